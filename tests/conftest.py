@@ -1,0 +1,19 @@
+"""What all tests share: where the real photos and models lie, and quiet TensorFlow."""
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def shared(path):
+    """A file or folder of the shared real data, or a skip that says what is missing."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"needs the real data ../shared/{path}, which is not part of this checkout")
+    return found

@@ -1,0 +1,165 @@
+"""The command line as people and scripts meet it: exit codes, one-line errors, JSON, nothing half-written."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import shared
+from PIL import Image
+
+from mobilenet_keras.cli import VERBS
+
+
+def mobilenet(*args, cwd=None, **env):
+    """Run the installed command; returns (exit code, stdout, stderr)."""
+    done = subprocess.run([sys.executable, "-m", "mobilenet_keras.cli", *map(str, args)], capture_output=True, text=True,
+                          cwd=cwd, env={**os.environ, **env}, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def photos(folder, classes=("banana", "lime"), n=12, size=(40, 30)):
+    """A folder of noisy one-coloured photos per class."""
+    rng = np.random.default_rng(0)
+    colors = [(230, 210, 60), (60, 60, 200), (200, 60, 60)]
+    for name, color in zip(classes, colors):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = np.clip(rng.normal(color, 30, (size[1], size[0], 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{name}{i}.jpg")
+    return folder
+
+
+def one_line(err):
+    assert "Traceback" not in err, err
+    lines = [line for line in err.splitlines() if line.startswith("mobilenet: ")]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def test_help_of_every_verb_has_an_example():
+    code, out, _ = mobilenet("--help")
+    assert code == 0 and all(verb in out for verb in VERBS)
+    for verb in VERBS:
+        code, out, _ = mobilenet(verb, "--help")
+        assert code == 0 and f"example: mobilenet {verb}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("args", [[], ["fly"], ["classify"], ["train", "x", "--alpha", "wide"], ["export", "m.tflite"]])
+def test_bad_usage(args):
+    code, out, err = mobilenet(*args)
+    assert (code, out) == (2, "") and "usage:" in err and "Traceback" not in err
+
+
+def test_models_as_json_and_text():
+    code, out, _ = mobilenet("models", "--json")
+    rows = json.loads(out)
+    assert code == 0 and len(rows) == 38
+    assert {"name": "mobilenet_v1_0.25_224", "top1": 49.8, "mmacs": 41}.items() <= next(r for r in rows if r["name"].endswith("v1_0.25_224")).items()
+    assert "mobilenet_v2_1.4_224" in mobilenet("models")[1]
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(f"{sys.executable} -m mobilenet_keras.cli models --json | head -1; exit ${{PIPESTATUS[0]}}", shell=True,
+                          executable="/bin/bash", capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """Folders and files that no one can train on."""
+    (tmp_path / "empty").mkdir()
+    photos(tmp_path / "single", ("only",))
+    photos(tmp_path / "cases", ("Cat", "cat") if os.path.normcase("A") == "A" else ("cat", "dog"))
+    photos(tmp_path / "hollow")
+    (tmp_path / "hollow" / "nothing").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "broken" / name).mkdir(parents=True)
+        (tmp_path / "broken" / name / "1.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "zero.tflite").write_bytes(b"")
+    (tmp_path / "text.tflite").write_text("not a model" * 100)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("keep me")
+    photos(tmp_path / "good")
+    return tmp_path
+
+
+@pytest.mark.parametrize("args,message", [
+    (["train", "nowhere"], "No such folder"), (["train", "file"], "No such folder"), (["train", "empty"], "at least two class folders"),
+    (["train", "single"], "at least two class folders"), (["train", "cases"], "only in case"), (["train", "hollow"], "'nothing'"),
+    (["train", "broken"], "'a'"), (["train", "good", "--size", "huge"], "--size"), (["train", "good", "--size", "0"], "--size"),
+    (["train", "good", "--alpha", "0.3"], "alpha=0.3"), (["train", "good", "--alpha", "-1", "--weights", "none"], "above 0"),
+    (["train", "good", "--weights", "nowhere.h5"], "No such weight file"), (["train", "good", "--weights", "file"], "not a readable"),
+    (["train", "good", "--weights", "none", "--out", "full"], "full"), (["train", "good", "--validation", "2"], "validation"),
+    (["quantize", "nowhere"], "not a finished run"), (["quantize", "full"], "not a finished run"),
+    (["verify", "nowhere.tflite"], "nowhere.tflite"), (["verify", "zero.tflite"], "zero.tflite"), (["verify", "text.tflite"], "text.tflite"),
+    (["verify", "full"], "full"), (["classify", "x.jpg", "--model", "zero.tflite"], "zero.tflite"),
+    (["export", "--tflm", "app", "text.tflite"], "text.tflite"), (["demo", "--out", "full"], "full"),
+], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
+def test_bad_input_is_one_line_and_exit_2(bad, args, message):
+    if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
+        pytest.skip("this file system does not tell Cat from cat")
+    before = sorted(bad.rglob("*"))
+    code, out, err = mobilenet(*args, cwd=bad)
+    assert code == 2 and out == "" and message in one_line(err), err
+    assert sorted(bad.rglob("*")) == before, "nothing may be written on bad input"
+
+
+def test_classify_with_real_model(tmp_path):
+    model = shared("models/tflite_micro/person_detect.tflite")
+    folder = shared("models/tflite_micro")
+    code, out, _ = mobilenet("classify", folder / "person.bmp", folder / "no_person.bmp", "--model", model, "--json")
+    assert code == 0
+    person, nobody = ({c["name"]: c["probability"] for c in row["classes"]}["1"] for row in json.loads(out))  # class 1 is a person
+    assert person > nobody + .2
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    code, out, err = mobilenet("classify", folder / "person.bmp", tmp_path / "broken.jpg", "--model", model)
+    assert code == 1 and "person.bmp" in out and "broken.jpg" in err and "Traceback" not in err
+
+
+def test_verify_says_pass_for_a_real_model():
+    code, out, err = mobilenet("verify", shared("models/mlperf_tiny/vww_96_int8.tflite"), "-n", "2", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["ok"], err
+    assert {r["runtime"]: r["differing"] for r in facts["rows"] if r["runtime"] in ("tflm", "litert-reference")}.get("tflm", 0) == 0
+
+
+def test_missing_extra_names_the_pip_command(tmp_path):
+    """With TensorFlow hidden, training says what to install and exits with 3."""
+    for name in ("keras", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')")
+    code, out, err = mobilenet("train", photos(tmp_path / "p"), PYTHONPATH=str(tmp_path))
+    assert code == 3 and 'pip install "mobilenet-keras[train]"' in one_line(err), err
+
+
+def test_whole_path(tmp_path):
+    """train, quantize, verify, classify and export on a tiny folder, as a new user types them."""
+    folder = photos(tmp_path / "fruit", n=16)
+    (folder / "lime" / "notes.txt").write_text("bought on Tuesday")
+    code, out, err = mobilenet("train", folder, "--weights", "none", "--size", "32", "--epochs", "40", "--batch-size", "8", "--output-stride", "8",
+                               "--learning-rate", "0.003", "--out", "run", "--json", cwd=tmp_path)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["run"] == "run" and facts["classes"] == ["banana", "lime"] and "notes.txt" in err
+    code, out, err = mobilenet("quantize", "run", "--json", cwd=tmp_path)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["int8_accuracy"] >= .75 and facts["agreement"] >= .75
+    code, out, err = mobilenet("verify", "run/model.tflite", "fruit", "-n", "4", cwd=tmp_path)
+    assert code == 0 and out.startswith("PASS"), out + err
+    code, out, err = mobilenet("classify", "fruit/banana/banana0.jpg", "--model", "run/model.tflite", "--top", "1", cwd=tmp_path)
+    assert code == 0 and "banana" in out and "TensorSpec" not in err
+    code, out, err = mobilenet("export", "--tflm", "app", "run/model.tflite", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)
+    assert code == 0 and (tmp_path / "app" / "main.cc").exists(), err
+
+
+def test_demo(tmp_path):
+    """The demo as the README gives it: its accuracy, its proof and its files."""
+    code, out, err = mobilenet("demo", "--json", cwd=tmp_path)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["n"] == 450 and facts["float_accuracy"] >= .95 and facts["int8_accuracy"] >= .95
+    assert facts["verified"] and (tmp_path / facts["model"]).is_file()
+    assert (facts["judge"] == "tflm") == (facts["tflm"] is not None)

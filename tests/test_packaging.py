@@ -1,0 +1,226 @@
+"""What a person gets from pip: the three ways to install, the extras on each platform, and a light base."""
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from packaging.requirements import Requirement
+
+PACKAGE = ROOT / "mobilenet_keras"
+HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
+LIGHT = ["core", "preprocessing", "tflite", "runtime", "tflm", "cli"]
+LIGHT += [name for name in ("boards", "profile", "compiler", "firmware", "device", "simulate", "flash", "edgetpu")
+          if (PACKAGE / f"{name}.py").exists()]
+EXTRAS = ("train", "pi", "mcu", "demo", "dev")
+
+PLATFORMS = {  # name -> what a marker sees
+    "linux x86_64 3.11": {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"},
+    "linux x86_64 3.12": {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.12"},
+    "linux x86_64 3.13": {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.13"},
+    "linux aarch64 3.11": {"sys_platform": "linux", "platform_machine": "aarch64", "python_version": "3.11"},
+    "linux aarch64 3.13": {"sys_platform": "linux", "platform_machine": "aarch64", "python_version": "3.13"},
+    "darwin arm64 3.11": {"sys_platform": "darwin", "platform_machine": "arm64", "python_version": "3.11"},
+    "darwin arm64 3.12": {"sys_platform": "darwin", "platform_machine": "arm64", "python_version": "3.12"},
+    "win32 AMD64 3.11": {"sys_platform": "win32", "platform_machine": "AMD64", "python_version": "3.11"},
+    "win32 AMD64 3.12": {"sys_platform": "win32", "platform_machine": "AMD64", "python_version": "3.12"},
+}
+CHOICES = {  # name -> the packages that its markers choose among those that depend on the platform
+    "linux x86_64 3.11": {"tensorflow-cpu", "tflite-runtime", "numpy<2", "tflite-micro"},
+    "linux x86_64 3.12": {"tensorflow-cpu", "ai-edge-litert", "tflite-micro"},
+    "linux x86_64 3.13": {"tensorflow-cpu", "ai-edge-litert", "tflite-micro"},
+    "linux aarch64 3.11": {"tensorflow", "tflite-runtime", "numpy<2"},
+    "linux aarch64 3.13": {"tensorflow", "ai-edge-litert"},
+    "darwin arm64 3.11": {"tensorflow", "ai-edge-litert"},
+    "darwin arm64 3.12": {"tensorflow", "ai-edge-litert"},
+    "win32 AMD64 3.11": {"tensorflow-cpu", "ai-edge-litert"},
+    "win32 AMD64 3.12": {"tensorflow-cpu", "ai-edge-litert"},
+}
+
+
+def run(*command, cwd, env=None):
+    """Standard output of a command that must succeed; no PYTHONPATH leads back into this tree."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=clean | (env or {}), capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def tracked(*under):
+    """Paths that git tracks or would add, as strings with slashes."""
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *under, cwd=ROOT)
+    return sorted({name for name in listed.split("\0") if name and (ROOT / name).is_file()})
+
+
+@pytest.fixture(scope="module")
+def requirements():
+    """{list's name: its requirements}, "" for the base."""
+    config = ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    keys = {"": "requirements"} | {extra: f"{extra}_requirements" for extra in EXTRAS}
+    return {name: [Requirement(line) for line in map(str.strip, config["DEFAULT"][key].splitlines()) if line]
+            for name, key in keys.items()}
+
+
+def test_requirements_name_the_six_packages(requirements):
+    names = {r.name for some in requirements.values() for r in some}
+    assert {"tensorflow", "keras", "tflite-runtime", "nbdev", "pytest", "fastcore"} <= names
+    assert all(r.specifier for some in requirements.values() for r in some), "a requirement without a version"
+
+
+def test_the_base_is_light(requirements):
+    base = {r.name: r for r in requirements[""]}
+    assert not {"tflite-runtime", "tensorflow", "tensorflow-cpu", "keras", "matplotlib"} & set(base)
+    assert base["numpy"].specifier.contains("2.3.0"), "numpy<2 belongs to [pi], where tflite-runtime needs it"
+    assert not any(r.marker for r in base.values())
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_markers_choose_what_has_wheels(requirements, platform):
+    chosen = {str(r).split(";")[0] if r.name == "numpy" else r.name for extra in EXTRAS for r in requirements[extra]
+              if r.marker and r.marker.evaluate(PLATFORMS[platform])}
+    assert chosen == CHOICES[platform]
+
+
+def test_the_top_level_stays_small():
+    entries = {name.split("/")[0] for name in tracked()} - {".gitignore"}
+    assert len(entries) <= 14, sorted(entries)
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_need_nothing_heavy(module, tmp_path):
+    run(sys.executable, "-c", f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))  # None: as if not installed\n"
+        f"import mobilenet_keras.{module}", cwd=tmp_path)
+
+
+def test_import_is_fast(tmp_path):
+    code = ("import sys, time; t = time.perf_counter(); import mobilenet_keras; print(time.perf_counter() - t)\n"
+            f"assert not set({HEAVY!r}) & set(sys.modules), sorted(sys.modules)")
+    assert min(float(run(sys.executable, "-c", code, cwd=tmp_path)) for _ in range(3)) < 0.3
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the tree, so that building leaves nothing in it."""
+    copy = tmp_path_factory.mktemp("tree") / "mobilenet-keras"
+    for name in tracked():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def wheel_of(source, folder):
+    """The wheel that this environment's setuptools makes of a folder or an sdist."""
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+        "--wheel-dir", folder, source, cwd=folder)
+    wheel, = Path(folder).glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheels(tree, tmp_path_factory):
+    """{"wheel": from the tree, "wheel from sdist": from an sdist of the tree}."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("sdist", "from_tree", "from_sdist")]
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--skip-dependency-check",
+        "--outdir", folders[0], tree, cwd=folders[0])
+    sdist, = folders[0].glob("*.tar.gz")
+    return {"wheel": wheel_of(tree, folders[1]), "wheel from sdist": wheel_of(sdist, folders[2])}
+
+
+@pytest.mark.parametrize("kind", ["wheel", "wheel from sdist"])
+def test_wheel_contents(wheels, kind):
+    with zipfile.ZipFile(wheels[kind]) as file:
+        names = file.namelist()
+        info = next(n for n in names if n.endswith(".dist-info/METADATA")).rsplit("/", 1)[0]
+        entry_points, metadata = (file.read(f"{info}/{n}").decode() for n in ("entry_points.txt", "METADATA"))
+    print(*names, sep="\n")
+    package = [n for n in names if not n.startswith(info)]
+    sources = [n for n in tracked("microcontroller") if not Path(n).name.startswith(".")]
+    assert any(n.startswith("microcontroller/tflm/") for n in sources)
+    assert sorted(package) == sorted([*tracked("mobilenet_keras"), *(f"mobilenet_keras/{n}" for n in sources)])
+    assert any(n.startswith(info) and n.endswith("/LICENSE") for n in names)
+    assert "mobilenet = mobilenet_keras.cli:main" in entry_points
+    assert "mobilenet_keras = mobilenet_keras._modidx:d" in entry_points
+    assert {f"Provides-Extra: {extra}" for extra in EXTRAS} <= set(metadata.splitlines())
+
+
+def bare_venv(folder):
+    """A new environment without pip that borrows this one's packages, though not an editable mobilenet_keras."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder.parent).strip())
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}  # as plain paths: no .pth is read
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
+    return python, site
+
+
+@pytest.mark.parametrize("kind", ["wheel", "wheel from sdist", "editable"])
+def test_installed_package_finds_its_c_sources(wheels, tree, tmp_path, kind):
+    python, site = bare_venv(tmp_path / "venv")
+    what = ["--no-build-isolation", "--editable", tree] if kind == "editable" else [wheels[kind]]
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index",
+        "--ignore-installed", *what, cwd=tmp_path)
+    found = run(python, "-c", "import mobilenet_keras; from mobilenet_keras.core import microcontroller_folder\n"
+                "folder = microcontroller_folder(); assert any((folder / 'tflm').iterdir())\n"
+                "print(mobilenet_keras.__file__, folder, sep='\\n')", cwd=tmp_path).splitlines()
+    package = (tree if kind == "editable" else site) / "mobilenet_keras"
+    beside = tree if kind == "editable" else package
+    wanted = [package / "__init__.py", beside / "microcontroller"]
+    assert [Path(f).resolve() for f in found] == [f.resolve() for f in wanted]
+    assert "usage" in run(python.with_name("mobilenet"), "--help", cwd=tmp_path).lower()
+
+
+def interpreter(version):
+    """A Python of this version that really runs, from PATH or pyenv, or None."""
+    pyenv = os.environ.get("PYENV_ROOT")
+    installed = Path(pyenv).glob(f"versions/{version}.*/bin/python") if pyenv else ()
+    for place in filter(None, [shutil.which(f"python{version}"), *installed]):
+        said = subprocess.run([place, "-c", "import ensurepip, sys; print('%d.%d' % sys.version_info[:2])"],
+                              capture_output=True, text=True)
+        if said.stdout.strip() == version:
+            return place
+    return None
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """Skip unless pip can reach a package index."""
+    folder = tmp_path_factory.mktemp("index")
+    asked = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
+                            "--retries", "1", "--timeout", "10", "--dest", folder, "mdurl"],
+                           capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip(f"pip can't reach a package index: {asked.stderr.strip().splitlines()[-1]}")
+
+
+CLASSIFY = """
+import sys; from pathlib import Path; import numpy as np
+import mobilenet_keras
+from mobilenet_keras import core, preprocessing, runtime, tflite
+assert Path(mobilenet_keras.__file__).is_relative_to(sys.prefix), mobilenet_keras.__file__
+shades = tflite.Model(tflite._tiny_model((1, 1, 1, 3), 22, out=(1, 3)), "shades")  # three channels become three logits
+photo = np.full((4, 4, 3), (0, 255, 0), np.uint8)
+classify = runtime.Classifier(shades, classes=("red", "green", "blue"), preprocessing=preprocessing.Preprocessing(1, 1))
+(name, probability), *_ = classify.classify(photo)
+assert (name, probability > 1/3) == ("green", True), (name, probability)
+print(classify.interpreter.name)
+"""
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_pi_extra_classifies(wheels, index, tmp_path, version):
+    """The base and [pi] from the package index, alone in an environment, on every Python that is here."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    run(python, "-m", "pip", "install", "--quiet", f"{wheels['wheel']}[pi]", cwd=tmp_path)
+    used = run(python, "-c", CLASSIFY, cwd=tmp_path).strip()
+    assert used == ("tflite-runtime" if sys.platform == "linux" and version == "3.11" else "litert")
+    assert "usage" in run(python.with_name("mobilenet"), "--help", cwd=tmp_path).lower()

@@ -1,0 +1,42 @@
+"""The repository itself: its style, what is generated in it, and every notebook, each as a test with a name."""
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")
+                   if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts))
+
+
+def run(*command, timeout=600):
+    """(exit status, all output) of a command in the repository's root."""
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_ruff():
+    status, said = run(sys.executable, "-m", "ruff", "check", "--output-format", "concise", ".")
+    assert status == 0, said
+
+
+def test_modules_notebooks_and_readme_agree():
+    status, said = run(sys.executable, ".ci/in_sync.py")
+    assert status == 0, said
+
+
+def test_readme_holds_the_command_that_ci_runs():
+    blocks = re.findall(r"^<!-- test-command -->\n+```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"),
+                        re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1, "README.md needs one <!-- test-command --> with a ```sh block right after it"
+    for word in ("apt-get", "python3-venv", "git clone https://github.com/mobilenet-keras/", '".[dev]"', "pytest"):
+        assert word in blocks[0], f"the test command lacks {word}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_notebook(path):
+    """All cells but those flagged notest or slow, in a process of its own and in the notebook's folder."""
+    code = f"from nbdev.test import nbdev_test; nbdev_test.__wrapped__({path!r}, n_workers=0, do_print=True)"
+    status, said = run(sys.executable, "-c", code)
+    assert status == 0 and f"Completed {ROOT / path}" in said, said

@@ -1,0 +1,117 @@
+"""Classifying real photos with real models, and `verify` telling agreement from disagreement."""
+import csv
+import json
+
+import numpy as np
+import pytest
+from conftest import shared
+
+from mobilenet_keras import runtime
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.runtime import Classifier, available, load, verify
+from mobilenet_keras.tflite import Model, _tiny_model
+
+HERE = [name for name, state in available().items() if state is True and not name.startswith("tensorflow")]
+needs_judges = pytest.mark.skipif(not {"tflm", "litert-reference"} <= set(HERE),
+                                  reason="needs tflite-micro and ai-edge-litert")
+NOBODY = pytest.param("", marks=pytest.mark.skip(reason="no interpreter is installed"))
+GRAY = Preprocessing.preset("keras", 96, 1)
+
+
+def person_detect():
+    model = Model.open(shared("models/tflite_micro/person_detect.tflite"))
+    return model.with_metadata(["no person", "person"], GRAY)  # index 1 is the person, as in TFLM's own example
+
+
+@pytest.mark.parametrize("name", HERE or [NOBODY])
+def test_person_detect(name):
+    classifier = Classifier(person_detect(), name)
+    assert classifier.classify(shared("models/tflite_micro/person.bmp"))[0][0] == "person"
+    assert classifier.classify(shared("models/tflite_micro/no_person.bmp"))[0][0] == "no person"
+
+
+@pytest.mark.parametrize("name, least", [("mobilenet_v1_0.25_128_quant", 7), ("mobilenet_v2_1.0_224_quant", 18)])
+def test_coral_models_see_imagenet(name, least):
+    """Every tenth photo: the full set gives 0.417 and 0.852, so 25 photos must give a little less at least."""
+    with open(shared("data/imagenet_sample250/labels.csv"), encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))[::10]
+    images = shared("data/imagenet_sample250/images")
+    classifier = Classifier(shared(f"models/coral/{name}.tflite"))
+    p = classifier.probabilities([images / row["file"].split("/")[-1] for row in rows])
+    right = sum(int(row["index"]) + 1 == i for row, i in zip(rows, p.argmax(1), strict=True))  # 0 is the background
+    assert p.shape == (25, 1001) and right >= least
+
+
+@needs_judges
+@pytest.mark.parametrize("name", ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"])
+def test_verify_passes_on_trained_models(name):
+    verdict = verify(shared(f"models/{name}.tflite"))
+    assert verdict.ok and verdict.judge == "tflm" and "seeded noise" in verdict.pixels, str(verdict)
+    assert 80_000 < verdict.arena_bytes < 110_000
+    assert json.loads(json.dumps(verdict.to_dict()))["ok"] is True
+    assert "PASS" in str(verdict) and "<table>" in verdict._repr_html_()
+
+
+@needs_judges
+def test_verify_finds_one_wrong_bit():
+    model = person_detect()
+    pixels = np.stack([GRAY.pixels(shared(f"models/tflite_micro/{n}.bmp")) for n in ("person", "no_person")])
+    exact = ["tflm", "litert-reference"]
+    outputs = verify(model, pixels, exact).outputs[0]
+    assert verify(model, pixels, exact, expected=outputs).ok
+    outputs[1, 0] ^= 1
+    wrong = verify(model, pixels, exact, expected=outputs)
+    assert not wrong.ok and wrong.rows[-1]["differing"] == 1 and "expected" in wrong.reason
+
+
+@needs_judges
+def test_verify_survives_an_abort(monkeypatch):
+    abort = "import os, sys; print('Check failed', file=sys.stderr, flush=True); os.abort()"
+    monkeypatch.setattr(runtime, "_RUN", abort)
+    verdict = verify(Model(_tiny_model(), "tiny"), np.zeros((1, 10), np.int8), ["litert-reference"])
+    assert not verdict.ok and "signal 6" in verdict.rows[0]["note"] and "Check failed" in verdict.rows[0]["note"]
+
+
+@needs_judges
+def test_verify_says_when_tflm_can_not_judge():
+    verdict = verify(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), runtimes=["tflm", "litert-reference"])
+    assert not verdict.ok and "uint8 weights" in verdict.reason
+
+
+def test_nothing_installed(monkeypatch):
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MobileNetError, match=r'pip install "mobilenet-keras\[pi\]"'):
+        load(Model(_tiny_model()))
+    verdict = verify(Model(_tiny_model()), np.zeros((1, 10), np.int8))
+    assert not verdict.ok and "not installed" in verdict.reason
+
+
+def test_errors_are_sentences():
+    with pytest.raises(MobileNetError, match="Edge TPU"):
+        load(shared("models/coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite"))
+    with pytest.raises(MobileNetError, match="only fully quantized"):
+        verify(shared("models/mlperf_tiny/vww_96_float.tflite"))
+    with pytest.raises(MobileNetError, match="not a classifier"):
+        Classifier(shared("models/coral/deeplabv3_mnv2_dm05_pascal_quant.tflite"), preprocessing=Preprocessing(513))
+    with pytest.raises(MobileNetError, match="No such photo"):
+        Classifier(person_detect()).classify("nowhere.jpg")
+
+
+def test_missing_preprocessing_is_said(capsys):
+    """A quantized model without metadata gets the photo's bytes straight in, whatever its scale, and says what it did."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
+    classifier = Classifier(shared("models/mlperf_tiny/vww_96_int8.tflite"))
+    assert "doesn't say how photos are prepared; pixels 0 to 255 are given as" in capsys.readouterr().err
+    t = classifier.model.inputs[0]
+    assert (classifier.preprocessing.quantize(pixels, t.scale[0], t.zero_point[0]) == (pixels.astype(int) - 128)).all()
+
+
+def test_float_and_int8_see_the_same():
+    """The float model and its int8 form agree on the class of real photos."""
+    photos = sorted(shared("data/coral_photos/images").iterdir())[:8]
+    p = Preprocessing(96, 96, mean=0, std=255)  # MLPerf Tiny: x / 255
+    models = (shared(f"models/mlperf_tiny/vww_96_{kind}.tflite") for kind in ("float", "int8"))
+    float32, int8 = (Classifier(model, preprocessing=p).probabilities(photos) for model in models)
+    assert abs(float32.sum(1) - 1).max() < 1e-3
+    assert (float32.argmax(1) == int8.argmax(1)).mean() >= .75 and abs(float32 - int8).mean() < .1

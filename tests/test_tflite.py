@@ -1,0 +1,182 @@
+"""`Model` against the interpreters' own readers on real files, against broken files, and its metadata."""
+import io
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import shared
+
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
+
+SMALL = ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"]
+QUANTIZED = SMALL + ["coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v1_0.5_160_quant",
+                     "coral/mobilenet_v2_1.0_224_quant", "coral/deeplabv3_mnv2_dm05_pascal_quant"]
+
+
+def real(name):
+    return Model.open(shared(f"models/{name}.tflite"))
+
+
+def lite(data):
+    """A tflite-runtime interpreter without delegates, whose tensors are those of the file."""
+    module = pytest.importorskip("tflite_runtime.interpreter", reason="needs tflite-runtime")
+    reference = module.OpResolverType.BUILTIN_REF
+    interpreter = module.Interpreter(model_content=data, experimental_op_resolver_type=reference)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_tensors_agree_with_tflite_runtime(name):
+    model = real(name)
+    interpreter = lite(model.interpretable)
+    details = {d["index"]: d for d in interpreter.get_tensor_details()}
+    for t in model.tensors:
+        theirs = details[t.index]
+        assert (t.name, t.shape, t.dtype) == (theirs["name"], tuple(theirs["shape"]), np.dtype(theirs["dtype"]).name)
+        q = theirs["quantization_parameters"]
+        np.testing.assert_array_equal([] if t.scale is None else t.scale, q["scales"])
+        np.testing.assert_array_equal([] if t.zero_point is None else t.zero_point, q["zero_points"])
+        if t.scale is not None and len(t.scale) > 1:
+            assert t.axis == q["quantized_dimension"]
+        if t.data is not None:
+            np.testing.assert_array_equal(t.data, interpreter.get_tensor(t.index))
+    assert [t.index for t in model.inputs] == [d["index"] for d in interpreter.get_input_details()]
+    assert [t.index for t in model.outputs] == [d["index"] for d in interpreter.get_output_details()]
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_ops_agree_with_tflite_runtime(name):
+    model = real(name)
+    theirs = lite(model.interpretable)._get_ops_details()
+    assert [(op.name, op.inputs, op.outputs) for op in model.ops] == [
+        (d["op_name"], tuple(d["inputs"]), tuple(d["outputs"])) for d in theirs]
+    assert not model.float_ops
+
+
+def test_float_and_compiled_models_are_described():
+    model = real("mlperf_tiny/vww_96_float")
+    assert len(model.float_ops) == len(model.ops) == 31
+    assert [op.name for op in real("coral/mobilenet_v1_0.25_128_quant_edgetpu").ops] == ["edgetpu-custom-op"]
+
+
+def mutations(data, count):
+    """Files cut short, with random bytes, and with random words: offsets, lengths and types."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        broken = bytearray(data)
+        if i % 3 == 0:
+            broken = broken[:rng.integers(len(data))]
+        else:
+            head = 40_000 if i % 2 else len(data)  # the tables of a real file lie at both of its ends
+            for at in rng.integers(8, min(head, len(data)) - 4, 1 + i % 16):
+                word = rng.integers(1 << 32) if i % 3 == 1 else rng.choice([0, 1, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
+                broken[at:at + 4] = int(word).to_bytes(4, "little")
+        yield bytes(broken)
+
+
+@pytest.mark.parametrize("source", ["tiny", *SMALL])
+def test_broken_files_end_in_a_sentence(source):
+    data = Model(_tiny_model()).with_metadata(map(str, range(10))).data if source == "tiny" else real(source).data
+    outcomes = []
+    for broken in mutations(data, 240):
+        started = time.perf_counter()
+        try:
+            model = Model(broken)
+            outcomes.append("model")
+            try:
+                model.metadata, model.classes, model.preprocessing, repr(model), model._repr_html_(), model.float_ops
+                model.with_metadata(description="still here")
+            except MobileNetError:
+                pass
+        except MobileNetError:
+            outcomes.append("error")
+        assert time.perf_counter() - started < 5
+    assert outcomes.count("error") >= 80
+
+
+def test_a_small_file_can_not_take_long():
+    """A vector of a million tensors that are all the same table is refused before it is read."""
+    data = bytearray(_tiny_model())
+    model = Model(data)
+    at = model._root.Subgraphs(0)._tab
+    start = at.Vector(at.Offset(4)) - 4
+    data[start:start + 4] = (1_000_000).to_bytes(4, "little")
+    started = time.perf_counter()
+    with pytest.raises(MobileNetError, match="larger than the file"):
+        Model(data)
+    assert time.perf_counter() - started < 1
+
+
+def test_weights_outside_the_flatbuffer_are_refused():
+    graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x"}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
+    data = _flatbuffer(lambda _: {0: np.uint32(3), 2: [graph], 4: [{1: np.uint64(4096), 2: np.uint64(64)}]}, b"TFL3")
+    with pytest.raises(MobileNetError, match="outside its flatbuffer"):
+        Model(data)
+
+
+def described(model):
+    shape = model.inputs[0].shape
+    names = ["no person 🚶", 'a "person"\nof two lines'] if model.outputs[0].shape == (1, 2) else None
+    return model.with_metadata(names, Preprocessing.preset("torch" if shape[3] == 3 else "keras", shape[1:3], shape[3]),
+                               description="Seen?", author="me", license="Apache-2.0", version="2")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_metadata_round_trip(name, tmp_path):
+    model = real(name)
+    told = described(model)
+    again = Model.open(told.save(tmp_path / "told.tflite"))
+    assert again.classes == ["no person 🚶", 'a "person" of two lines']
+    assert again.preprocessing == told.preprocessing and again.preprocessing.channels == model.inputs[0].shape[3]
+    assert again.metadata["license"] == "Apache-2.0" and again.metadata["description"] == "Seen?"
+    with zipfile.ZipFile(tmp_path / "told.tflite") as z:
+        assert z.testzip() is None and z.namelist() == ["labels.txt"]
+    assert described(told).data == told.data, "metadata written twice must not change a byte"
+    assert told.without_metadata().data == model.data
+    assert model.with_metadata(author="you").with_metadata(["a", "b"]).metadata["author"] == "you"
+
+
+def test_other_tools_metadata_is_read_and_replaced():
+    model = real("coral/mobilenet_v1_0.25_128_quant")
+    labels = shared("models/coral/imagenet_labels.txt").read_text(encoding="utf-8").splitlines()
+    assert len(model.classes) == 1001 and model.classes[:2] == ["background", "tench, Tinca tinca"]
+    assert len(labels) == 1001
+    assert model.preprocessing == Preprocessing(128, 128)
+    mine = model.with_metadata([f"class {i}" for i in range(1001)])
+    assert mine.classes[1000] == "class 1000" and mine.metadata["name"] == "ImageClassifier"
+    assert zipfile.ZipFile(io.BytesIO(mine.data)).namelist() == ["labels.txt"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_metadata_does_not_change_outputs(name):
+    model = real(name)
+    told = described(model)
+    image = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape, np.int8)
+
+    def run_lite(data):
+        interpreter = lite(data)
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    def run_micro(data):
+        micro = pytest.importorskip("tflite_micro", reason="needs tflite-micro").runtime.Interpreter.from_bytes(data)
+        micro.set_input(image, 0)
+        micro.invoke()
+        return micro.get_output(0)
+
+    np.testing.assert_array_equal(run_lite(told.interpretable), run_lite(model.interpretable))
+    np.testing.assert_array_equal(run_micro(told.data), run_micro(model.data))
+
+
+def test_importing_is_fast():
+    heavy = {"tensorflow", "keras", "tflite", "ai_edge_litert", "tflite_runtime", "matplotlib"}
+    code = f"import sys, mobilenet_keras.runtime; print({heavy}.intersection(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()", "importing runtime must not import these"

@@ -110,7 +110,7 @@ _TABLE = [
  ("4 MB at 0x38000000 (secure alias)", _QEMU_TZ), ("4 MB at 0x10000000 (secure alias)", _QEMU_TZ)),
 ("mps3-an547", "QEMU mps3-an547", "emulated", "Arm MPS3, image AN547", "Cortex-M55", 1, None, 4*MB, 2*MB, 4*KB, _BARE + "; two neighbouring SRAMs of 2 MB; DTCM (512 KB) and DDR (2 GB) apart",
  32*KB, _CODE + "; code may also go to the 512 KB ITCM, where the vectors are",
- ("4 MB at 0x31000000 (secure alias)", _QEMU_TZ), ("2 MB SRAM at 0x01000000, in the place of flash", _QEMU_TZ)),
+ ("4 MB at 0x31000000 (secure alias)", _QEMU_TZ), ("2 MB SRAM at 0x11000000 (secure alias), in the place of flash", _QEMU_TZ)),
 
 ("pi-zero2", "Raspberry Pi Zero 2 W", "linux", "RP3A0 (BCM2710A1)", "Cortex-A53", 4, 1000, 512*MB, None, 256*MB, _LINUX, None, _CARD,
  ("512 MB SDRAM", _PI + "RP3A0"), ("1000 MHz", _PI + "RP3A0")),

@@ -91,7 +91,7 @@ _TABLE = [
  2*MB, 128*KB, _CODE + ", which occupies one sector of 128 KB",
  ("1056 KB RAM: ITCM 64, DTCM 128, AXI 512, SRAM1 128, SRAM2 128, SRAM3 32, SRAM4 64", "Zephyr, stm32h743.dtsi; ITCM: pyOCD, target STM32H743xx"),
  ("2 MB flash, sectors of 128 KB", "Zephyr documentation, board nucleo_h743zi; pyOCD, target STM32H743xx"),
- ("480 MHz, the maximum; silicon before the ZI2 stops at 400 MHz", "Zephyr documentation, board nucleo_h743zi; Linux, stm32h743-overview")),
+ ("480 MHz, the maximum; early silicon stops at 400 MHz", "Zephyr documentation, board nucleo_h743zi; Linux, stm32h743-overview")),
 ("coral-micro", "Coral Dev Board Micro", "microcontroller", "i.MX RT1176", "Cortex-M7", 1, 800,
  64*MB, 33*MB, "the SDK's linker script gives applications 32 MB of the SDRAM after its 16 MB heap; 1 MB of it for camera frames and the M4's "
                "image, a budget of ours. The faster RAM on the chip (TCM, OCRAM) holds the SDK's code and data",
@@ -128,7 +128,7 @@ _TABLE = [
 ("pi4", "Raspberry Pi 4 Model B (1 GB)", "linux", "BCM2711", "Cortex-A72", 4, 1500,
  1*GB, 256*MB, _LINUX, None, None, _CARD,
  ("1 GB SDRAM; also sold with 2, 4 and 8 GB", "Raspberry Pi 4 Model B product brief " + UNCHECKED),
- ("1500 MHz; 1800 MHz on later boards", _PI + "BCM2711")),
+ ("1500 MHz", _PI + "BCM2711")),
 ("pi5", "Raspberry Pi 5 (2 GB)", "linux", "BCM2712", "Cortex-A76", 4, 2400,
  2*GB, 256*MB, _LINUX, None, None, _CARD,
  ("2 GB SDRAM; also sold with 4 GB and more", "Raspberry Pi 5 product brief " + UNCHECKED), ("2400 MHz", _PI + "BCM2712")),

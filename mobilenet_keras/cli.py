@@ -27,10 +27,12 @@ def table(rows:list, columns:list) -> str: # Aligned text
 # %% ../nbs/api/22_cli.ipynb #00000008
 def train(a):
     "Fine-tune a MobileNet on a folder of photos."
-    from mobilenet_keras.data import Photos
+    from mobilenet_keras.data import Photos, _layout
+    size = _size(a.size)
+    _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras import models
     from mobilenet_keras.training import fine_tune
-    photos = Photos.from_folder(a.photos, _size(a.size), a.resize, 1 if a.gray else 3, a.validation, seed=a.seed)
+    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)

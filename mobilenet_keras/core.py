@@ -89,7 +89,7 @@ def hushed():
         yield said
 
 # %% ../nbs/api/00_core.ipynb #00000015
-def _cell(v): return "" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else f"{v:g}" if isinstance(v, float) else str(v)
+def _cell(v): return "" if v is None else f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v)
 
 def _numeric(rows, i): return all(isinstance(row[i], (int, float, type(None))) for row in rows)
 

@@ -45,90 +45,108 @@ _USB = "8 KB for our firmware's stack, console and variables and, as the USB por
 _CODE = "32 KB for our firmware's code"
 _LINUX = "256 MB for Linux, Python and the runtime, a budget of ours"
 _CARD = "models are files on a card or disk"
-_QEMU_MPS2 = "QEMU hw/arm/mps2.c, and `info mtree` of qemu-system-arm 7.2"
-_QEMU_TZ = "QEMU hw/arm/mps2-tz.c, and `info mtree` of qemu-system-arm 7.2"
+_PSRAM = "; 16 MB of PSRAM apart"
+_QEMU = "qemu-system-arm 7.2, `info mtree`"
+_CORAL_MICRO = "Dev Board Micro datasheet 1.0, https://coral.ai/static/files/Coral-Dev-Board-Micro-datasheet.pdf"
 _MICROBIT = "micro:bit hardware documentation, https://tech.microbit.org/hardware/"
 _PI = "Raspberry Pi documentation, Processors, "
-_EDGE_TPU = "Edge TPU Compiler, Parameter data caching, https://coral.ai/docs/edgetpu/compiler/"
 
 # %% ../nbs/api/09_boards.ipynb #0000000b
 _TABLE = [
-("pico", "Raspberry Pi Pico", "microcontroller", "RP2040", "Cortex-M0+", 2, 125, 264*KB, 2*MB,
- 8*KB, _USB + ": as much as the two 4 KB banks, so that the 256 KB of four striped banks stay whole", 32*KB, _CODE + ", with the 256 bytes of second-stage boot in it",
- ("264 KB SRAM: 256 KB striped at 0x20000000, then two banks of 4 KB", "pico-sdk, pico_crt0/rp2040/memmap_default.ld; RP2040 datasheet, section 2.6.2"),
+("pico", "Raspberry Pi Pico", "microcontroller", "RP2040", "Cortex-M0+", 2, 125,
+ 264*KB, 8*KB, _USB + ": as much as the two 4 KB banks, so that the 256 KB of four striped banks stay whole",
+ 2*MB, 32*KB, _CODE + ", with the 256 bytes of second-stage boot in it",
+ ("264 KB SRAM: 256 KB striped, then two banks of 4 KB", "pico-sdk, pico_crt0/rp2040/memmap_default.ld; RP2040 datasheet, section 2.6.2"),
  ("2 MB flash", "pico-sdk, boards/include/boards/pico.h: PICO_FLASH_SIZE_BYTES"),
  ("125 MHz: 133 MHz and more are possible", "pico-sdk, platform_defs.h: SYS_CLK_KHZ")),
-("pico2", "Raspberry Pi Pico 2", "microcontroller", "RP2350", "Cortex-M33", 2, 150, 520*KB, 4*MB,
- 8*KB, _USB + ": as much as the two 4 KB banks, so that the 512 KB of eight striped banks stay whole", 32*KB, _CODE,
- ("520 KB SRAM: 512 KB at 0x20000000, then two banks of 4 KB", "pico-sdk, pico_crt0/rp2350/memmap_default.ld"),
+("pico2", "Raspberry Pi Pico 2", "microcontroller", "RP2350", "Cortex-M33", 2, 150,
+ 520*KB, 8*KB, _USB + ": as much as the two 4 KB banks, so that the 512 KB of eight striped banks stay whole",
+ 4*MB, 32*KB, _CODE,
+ ("520 KB SRAM: 512 KB striped, then two banks of 4 KB", "pico-sdk, pico_crt0/rp2350/memmap_default.ld"),
  ("4 MB flash", "Zephyr documentation, board rpi_pico2"), ("150 MHz", "Zephyr documentation, board rpi_pico2")),
-("microbit", "BBC micro:bit V1", "microcontroller", "nRF51822", "Cortex-M0", 1, 16, 16*KB, 256*KB,
- 1.5*KB, "1.5 KB for our firmware's stack, console and variables, which has to be frugal here; no Bluetooth stack", 32*KB, _CODE + "; USB is another chip's work, so there is no bootloader",
- ("16 KB RAM", "pyOCD, target nRF51822_xxAA; QEMU machine microbit"), ("256 KB flash, pages of 1 KB", "pyOCD, target nRF51822_xxAA; QEMU machine microbit"),
- ("16 MHz", _MICROBIT + "previous-revision/")),
-("microbit-v2", "BBC micro:bit V2", "microcontroller", "nRF52833", "Cortex-M4", 1, 64, 128*KB, 512*KB,
- 4*KB, _BARE + "; no Bluetooth stack", 32*KB, _CODE + "; USB is another chip's work, so there is no bootloader, and no SoftDevice is installed",
+("microbit", "BBC micro:bit V1", "microcontroller", "nRF51822", "Cortex-M0", 1, 16,
+ 16*KB, 1.5*KB, "1.5 KB for our firmware's stack, console and variables, which has to be frugal here; no Bluetooth stack",
+ 256*KB, 32*KB, _CODE + "; USB is another chip's work, so there is no bootloader",
+ ("16 KB RAM", _MICROBIT + "previous-revision/; QEMU machine microbit"),
+ ("256 KB flash, pages of 1 KB", _MICROBIT + "previous-revision/; pyOCD, target nRF51822_xxAA"), ("16 MHz", _MICROBIT + "previous-revision/")),
+("microbit-v2", "BBC micro:bit V2", "microcontroller", "nRF52833", "Cortex-M4", 1, 64,
+ 128*KB, 4*KB, _BARE + "; no Bluetooth stack",
+ 512*KB, 32*KB, _CODE + "; USB is another chip's work, so there is no bootloader, and no SoftDevice is installed",
  ("128 KB RAM", _MICROBIT), ("512 KB flash, pages of 4 KB", _MICROBIT + "; pyOCD, target nRF52833_xxAA"), ("64 MHz", _MICROBIT)),
-("nano33ble", "Arduino Nano 33 BLE", "microcontroller", "nRF52840", "Cortex-M4", 1, 64, 256*KB, 1*MB,
- 8*KB, _USB, 96*KB, "64 KB for Arduino's bootloader, " + _CODE,
+("nano33ble", "Arduino Nano 33 BLE", "microcontroller", "nRF52840", "Cortex-M4", 1, 64,
+ 256*KB, 8*KB, _USB,
+ 1*MB, 96*KB, "64 KB for Arduino's bootloader, " + _CODE,
  ("256 KB RAM", "pyOCD, target nRF52840_xxAA; Arduino IDE: \"Maximum is 262144 bytes\""),
- ("1 MB flash, pages of 4 KB; the first 64 KB are the bootloader", "Zephyr, arduino_nano_33_ble-common.dtsi; Arduino IDE: \"Maximum is 983040 bytes\""),
+ ("1 MB flash, pages of 4 KB; the bootloader has 64 KB", "Zephyr, arduino_nano_33_ble-common.dtsi; Arduino IDE: \"Maximum is 983040 bytes\""),
  ("64 MHz", "nRF52840 product specification, CPU " + UNCHECKED)),
-("nucleo-f446re", "ST Nucleo-F446RE", "microcontroller", "STM32F446RE", "Cortex-M4", 1, 180, 128*KB, 512*KB,
- 4*KB, _BARE + "; SRAM1 and SRAM2 are neighbours and count as one piece", 32*KB, _CODE + ": the first two sectors of 16 KB",
- ("128 KB SRAM: 112 KB and 16 KB without a gap", "Zephyr documentation, board nucleo_f446re; the banks: RM0390, section 2.3 " + UNCHECKED),
- ("512 KB flash", "Zephyr documentation, board nucleo_f446re; the sectors: RM0390, section 3.3 " + UNCHECKED),
- ("180 MHz, the maximum", "Zephyr documentation, board nucleo_f446re")),
-("nucleo-h743zi", "ST Nucleo-H743ZI2", "microcontroller", "STM32H743ZI", "Cortex-M7", 1, 480, 1056*KB, 2*MB,
- 544*KB, "activations get the AXI SRAM, 512 KB and the largest piece; our firmware's stack lives in the 128 KB DTCM, and ITCM (64 KB), SRAM1 to SRAM4 (352 KB) stand apart",
- 128*KB, _CODE + ", which occupies one sector of 128 KB",
- ("1056 KB RAM: ITCM 64, DTCM 128, AXI 512, SRAM1 128, SRAM2 128, SRAM3 32, SRAM4 64", "Zephyr, dts/arm/st/h7/stm32h743.dtsi; ITCM: pyOCD, target STM32H743xx"),
+("nucleo-f446re", "ST Nucleo-F446RE", "microcontroller", "STM32F446RE", "Cortex-M4", 1, 180,
+ 128*KB, 4*KB, _BARE + "; SRAM1 and SRAM2 are neighbours and count as one piece",
+ 512*KB, 32*KB, _CODE + ": the first two sectors of 16 KB",
+ ("128 KB SRAM", "Zephyr documentation, board nucleo_f446re"), ("512 KB flash", "Zephyr documentation, board nucleo_f446re"),
+ ("180 MHz, the maximum", "Zephyr documentation, board nucleo_f446re"),
+ ("112 KB + 16 KB SRAM without a gap; flash sectors of 16 KB", "RM0390, sections 2.3 and 3.3 " + UNCHECKED)),
+("nucleo-h743zi", "ST Nucleo-H743ZI2", "microcontroller", "STM32H743ZI", "Cortex-M7", 1, 480,
+ 1056*KB, 544*KB, "activations get the AXI SRAM, 512 KB and the largest piece; our firmware's stack lives in the 128 KB DTCM; "
+                  "ITCM (64 KB) and SRAM1 to SRAM4 (352 KB) stand apart",
+ 2*MB, 128*KB, _CODE + ", which occupies one sector of 128 KB",
+ ("1056 KB RAM: ITCM 64, DTCM 128, AXI 512, SRAM1 128, SRAM2 128, SRAM3 32, SRAM4 64", "Zephyr, stm32h743.dtsi; ITCM: pyOCD, target STM32H743xx"),
  ("2 MB flash, sectors of 128 KB", "Zephyr documentation, board nucleo_h743zi; pyOCD, target STM32H743xx"),
- ("480 MHz, the maximum; the older Nucleo-H743ZI has silicon for 400 MHz", "Zephyr documentation, board nucleo_h743zi; Linux documentation, stm32h743-overview")),
-("coral-micro", "Coral Dev Board Micro", "microcontroller", "i.MX RT1176", "Cortex-M7", 1, 800, 64*MB, 128*MB,
- 33*MB, "the SDK's linker script gives applications 32 MB of the SDRAM after its 16 MB heap; 1 MB of it for camera frames and the M4's image, a budget of ours. The faster RAM on the chip (TCM, OCRAM) holds the SDK's code and data",
- 113*MB, "the NAND can't be read in place: weights are copied to the SDK's 16 MB heap, of which 1 MB stays for tasks, a budget of ours",
- ("64 MB SDRAM", "Coral Dev Board Micro datasheet 1.0, https://coral.ai/static/files/Coral-Dev-Board-Micro-datasheet.pdf"),
- ("128 MB NAND flash", "Coral Dev Board Micro datasheet 1.0"), ("800 MHz", "Coral Dev Board Micro datasheet 1.0"),
- ("16 MB heap and 32 MB for applications in SDRAM; 256 KB + 256 KB TCM, 512 KB + 512 KB OCRAM", "coralmicro, MIMXRT1176xxxxx_cm7_ram.ld")),
-("esp32-s3", "Espressif ESP32-S3-DevKitC-1-N8", "microcontroller", "ESP32-S3", "Xtensa LX7", 2, 160, 512*KB, 8*MB,
- 272*KB, "ESP-IDF keeps caches, ROM data, its code in IRAM and FreeRTOS: the largest free piece in public start-up logs is 253 to 322 KiB, 240 KB leaves room for tasks. Wi-Fi would take more; variants with PSRAM have 2 or 8 MB besides, slower",
- 1088*KB, "64 KB for bootloader, partition table and NVS, 1 MB for ESP-IDF's default app partition; the model gets a partition of its own",
+ ("480 MHz, the maximum; early silicon stops at 400 MHz", "Zephyr documentation, board nucleo_h743zi; Linux, stm32h743-overview")),
+("coral-micro", "Coral Dev Board Micro", "microcontroller", "i.MX RT1176", "Cortex-M7", 1, 800,
+ 64*MB, 33*MB, "the SDK's linker script gives applications 32 MB of the SDRAM after its 16 MB heap; 1 MB of it for camera frames and the M4's "
+               "image, a budget of ours. The faster RAM on the chip (TCM, OCRAM) holds the SDK's code and data",
+ 128*MB, 113*MB, "the NAND can't be read in place: weights are copied to the SDK's 16 MB heap, of which 1 MB stays for tasks, a budget of ours",
+ ("64 MB SDRAM", _CORAL_MICRO), ("128 MB NAND flash", _CORAL_MICRO), ("800 MHz", _CORAL_MICRO),
+ ("16 MB heap and 32 MB for applications in SDRAM; TCM 256 + 256 KB, OCRAM 512 + 512 KB", "coralmicro, MIMXRT1176xxxxx_cm7_ram.ld")),
+("esp32-s3", "Espressif ESP32-S3-DevKitC-1-N8", "microcontroller", "ESP32-S3", "Xtensa LX7", 2, 160,
+ 512*KB, 272*KB, "ESP-IDF keeps caches, ROM data, its code in IRAM and FreeRTOS: the largest free piece in public start-up logs is 253 to 322 KiB, "
+                 "and 240 KB leaves room for tasks. Wi-Fi takes more; variants with PSRAM have 2 or 8 MB besides, slower",
+ 8*MB, 1088*KB, "64 KB for bootloader, partition table and NVS, 1 MB for ESP-IDF's default app partition; the model gets a partition of its own",
  ("512 KB SRAM", "ESP32-S3 datasheet, Internal Memory " + UNCHECKED),
  ("8 MB flash in the variant N8", "ESP-IDF documentation, ESP32-S3-DevKitC-1, Ordering Information " + UNCHECKED),
  ("160 MHz: 240 MHz is a setting away", "ESP-IDF, esp_system/port/soc/esp32s3/Kconfig.cpu"),
  ("341,760 bytes for code in IRAM, data and heap together", "ESP-IDF, esp_system/ld/esp32s3/memory.ld.in: 0x403CB700 - 0x40378000"),
  ("1 MB factory app at 64 KB", "ESP-IDF documentation, Partition Tables " + UNCHECKED)),
 
-("mps2-an385", "QEMU mps2-an385", "emulated", "Arm MPS2, image AN385", "Cortex-M3", 1, None, 4*MB, 4*MB, 4*KB, _BARE + "; 16 MB of PSRAM apart", 32*KB, _CODE,
- ("4 MB at 0x20000000", _QEMU_MPS2), ("4 MB at 0", _QEMU_MPS2)),
-("mps2-an386", "QEMU mps2-an386", "emulated", "Arm MPS2, image AN386", "Cortex-M4", 1, None, 4*MB, 4*MB, 4*KB, _BARE + "; 16 MB of PSRAM apart", 32*KB, _CODE,
- ("4 MB at 0x20000000", _QEMU_MPS2), ("4 MB at 0", _QEMU_MPS2)),
-("mps2-an500", "QEMU mps2-an500", "emulated", "Arm MPS2, image AN500", "Cortex-M7", 1, None, 4*MB, 4*MB, 4*KB, _BARE + "; 16 MB of PSRAM apart", 32*KB, _CODE,
- ("4 MB at 0x20000000", _QEMU_MPS2), ("4 MB at 0", _QEMU_MPS2)),
-("mps2-an505", "QEMU mps2-an505", "emulated", "Arm MPS2, image AN505", "Cortex-M33", 1, None, 4*MB, 4*MB, 4*KB, _BARE + "; two neighbouring SRAMs of 2 MB; 16 MB of PSRAM apart", 32*KB, _CODE,
- ("4 MB at 0x38000000 (secure alias)", _QEMU_TZ), ("4 MB at 0x10000000 (secure alias)", _QEMU_TZ)),
-("mps3-an547", "QEMU mps3-an547", "emulated", "Arm MPS3, image AN547", "Cortex-M55", 1, None, 4*MB, 2*MB, 4*KB, _BARE + "; two neighbouring SRAMs of 2 MB; DTCM (512 KB) and DDR (2 GB) apart",
- 32*KB, _CODE + "; code may also go to the 512 KB ITCM, where the vectors are",
- ("4 MB at 0x31000000 (secure alias)", _QEMU_TZ), ("2 MB SRAM at 0x11000000 (secure alias), in the place of flash", _QEMU_TZ)),
+("mps2-an385", "QEMU mps2-an385", "emulated", "Arm MPS2, image AN385", "Cortex-M3", 1, None,
+ 4*MB, 4*KB, _BARE + _PSRAM, 4*MB, 32*KB, _CODE, ("4 MB at 0x20000000", _QEMU), ("4 MB at 0", _QEMU)),
+("mps2-an386", "QEMU mps2-an386", "emulated", "Arm MPS2, image AN386", "Cortex-M4", 1, None,
+ 4*MB, 4*KB, _BARE + _PSRAM, 4*MB, 32*KB, _CODE, ("4 MB at 0x20000000", _QEMU), ("4 MB at 0", _QEMU)),
+("mps2-an500", "QEMU mps2-an500", "emulated", "Arm MPS2, image AN500", "Cortex-M7", 1, None,
+ 4*MB, 4*KB, _BARE + _PSRAM, 4*MB, 32*KB, _CODE, ("4 MB at 0x20000000", _QEMU), ("4 MB at 0", _QEMU)),
+("mps2-an505", "QEMU mps2-an505", "emulated", "Arm MPS2, image AN505", "Cortex-M33", 1, None,
+ 4*MB, 4*KB, _BARE + "; two neighbouring SRAMs of 2 MB" + _PSRAM, 4*MB, 32*KB, _CODE,
+ ("4 MB at 0x38000000 (secure alias)", _QEMU), ("4 MB at 0x10000000 (secure alias)", _QEMU)),
+("mps3-an547", "QEMU mps3-an547", "emulated", "Arm MPS3, image AN547", "Cortex-M55", 1, None,
+ 4*MB, 4*KB, _BARE + "; two neighbouring SRAMs of 2 MB; DTCM (512 KB) and DDR (2 GB) apart",
+ 2*MB, 32*KB, _CODE + ", though it may also go to the 512 KB ITCM, where the vectors are",
+ ("4 MB at 0x31000000 (secure alias)", _QEMU), ("2 MB SRAM at 0x11000000 (secure alias), in the place of flash", _QEMU)),
 
-("pi-zero2", "Raspberry Pi Zero 2 W", "linux", "RP3A0 (BCM2710A1)", "Cortex-A53", 4, 1000, 512*MB, None, 256*MB, _LINUX, None, _CARD,
+("pi-zero2", "Raspberry Pi Zero 2 W", "linux", "RP3A0 (BCM2710A1)", "Cortex-A53", 4, 1000,
+ 512*MB, 256*MB, _LINUX, None, None, _CARD,
  ("512 MB SDRAM", _PI + "RP3A0"), ("1000 MHz", _PI + "RP3A0")),
-("pi4", "Raspberry Pi 4 Model B (1 GB)", "linux", "BCM2711", "Cortex-A72", 4, 1500, 1*GB, None, 256*MB, _LINUX, None, _CARD,
- ("1 GB SDRAM; also sold with 2, 4 and 8 GB", "Raspberry Pi 4 Model B product brief " + UNCHECKED), ("1500 MHz; 1800 MHz on later boards", _PI + "BCM2711")),
-("pi5", "Raspberry Pi 5 (2 GB)", "linux", "BCM2712", "Cortex-A76", 4, 2400, 2*GB, None, 256*MB, _LINUX, None, _CARD,
+("pi4", "Raspberry Pi 4 Model B (1 GB)", "linux", "BCM2711", "Cortex-A72", 4, 1500,
+ 1*GB, 256*MB, _LINUX, None, None, _CARD,
+ ("1 GB SDRAM; also sold with 2, 4 and 8 GB", "Raspberry Pi 4 Model B product brief " + UNCHECKED),
+ ("1500 MHz", _PI + "BCM2711")),
+("pi5", "Raspberry Pi 5 (2 GB)", "linux", "BCM2712", "Cortex-A76", 4, 2400,
+ 2*GB, 256*MB, _LINUX, None, None, _CARD,
  ("2 GB SDRAM; also sold with 4 GB and more", "Raspberry Pi 5 product brief " + UNCHECKED), ("2400 MHz", _PI + "BCM2712")),
-("coral-dev", "Coral Dev Board (1 GB)", "linux", "i.MX 8M", "Cortex-A53", 4, 1500, 1*GB, None, 256*MB, _LINUX, None, _CARD + "; it has an Edge TPU besides, as in coral-usb",
- ("1 GB LPDDR4; also sold with 4 GB", "Coral Dev Board datasheet " + UNCHECKED), ("1500 MHz", "seL4 documentation, imx8mq: Cortex-A53 Quad 1.5 GHz; Coral Dev Board datasheet " + UNCHECKED)),
+("coral-dev", "Coral Dev Board (1 GB)", "linux", "i.MX 8M", "Cortex-A53", 4, 1500,
+ 1*GB, 256*MB, _LINUX, None, None, _CARD + "; it has an Edge TPU besides, as in coral-usb",
+ ("1 GB LPDDR4; also sold with 4 GB", "Coral Dev Board datasheet " + UNCHECKED),
+ ("1500 MHz", "seL4 documentation, imx8mq: Cortex-A53 Quad 1.5 GHz")),
 
-("coral-usb", "Coral USB Accelerator", "accelerator", "Edge TPU", "Edge TPU", 1, None, 8*MB, 8*MB,
- 0, "the same 8 MB that holds the weights; the compiler divides it and cuts activations to fit, so this is no limit of a model's own",
- 1.25*MB, "the compiler puts the executable there first: public logs for image classifiers offer 6.25 to 7.62 MiB to weights. What is beyond still runs but is sent over USB each time",
- ("8 MB of SRAM on the chip, for executable and weights", _EDGE_TPU), ("6.25 to 7.62 MiB \"available for caching model parameters\"", "public logs of edgetpu_compiler, depending on the model")),
+("coral-usb", "Coral USB Accelerator", "accelerator", "Edge TPU", "Edge TPU", 1, None,
+ 8*MB, 0, "the same 8 MB that holds the weights; the compiler divides it and cuts activations to fit, so this is no limit of a model's own",
+ 8*MB, 1.25*MB, "the compiler puts the executable there first: public logs for image classifiers offer 6.25 to 7.62 MiB to weights. "
+                "What is beyond still runs, but is sent over USB each time",
+ ("8 MB of SRAM on the chip, for executable and weights", "Edge TPU Compiler, Parameter data caching, https://coral.ai/docs/edgetpu/compiler/"),
+ ("6.25 to 7.62 MiB \"available for caching model parameters\"", "public logs of edgetpu_compiler, depending on the model")),
 ]
 
 # %% ../nbs/api/09_boards.ipynb #0000000d
-def _board(id, name, kind, chip, core, cores, mhz, ram, flash, kept_ram, ram_why, kept_flash, flash_why, *sources):
+def _board(id, name, kind, chip, core, cores, mhz, ram, kept_ram, ram_why, flash, kept_flash, flash_why, *sources):
     return Board(id, name, kind, chip, core, cores, mhz, ram, flash, int(ram - kept_ram), None if flash is None else int(flash - kept_flash),
                  ram_why, flash_why, sources)
 
@@ -165,7 +183,8 @@ def board(
     wanted = str(id).strip().lower()
     names = {key.lower(): b.id for b in BOARDS.values() for key in (b.id, b.name)}
     close = dict.fromkeys(names[key] for key in difflib.get_close_matches(wanted, names, 3, .6))
-    raise MobileNetError(f"There is no board {str(id)[:60]!r}. " + (f"Did you mean {' or '.join(close)}? " if close else "") + f"Boards are: {', '.join(BOARDS)}.")
+    advice = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise MobileNetError(f"There is no board {str(id)[:60]!r}. {advice}Boards are: {', '.join(BOARDS)}.")
 
 # %% ../nbs/api/09_boards.ipynb #00000016
 def _facts(b):

@@ -69,7 +69,7 @@ def verify(a):
     if a.photos:
         rule, files = model.preprocessing or runtime.default_preprocessing(model), _photo_files(a.photos)
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(a.n, len(files))).astype(int)]
-        pixels = np.stack([rule.pixels(f) for f in chosen])
+        pixels = np.stack([pixels for _, pixels in _each_readable(chosen, rule.pixels)[0]])
     verdict = runtime.verify(model, pixels)
     if not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
     return verdict.to_dict(), str(verdict)
@@ -78,13 +78,8 @@ def classify(a):
     "Say what is in photos."
     from mobilenet_keras.runtime import Classifier
     classifier = Classifier(a.model, a.runtime)
-    facts, unread = [], []
-    for path in _photo_files(a.photos):
-        try: facts.append(dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in classifier.classify(path, a.top)]))
-        except MobileNetError as e:
-            unread.append(str(e))
-            note(str(e))
-    if not facts: raise MobileNetError("No photo could be read." if len(unread) > 1 else unread[0])
+    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.classify(path, a.top))
+    facts = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]
     if unread: raise Failed(facts, "\n".join(lines))
     return facts, "\n".join(lines)
@@ -131,7 +126,17 @@ def _photo_files(paths):
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
     return files
 
-# %% ../nbs/api/22_cli.ipynb #00000011
+def _each_readable(files, do):
+    "([(file, do(file))], [why not]): a file that is no photo is told and left out; if none is left, that is an error."
+    done, unread = [], []
+    for file in files:
+        try: done.append((file, do(file)))
+        except MobileNetError as e: unread.append(str(e))
+    if not done: raise MobileNetError("No photo could be read: " + unread[0] if len(unread) > 1 else unread[0])
+    for why in unread: note(why)
+    return done, unread
+
+# %% ../nbs/api/22_cli.ipynb #0000000b
 VERBS = {  # verb: (function, example, arguments as (flags, options))
     "train": (train, "mobilenet train my_photos --alpha 0.25 --size 96", [
         (["photos"], dict(help="folder with a folder of photos per class, or with train/, validation/ and test/")),
@@ -192,7 +197,7 @@ def parser() -> argparse.ArgumentParser:
         verb.set_defaults(function=function)
     return top
 
-# %% ../nbs/api/22_cli.ipynb #00000012
+# %% ../nbs/api/22_cli.ipynb #0000000c
 def main(argv:list|None=None): # Arguments, by default the command line's
     "Run a verb; returns the exit code."
     for name in ("TF_CPP_MIN_LOG_LEVEL", "GLOG_minloglevel"): os.environ.setdefault(name, "3")
@@ -217,6 +222,6 @@ def _complain(message, code):
     note(f"mobilenet: {' '.join(str(message).split())}")
     return code
 
-# %% ../nbs/api/22_cli.ipynb #00000013
+# %% ../nbs/api/22_cli.ipynb #0000000d
 #| eval: false
 if __name__ == "__main__": sys.exit(main())

@@ -1,10 +1,11 @@
 """The repository itself: its style, what is generated in it, and every notebook, each as a test with a name."""
+import os
 import re
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, shared
 
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")
                    if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts))
@@ -12,7 +13,8 @@ NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").
 
 def run(*command, timeout=600):
     """(exit status, all output) of a command in the repository's root."""
-    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+                          env=os.environ | {"QUICK": "1"})
     return done.returncode, done.stdout + done.stderr
 
 
@@ -36,7 +38,9 @@ def test_readme_holds_the_command_that_ci_runs():
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook(path):
-    """All cells but those flagged notest or slow, in a process of its own and in the notebook's folder."""
+    """All cells but those flagged notest or slow, in a process of its own and in the notebook's folder; trainings are short."""
+    for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]+)", (ROOT / path).read_text(encoding="utf-8")))):
+        shared(needed)
     code = f"from nbdev.test import nbdev_test; nbdev_test.__wrapped__({path!r}, n_workers=0, do_print=True)"
     status, said = run(sys.executable, "-c", code)
     assert status == 0 and f"Completed {ROOT / path}" in said, said

@@ -6,7 +6,7 @@
 __all__ = ['DTYPES', 'MAX_ELEMENTS', 'STANDARD', 'OURS', 'Tensor', 'Op', 'Model']
 
 # %% ../nbs/api/07_tflite.ipynb #00000003
-import contextlib, functools, html, io, json, struct, zipfile, zlib
+import contextlib, functools, html, io, json, math, re, struct, zipfile, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -30,14 +30,20 @@ class Tensor:
     axis:int = 0                    # The dimension of per-channel scales
     constant:bool = False           # Its value is in the file
     data:np.ndarray|None = field(default=None, repr=False) # A read-only view of that value; None for strings and the like
+    @property
+    def nbytes(self) -> int: # 0 for strings and the like
+        "Bytes of its value."
+        bits = 8 if self.dtype == "bool" else int(re.search(r"\d*$", self.dtype)[0] or 0)
+        return (math.prod(self.shape)*bits + 7)//8
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
     "One operation of the graph; ops stand in the order in which they run."
     index:int     # Its number in the subgraph
     name:str      # As the schema spells it, e.g. "CONV_2D"; a custom op's own name
     inputs:tuple  # Tensor indices; -1 for an optional one that is absent
     outputs:tuple # Tensor indices
+    options:dict = field(default_factory=dict) # As the schema spells them, e.g. {"stride_h": 2, "padding": "SAME"}
 
 # %% ../nbs/api/07_tflite.ipynb #00000007
 _BROKEN = (struct.error, IndexError, KeyError, UnicodeError, TypeError, ValueError, OverflowError, MemoryError, RecursionError)
@@ -97,7 +103,7 @@ def _quantization(q, shape):
     if not np.isfinite(scale).all() or (scale < 0).any(): raise ValueError("a scale is negative or not a number")
     return scale, zero, axis if len(scale) > 1 else 0
 
-# %% ../nbs/api/07_tflite.ipynb #00000010
+# %% ../nbs/api/07_tflite.ipynb #0000000a
 MAX_ELEMENTS = 1 << 31  # of one tensor: what an interpreter would try to allocate
 
 def _tensor(schema, i, buffers, spend):
@@ -118,10 +124,15 @@ def _tensor(schema, i, buffers, spend):
     data = None if raw is None else _constant(raw, shape, DTYPES[kind], what)
     return Tensor(i, name, shape, DTYPES[kind], *_quantization(q, shape), constant=raw is not None, data=data), bool(schema.IsVariable())
 
+@functools.cache
+def _names(enumeration):
+    "{number: name} of a class of constants of the generated readers."
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
+
 def _op_names(root, spend):
     "The names of the model's operator codes."
     import tflite
-    names = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
+    names = _names(tflite.BuiltinOperator)
     codes = [root.OperatorCodes(i) for i in spend(root.OperatorCodesLength())]
     # an old reader sees 127 (a placeholder) where the op is newer than it: schema.fbs, table OperatorCode
     numbers = [max(c.BuiltinCode(), c.DeprecatedBuiltinCode()) for c in codes]
@@ -130,7 +141,44 @@ def _op_names(root, spend):
     return [custom or "CUSTOM" if n == tflite.BuiltinOperator.CUSTOM else names.get(n, f"BUILTIN_{n}")
             for n, custom in zip(numbers, customs)]
 
-# %% ../nbs/api/07_tflite.ipynb #00000012
+# %% ../nbs/api/07_tflite.ipynb #0000000c
+_NAMED = dict(padding="Padding", fused_activation_function="ActivationFunctionType")
+
+@functools.cache
+def _fields(name):
+    "{field: method of the generated reader} of an options table, e.g. {'stride_w': 'StrideW'}."
+    import tflite
+    methods = [n[len(name) + 3:] for n in vars(tflite) if n.startswith(name + "Add")]
+    return {re.sub("(?<!^)(?=[A-Z])", "_", m).lower(): m for m in methods if hasattr(getattr(tflite, name), m)}
+
+def _options_table(op):
+    "(its type's name, the generated reader at it) of an `Operator` table's options, or (None, None)."
+    import tflite
+    name, table = _names(tflite.BuiltinOptions).get(op.BuiltinOptionsType()), op.BuiltinOptions()
+    if table is None or not hasattr(tflite, name or ""): return None, None
+    reader = getattr(tflite, name)()
+    reader.Init(table.Bytes, table.Pos)
+    return name, reader
+
+def _raw_options(name, reader):
+    "{method: number, array or bytes}: the fields of an options table that are there."
+    raw = {m: getattr(reader, m + "AsNumpy" if hasattr(reader, m + "AsNumpy") else m) for m in _fields(name).values()}
+    return {m: v for m, read in raw.items() if (v := read()) is not None and not (read.__name__.endswith("AsNumpy") and isinstance(v, int))}
+
+def _options(op, spend):
+    "The options of an `Operator` table, with names where the schema has them."
+    import tflite
+    name, reader = _options_table(op)
+    if name is None: return {}
+    spend(sum(getattr(reader, m + "Length")() for m in _fields(name).values() if hasattr(reader, m + "Length")))
+    raw, plain = _raw_options(name, reader), {}
+    for field, method in _fields(name).items():
+        if (v := raw.get(method)) is not None:
+            plain[field] = tuple(v.tolist()) if isinstance(v, np.ndarray) else _text(v) if isinstance(v, bytes) else v
+            if field in _NAMED: plain[field] = _names(getattr(tflite, _NAMED[field])).get(v, v)
+    return plain
+
+# %% ../nbs/api/07_tflite.ipynb #0000000e
 def _ops(graph, names, tensors, known, spend):
     "The ops of a subgraph; every index is checked to exist and every input to have a value when the op runs."
     ops = []
@@ -144,14 +192,14 @@ def _ops(graph, names, tensors, known, spend):
         early = [t for t in inputs if t != -1 and t not in known]
         if early: raise MobileNetError(f"Op {i} ({names[code]}) reads tensor {early[0]}, which nothing before it writes. The file is broken.")
         known.update(outputs)
-        ops.append(Op(i, names[code], inputs, outputs))
+        ops.append(Op(i, names[code], inputs, outputs, _options(op, spend)))
     return ops
 
 def _check_indices(what, indices, tensors):
     wrong = [t for t in indices if not 0 <= t < len(tensors)]
     if wrong: raise MobileNetError(f"{what} refers to tensor {wrong[0]}; there are {len(tensors)}. The file is broken.")
 
-# %% ../nbs/api/07_tflite.ipynb #00000014
+# %% ../nbs/api/07_tflite.ipynb #00000010
 def _check_start(data, name):
     if not data: raise MobileNetError(f"{name} is empty: 0 bytes, not a .tflite model.")
     if data[4:8] != b"TFL3":
@@ -189,7 +237,7 @@ class Model:
         entries = [root.Metadata(i) for i in spend(root.MetadataLength())]
         self._entries = {_text(e.Name()): self._buffers[e.Buffer()] for e in entries}
 
-# %% ../nbs/api/07_tflite.ipynb #00000015
+# %% ../nbs/api/07_tflite.ipynb #00000011
 @patch(cls_method=True)
 def open(cls:Model,
          path:str|Path, # A .tflite file
@@ -225,13 +273,14 @@ def float_ops(self:Model) -> list: # Of `Op`
     "The ops that touch float tensors: what an integer-only engine can't run."
     return [op for op in self.ops if any(self.tensors[t].dtype.startswith(("float", "bfloat")) for t in (*op.inputs, *op.outputs) if t >= 0)]
 
-# %% ../nbs/api/07_tflite.ipynb #00000017
+# %% ../nbs/api/07_tflite.ipynb #00000013
 class _At(int):
     "The place of something already written, counted from the end, as `flatbuffers.Builder` does."
 
 def _put(b, value):
-    "Write a string, bytes (aligned to 16), a list or a table {field number: value} with builder `b`; returns its place."
+    "Write a string, bytes (aligned to 16), a list, a table {field number: value} or `value(b)` with builder `b`; returns its place."
     if isinstance(value, _At): return value
+    if callable(value): return value(b)
     if isinstance(value, str): return b.CreateString(value)
     if isinstance(value, bytes):
         b.StartVector(1, len(value), 16)
@@ -245,7 +294,7 @@ def _put(b, value):
         for v in reversed(items):
             getattr(b, f"Prepend{v.dtype.name.capitalize()}")(v) if numbers else b.PrependUOffsetTRelative(v)
         return b.EndVector()
-    places = {k: v if isinstance(v, np.generic) else _put(b, v) for k, v in sorted(value.items())}
+    places = {k: v if isinstance(v, np.generic) else _put(b, v) for k, v in sorted(value.items()) if v is not None}
     b.StartObject(max(places, default=-1) + 1)
     for k, v in places.items():
         if isinstance(v, np.generic): getattr(b, f"Prepend{v.dtype.name.capitalize()}Slot")(k, v, 0)
@@ -264,7 +313,7 @@ def _flatbuffer(table, identifier, behind=b""):
     b.Finish(_put(b, table(lambda p: _At(end - p))), file_identifier=identifier)
     return bytes(b.Output())
 
-# %% ../nbs/api/07_tflite.ipynb #00000019
+# %% ../nbs/api/07_tflite.ipynb #00000015
 def _tiny_model(shape=(1, 10), code=25, out=None):
     "A model of one op (25 is SOFTMAX) from int8 `shape` to int8 `out`: for the examples here and for tests."
     vector = lambda dtype, *v: [np.dtype(dtype).type(x) for x in v]
@@ -277,7 +326,7 @@ def _tiny_model(shape=(1, 10), code=25, out=None):
     graph = {0: [tensor("logits", shape, .1, 0), scores], 1: vector("int32", 0), 2: vector("int32", 1), 3: [op], 4: "main"}
     return _flatbuffer(lambda _: {0: np.uint32(3), 1: [{0: np.int8(code), 3: np.int32(code)}], 2: [graph], 4: [{}]}, b"TFL3")
 
-# %% ../nbs/api/07_tflite.ipynb #00000026
+# %% ../nbs/api/07_tflite.ipynb #0000001c
 @patch
 def __repr__(self:Model):
     tensors = lambda some: ", ".join(f"{t.dtype} {t.shape}" for t in some)
@@ -285,17 +334,44 @@ def __repr__(self:Model):
     return (f"Model {self.name}: {len(self.data):,} bytes, {len(self.ops)} ops{more}; "
             f"{tensors(self.inputs)} -> {tensors(self.outputs)}")
 
+def _outline(model):
+    "(op index, name, kernel and stride, output shape, output bytes, constant bytes) of every op."
+    for op in model.ops:
+        out, weights = model.tensors[op.outputs[0]] if op.outputs else None, [model.tensors[t] for t in op.inputs if t >= 0 and model.tensors[t].constant]
+        kernel = "x".join(map(str, weights[0].shape[1:3])) if "CONV_2D" in op.name and weights and len(weights[0].shape) == 4 else ""
+        stride = op.options.get("stride_h", 1)
+        yield (op.index, op.name, kernel + (f"/{stride}" if kernel and stride != 1 else ""), out.shape if out else (), out.nbytes if out else 0,
+               sum(t.data.nbytes for t in weights if t.data is not None))
+
 @patch
 def _repr_html_(self:Model):
-    def row(op):
-        out = self.tensors[op.outputs[0]] if op.outputs else None
-        weights = sum(self.tensors[t].data.nbytes for t in op.inputs if t >= 0 and self.tensors[t].data is not None)
-        return op.index, op.name, *((out.shape, out.dtype) if out else ("", "")), f"{weights:,}" if weights else ""
-    cells = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(str(v))}</{tag}>" for v in values) + "</tr>"
-    rows = "".join(cells("td", row(op)) for op in self.ops)
-    return f"<p>{html.escape(repr(self))}</p><table>{cells('th', ('', 'op', 'output', 'type', 'constant bytes'))}{rows}</table>"
+    cells = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(f'{v:,}' if isinstance(v, int) else str(v))}</{tag}>" for v in values) + "</tr>"
+    rows = "".join(cells("td", row) for row in _outline(self))
+    table = f"<table>{cells('th', ('', 'op', 'kernel', 'output', 'its bytes', 'constant bytes'))}{rows}</table>"
+    return f"<p>{html.escape(repr(self))}</p>{self.svg()}<details><summary>As a table</summary>{table}</details>"
 
-# %% ../nbs/api/07_tflite.ipynb #00000029
+# %% ../nbs/api/07_tflite.ipynb #0000001e
+_COLORS = dict(CONV_2D="#3b78c3", DEPTHWISE_CONV_2D="#d98c21", ADD="#4a9a5b", FULLY_CONNECTED="#8a5fb5")
+
+@patch
+def svg(self:Model) -> str: # An SVG picture, readable on light and dark pages
+    "The graph from top to bottom: the bytes of each op's output, and arcs for outputs that are used later than by the next op."
+    rows, step, left = list(_outline(self)), 17, 260
+    largest, writer = max([r[4] for r in rows] + [1]), {t: op.index for op in self.ops for t in op.outputs}
+    parts = []
+    for (i, name, kernel, shape, size, _), y in zip(rows, range(4, 4 + step*len(rows), step)):
+        label = f"{'x'.join(map(str, shape[1:] or shape))}: {size:,} bytes"
+        parts.append(f'<text x="40" y="{y + 11}">{i} {html.escape(name[:24])} {kernel}</text><rect x="{left}" y="{y}" width="{max(1, 300*size/largest):.1f}" '
+                     f'height="{step - 4}" fill="{_COLORS.get(name, "#808080")}"/><text x="{left + 306*size/largest + 4:.1f}" y="{y + 11}">{label}</text>')
+    for op in self.ops:
+        for j in {writer[t] for t in op.inputs if t in writer and writer[t] < op.index - 1}:
+            a, b = (10 + step*k for k in (j, op.index))
+            parts.append(f'<path d="M36 {a} C4 {a} 4 {b} 36 {b}" fill="none" stroke="currentColor"/>')
+    title = f"Graph of {self.name}: {len(rows)} ops, the largest output has {largest:,} bytes"
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{step*len(rows) + 8}" role="img" fill="currentColor" '
+            f'font-family="sans-serif" font-size="11"><title>{html.escape(title)}</title>{"".join(parts)}</svg>')
+
+# %% ../nbs/api/07_tflite.ipynb #00000021
 class _View:
     "A table of a flatbuffer, read by field number; a missing field is None."
     def __init__(self, data, pos):
@@ -320,7 +396,7 @@ class _View:
         start, count = self._vector(slot)
         return list(struct.unpack_from(f"<{min(count, 1000)}f", self.table.Bytes, start))
 
-# %% ../nbs/api/07_tflite.ipynb #00000030
+# %% ../nbs/api/07_tflite.ipynb #00000022
 STANDARD, OURS = "TFLITE_METADATA", "mobilenet_keras"  # names of the two entries
 _TEXTS = dict(name=0, description=1, version=2, author=4, license=5)  # of ModelMetadata
 _MAX_UNPACKED = 1 << 24  # bytes of files in the zip: labels are text, more is a zip bomb
@@ -351,7 +427,7 @@ def _unzipped(data):
             return min((i.header_offset for i in z.infolist()), default=len(data)), {i.filename: z.read(i) for i in z.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as e: raise ValueError(f"the zip behind it: {e}") from None
 
-# %% ../nbs/api/07_tflite.ipynb #00000031
+# %% ../nbs/api/07_tflite.ipynb #00000023
 @patch(as_prop=True)
 def metadata(self:Model) -> dict: # Of name, description, version, author and license: those that it has
     "What the model says about itself."
@@ -383,7 +459,7 @@ def preprocessing(self:Model) -> Preprocessing|None: # Or None if the model does
         if not units or len(shape) != 4 or shape[3] not in (1, 3): return None
         return Preprocessing(*shape[1:], mean=units[0].floats(0), std=units[0].floats(1))
 
-# %% ../nbs/api/07_tflite.ipynb #00000033
+# %% ../nbs/api/07_tflite.ipynb #00000025
 @patch
 def without_metadata(self:Model) -> Model:
     "The model as it was before `with_metadata`, and without a zip behind it."
@@ -408,7 +484,7 @@ def _describe(name, texts, classes, preprocessing, inputs, outputs):
     graph = {2: [photo, *[{}]*(inputs - 1)], 3: [scores, *[{}]*(outputs - 1)]}
     return {**{_TEXTS[k]: v for k, v in texts.items()}, 3: [graph], 7: "1.0.0"}
 
-# %% ../nbs/api/07_tflite.ipynb #00000034
+# %% ../nbs/api/07_tflite.ipynb #00000026
 def _rooted(model, entries):
     "The bytes of `model` behind a new root that has the metadata `entries`, {name: bytes}, besides its own."
     root, tab = model._root, model._root._tab
@@ -427,7 +503,7 @@ def _u16():
     from flatbuffers.number_types import Uint16Flags
     return Uint16Flags
 
-# %% ../nbs/api/07_tflite.ipynb #00000035
+# %% ../nbs/api/07_tflite.ipynb #00000027
 @patch
 def with_metadata(self:Model,
                   classes=None,      # Names of the output's classes, in order
@@ -467,3 +543,61 @@ def _zipped(data, files):
         with zipfile.ZipFile(out, "a") as z:
             for name in sorted(files): z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), files[name])
     return out.getvalue()
+
+# %% ../nbs/api/07_tflite.ipynb #0000002e
+def _copied_options(op):
+    "What writes the options of an `Operator` table again; None where it has none."
+    import tflite
+    name, reader = _options_table(op)
+    def write(b):
+        raw = {m: b.CreateNumpyVector(v) if isinstance(v, np.ndarray) else b.CreateString(v) if isinstance(v, bytes) else v
+               for m, v in _raw_options(name, reader).items()}
+        getattr(tflite, f"{name}Start")(b)
+        for method, v in raw.items(): getattr(tflite, f"{name}Add{method}")(b, v)
+        return getattr(tflite, f"{name}End")(b)
+    return write if name else None
+
+class _Shared:
+    "Vectors of numbers, each of which is written once, however often it is used."
+    def __init__(self): self.places = {}
+    def __call__(self, values, dtype=np.int32):
+        array = np.ascontiguousarray(values, dtype)
+        def write(b):
+            key = dtype, array.tobytes()
+            if key not in self.places: self.places[key] = b.CreateNumpyVector(array)
+            return self.places[key]
+        return write
+
+def _bare_graph(model, graph, buffers):
+    "The `SubGraph` table of a stripped file; `buffers` maps old to new numbers of constants."
+    shared, named = _Shared(), {t.index for t in (*model.inputs, *model.outputs)}
+    biases = {op.inputs[2] for op in model.ops if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and len(op.inputs) > 2}
+    def tensor(t):
+        old = graph.Tensors(t.index)
+        table = {0: shared(t.shape), 1: np.int8(old.Type()), 2: np.uint32(buffers[old.Buffer()] if t.constant else 0),
+                 3: t.name if t.index in named else None, 5: np.bool_(old.IsVariable())}
+        if t.scale is not None and not (t.index in biases and len(t.scale) > 1):
+            table[4] = {2: shared(t.scale, np.float32), 3: shared(t.zero_point, np.int64), 6: np.int32(t.axis)}
+        return table
+    def operator(op):
+        old = graph.Operators(op.index)
+        custom = old.CustomOptionsAsNumpy().tobytes() if old.CustomOptionsLength() else None
+        return {0: np.uint32(old.OpcodeIndex()), 1: shared(op.inputs), 2: shared(op.outputs),
+                3: np.uint8(old.BuiltinOptionsType()), 4: _copied_options(old), 5: custom}
+    return {0: [tensor(t) for t in model.tensors], 1: shared([t.index for t in model.inputs]), 2: shared([t.index for t in model.outputs]),
+            3: [operator(op) for op in model.ops]}
+
+@patch
+def strip(self:Model) -> Model: # The same ops, constants and outputs in a smaller file
+    "The model with only what an interpreter reads: no metadata, no labels, no names but those of inputs and outputs."
+    root, graph = self._root, self._root.Subgraphs(0)
+    operators = [graph.Operators(op.index) for op in self.ops]
+    if self.subgraphs > 1 or any(o.IntermediatesLength() or o.BuiltinOptions2Type() or o.LargeCustomOptionsSize() for o in operators):
+        raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, which strip can't copy. Use without_metadata() instead.")
+    used = sorted({graph.Tensors(t.index).Buffer() for t in self.tensors if t.constant})
+    codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
+    codes = [{0: np.int8(c.DeprecatedBuiltinCode()), 1: _text(c.CustomCode()) if c.CustomCode() else None, 2: np.int32(c.Version()), 3: np.int32(c.BuiltinCode())} for c in codes]
+    with _reading(self.name):
+        bare = _bare_graph(self, graph, {old: new for new, old in enumerate(used, 1)})
+        buffers = [{}, *({0: self._buffers[old].tobytes()} for old in used)]
+        return Model(_flatbuffer(lambda _: {0: np.uint32(root.Version()), 1: codes, 2: [bare], 4: buffers}, b"TFL3"), self.name)

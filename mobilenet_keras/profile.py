@@ -6,46 +6,14 @@
 __all__ = ['ROUNDINGS', 'ON_BOARDS', 'Row', 'Profile', 'profile', 'intervals', 'Arena', 'arena', 'Health', 'Fit', 'fits', 'Fits']
 
 # %% ../nbs/api/10_profile.ipynb #00000003
-import functools, html, tempfile
+import functools, html
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .boards import BOARDS, Board, board as board_of, size_text
+from .boards import BOARDS, Board, board as board_of
 from .core import MobileNetError
 from .runtime import allocations, available, judged
-from .tflite import DTYPES, Model
-
-# %% ../nbs/api/10_profile.ipynb #00000005
-def _example(seed=0, size=8):
-    "An int8 network of five ops on size x size x 3, with seeded weights: for the examples here and for tests."
-    rng = np.random.default_rng(seed)
-    vector = lambda dtype, *v: [np.dtype(dtype).type(x) for x in v]
-    buffers, tensors, ops = [{}], [], []
-    def tensor(shape, kind, scale, zero=0, data=None, axis=0):
-        if data is not None: buffers.append({0: data.tobytes()})
-        tensors.append({0: vector("int32", *shape), 1: np.int8(kind), 2: np.uint32(0 if data is None else len(buffers) - 1), 3: f"t{len(tensors)}",
-                        4: {2: vector("float32", *np.atleast_1d(scale)), 3: vector("int64", *np.full(np.size(scale), zero)), 6: np.int32(axis)}})
-        return len(tensors) - 1
-    def op(code, shape, inputs, options):
-        out = tensor(shape, 9, .05, -128)
-        ops.append({0: np.uint32(code), 1: vector("int32", *inputs), 2: vector("int32", out), 3: np.uint8(options[0]), 4: options[1]})
-        return out
-    def weights(shape, axis):
-        n = shape[axis]
-        w = tensor(shape, 9, rng.uniform(.001, .01, n), 0, rng.integers(-127, 128, shape, np.int8), axis)
-        return w, tensor((n,), 2, np.full(n, 1e-5), 0, rng.integers(-20_000, 20_000, n, np.int32))
-    stride2, relu6 = {1: np.int32(2), 2: np.int32(2)}, np.int8(3)  # padding 0 is SAME
-    half = size//2
-    x = photo = tensor((1, size, size, 3), 9, 1/128, 0)
-    x = op(0, (1, half, half, 8), (x, *weights((8, 3, 3, 3), 0)), (1, stride2 | {3: relu6}))
-    x = op(1, (1, half, half, 8), (x, *weights((1, 3, 3, 8), 3)), (2, {1: np.int32(1), 2: np.int32(1), 3: np.int32(1), 4: relu6}))
-    x = op(0, (1, half, half, 16), (x, *weights((16, 1, 1, 8), 0)), (1, {1: np.int32(1), 2: np.int32(1), 3: relu6}))
-    x = op(2, (1, 1, 1, 16), (x,), (5, {0: np.int8(1), 1: np.int32(half), 2: np.int32(half), 3: np.int32(half), 4: np.int32(half)}))
-    x = op(0, (1, 1, 1, 5), (x, *weights((5, 1, 1, 16), 0)), (1, {1: np.int32(1), 2: np.int32(1)}))
-    graph = {0: tensors, 1: vector("int32", photo), 2: vector("int32", x), 3: ops, 4: "main"}
-    codes = [{0: np.int8(c), 2: np.int32(3), 3: np.int32(c)} for c in (3, 4, 1)]  # CONV_2D, DEPTHWISE_CONV_2D, AVERAGE_POOL_2D
-    return Model(_flatbuffer(lambda _: {0: np.uint32(3), 1: codes, 2: [graph], 4: buffers}, b"TFL3"), "example")
+from .tflite import Model
 
 # %% ../nbs/api/10_profile.ipynb #00000008
 _MACS = {"CONV_2D": lambda x, w, out: np.prod(out)*np.prod(w[1:]), "DEPTHWISE_CONV_2D": lambda x, w, out: np.prod(out)*np.prod(w[1:3]),
@@ -65,23 +33,11 @@ def _macs(model, op):
     return 0 if found is None else int(_MACS[op.name](*(np.array(t.shape, object) for t in (found[0], found[1], found[3]))))
 
 # %% ../nbs/api/10_profile.ipynb #0000000b
-def _stride(size, out, k):
-    "The stride that makes `out` of `size` with a kernel of `k`, padded to the same size or not at all; None if there is none."
-    if out < 1: return None
-    fits = ((-(-n//out), n) for n in (size, size - k + 1) if n > 0)
-    return min((s for s, n in fits if -(-n//s) == out), default=None)
-
 def _kernel(model, op):
-    "E.g. '3x3/2'; '' for ops without one."
-    if op.name in ("AVERAGE_POOL_2D", "MAX_POOL_2D") and op.outputs and min(op.inputs, default=-1) >= 0:
-        x, out = (model.tensors[t].shape for t in (op.inputs[0], op.outputs[0]))
-        return f"{x[1]}x{x[2]}" if len(x) == len(out) == 4 and out[1:3] == (1, 1) else ""
-    found = _operands(model, op)
-    if found is None or op.name == "FULLY_CONNECTED": return ""
-    x, w, _, out = found
-    small, large = (x, out) if op.name == "TRANSPOSE_CONV" else (out, x)
-    stride = _stride(large.shape[1], small.shape[1], w.shape[1]) if len(x.shape) == len(out.shape) == 4 else None
-    return f"{w.shape[1]}x{w.shape[2]}" + (f"/{stride}" if stride else "")
+    "E.g. '3x3/2': size and stride; '' for ops without them."
+    found, size = _operands(model, op), tuple(op.options.get(k) for k in ("filter_height", "filter_width"))
+    if found is not None and len(found[1].shape) == 4: size = found[1].shape[1:3]
+    return "" if None in size else f"{size[0]}x{size[1]}/{op.options.get('stride_h', '?')}"
 
 # %% ../nbs/api/10_profile.ipynb #0000000e
 def _bytes(tensor):
@@ -261,7 +217,7 @@ def _clamp(op, out):
     def at(real):
         q = np.float64(np.float32(real)/out.scale[0])
         return int(out.zero_point[0] + np.trunc(q + np.copysign(.5, q)))
-    bounds = {"RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}.get(getattr(op, "options", {}).get("fused_activation_function"), (None, None))
+    bounds = {"RELU": (0, None), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}.get(op.options.get("fused_activation_function"), (None, None))
     return (low if bounds[0] is None else max(low, at(bounds[0]))), (high if bounds[1] is None else min(high, at(bounds[1])))
 
 def _requantized(sums, real, op, out, roundings):
@@ -555,6 +511,12 @@ def bare_bytes(self:Profile) -> int: # Bytes
     if "_bare" not in vars(self): self._bare = len(self.model.without_metadata().data)
     return self._bare
 
+@patch(as_prop=True)
+def stripped_bytes(self:Profile) -> int: # Bytes; that of the bare file where `strip` can't copy it
+    "Size of the file with only what an interpreter reads."
+    try: return len(self.model.strip().data)
+    except MobileNetError: return self.bare_bytes
+
 # %% ../nbs/api/10_profile.ipynb #00000036
 _WIDTHS = (1, .75, .5, .35, .25, .1)
 
@@ -608,6 +570,7 @@ def _fit(profile, board, runtime):
     needs = ON_BOARDS[runtime][1](profile, board)
     over = {k: needs[k] - have for k, have in (("ram", board.usable_ram), ("flash", board.usable_flash)) if None not in (needs[k], have) and needs[k] > have}
     words, small = [f"{n:,} bytes of {'RAM' if k == 'ram' else k} too many" for k, n in over.items()], None
+    if "flash" in over and (saved := profile.bare_bytes - profile.stripped_bytes): words.append(f"Model.strip() makes the file {saved:,} smaller")
     if over and runtime == "tflm":
         small = _smaller(profile, board)
         words.append("no smaller version of it is estimated to fit" if small is None else

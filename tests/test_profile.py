@@ -25,7 +25,7 @@ def of(name):
 
 
 def graph(tensors, ops, inputs, outputs):
-    """A model: tensors are (shape, type number, scales or None, zero point, data or None, axis), ops (code, ins, outs)."""
+    """A model: tensors are (shape, type number, scales or None, zero point, data or None, axis), ops (code, ins, outs[, options])."""
     ints = lambda values: [np.int32(v) for v in values]  # noqa: E731
     codes, buffers, tables = sorted({code for code, *_ in ops}), [{}], []
     for i, (shape, kind, scale, zero, data, axis) in enumerate(tensors):
@@ -34,10 +34,11 @@ def graph(tensors, ops, inputs, outputs):
                                                     3: [np.int64(zero)] * np.size(scale)}}
         tables.append({0: ints(shape), 1: np.int8(kind), 2: np.uint32(0 if data is None else len(buffers) - 1),
                        3: f"t{i}", **quantization})
-    options = {0: (11, {}), 3: (1, {1: np.int32(1), 2: np.int32(1)}), 22: (17, {}), 25: (9, {0: np.float32(1)})}
+    options = {0: (11, {}), 3: (1, {1: np.int32(1), 2: np.int32(1)}), 9: (8, {}), 22: (17, {}),
+               25: (9, {0: np.float32(1)}), 34: (22, {}), 40: (27, {})}
     listed = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints(outs)}
-              | ({3: np.uint8(options[code][0]), 4: options[code][1]} if code in options else {})
-              for code, ins, outs in ops]
+              | ({3: np.uint8(options[code][0]), 4: {**options[code][1], **dict(*more)}} if code in options else {})
+              for code, ins, outs, *more in ops]
     table = {0: tables, 1: ints(inputs), 2: ints(outputs), 3: listed, 4: "main"}
     named = [{0: np.int8(code), 2: np.int32(2 if code == 0 else 3), 3: np.int32(code)} for code in codes]
     return Model(_flatbuffer(lambda _: {0: np.uint32(3), 1: named, 2: [table], 4: buffers}, b"TFL3"), "graph")
@@ -121,6 +122,22 @@ def test_arena_is_what_tflm_says(name):
     assert len(p.arena.parts) >= 4 and sum(p.arena.parts.values()) < p.arena.tail and not p.arena.reason
 
 
+@needs_tflm
+@pytest.mark.parametrize("seed", range(3))
+def test_plan_of_odd_sizes_is_tflms(seed):
+    """Chains of fully connected layers whose sizes are no multiples of 16, with a second reader of an early one."""
+    rng = np.random.default_rng(seed)
+    sizes = [int(n) for n in rng.integers(1, 400, 8)]
+    tensors, ops = [((1, sizes[0]), 9, .1, 0, None, 0)], []
+    for i, (n, m) in enumerate(zip([*sizes, sizes[1]], [*sizes[1:], sizes[1]][:8])):
+        tensors += [((m, n), 9, .01, 0, rng.integers(-9, 9, (m, n), np.int8), 0), ((1, m), 9, .1, 0, None, 0)]
+        ops.append((9, [2 * i, 2 * i + 1, -1], [2 * i + 2]))
+    tensors.append(((1, sizes[1]), 9, .1, 0, None, 0))
+    ops.append((0, [2, 2 * len(ops)], [len(tensors) - 1]))
+    p = profile(graph(tensors, ops, [0], [len(tensors) - 1]))
+    assert p.arena.head == p.arena_plan and p.arena_plan % 16 == 0 and any(n % 16 for n in sizes)
+
+
 def test_the_board_estimate_is_near_the_measured_one():
     """The same two nets on a Cortex-M4: 82,292 and 100,724 bytes of arena, CMSIS-NN's scratch included."""
     for name, measured in ((PERSON, 82_292), (VWW, 100_724)):
@@ -153,12 +170,12 @@ for image in batch:
 np.savez(sys.argv[3], **{str(t): np.stack(v) for t, v in seen.items()})"""
 
 
-def watched(model, batch, folder):
-    """{tensor: (least, greatest) of each channel} that TFLM computes for a batch."""
+def watched(model, batch, folder, code=WATCH):
+    """{tensor: (least, greatest) of each channel} that an interpreter, TFLM unless told, computes for a batch."""
     (folder / "m.tflite").write_bytes(model.interpretable)
     np.save(folder / "batch.npy", batch)
     wanted = [str(t) for t in intervals(model) if t not in {i.index for i in model.inputs}]
-    done = subprocess.run([sys.executable, "-c", WATCH, "m.tflite", "batch.npy", "seen.npz", *wanted], cwd=folder,
+    done = subprocess.run([sys.executable, "-c", code, "m.tflite", "batch.npy", "seen.npz", *wanted], cwd=folder,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with np.load(folder / "seen.npz") as z:
@@ -175,6 +192,34 @@ def test_every_activation_lies_within_its_interval(name, tmp_path):
     photos = noise_photos(10, *shape).astype(int) - 128
     batch = np.concatenate([extremes, photos, rng.integers(-128, 128, (4, *shape))]).astype(np.int8)
     seen, bound = watched(model, batch, tmp_path), intervals(model)
+    assert len(seen) > 25
+    for t, (least, greatest) in seen.items():
+        assert (bound[t][0] <= least).all() and (greatest <= bound[t][1]).all(), f"{model.tensors[t].name} leaves its bounds"
+
+
+LITERT = """import sys, numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+i = Interpreter(sys.argv[1], experimental_op_resolver_type=OpResolverType.BUILTIN_REF, experimental_preserve_all_tensors=True)
+i.allocate_tensors()
+seen = {}
+for image in np.load(sys.argv[2]):
+    i.set_tensor(i.get_input_details()[0]["index"], image[None]); i.invoke()
+    for t in map(int, sys.argv[4:]):
+        v = i.get_tensor(t).astype(int)
+        v = v.reshape(-1, v.shape[-1])
+        low, high = seen.get(t, (v.min(0), v.max(0)))
+        seen[t] = np.minimum(low, v.min(0)), np.maximum(high, v.max(0))
+np.savez(sys.argv[3], **{str(t): np.stack(v) for t, v in seen.items()})"""
+
+
+@pytest.mark.skipif(available()["litert-reference"] is not True, reason="needs ai-edge-litert")
+@pytest.mark.parametrize("name, images", [(V1_128, 4), (V2_224, 1)])
+def test_uint8_activations_lie_within_their_intervals(name, images, tmp_path):
+    """Models of TensorFlow 1, with ADD in V2, on LiteRT's reference kernels; TFLM has none for them."""
+    model = Model.open(shared(f"models/{name}.tflite"))
+    shape = model.inputs[0].shape[1:]
+    batch = np.concatenate([noise_photos(images, *shape), np.random.default_rng(0).choice([0, 255], (images, *shape))])
+    seen, bound = watched(model, batch.astype(np.uint8), tmp_path, LITERT), intervals(model)
     assert len(seen) > 25
     for t, (least, greatest) in seen.items():
         assert (bound[t][0] <= least).all() and (greatest <= bound[t][1]).all(), f"{model.tensors[t].name} leaves its bounds"
@@ -206,6 +251,38 @@ def test_bounds_of_add_are_reached(tmp_path):
     least, greatest = watched(model, np.array([[-128] * 6, [127] * 6], np.int8).reshape(2, 1, 1, 6), tmp_path)[2]
     low, high = intervals(model, ["double"])[2]
     assert (low == least).all() and (high == greatest).all() and (high < 127).all()
+
+
+@needs_tflm
+def test_bounds_through_padding_and_a_mean_of_another_scale(tmp_path):
+    """Three channels that stay above, around and below the zero point, which PAD then brings in; MEAN changes the scale."""
+    weights, bias = np.eye(3, dtype=np.int8)[:, None, None], np.array([900, 0, -900], np.int32)
+    padding, axes = np.array([[0, 0], [1, 0], [0, 1], [0, 0]], np.int32), np.array([1, 2], np.int32)
+    model = graph([((1, 2, 2, 3), 9, .1, 0, None, 0), ((3, 1, 1, 3), 9, [.1] * 3, 0, weights, 0), ((3,), 2, [.01] * 3, 0, bias, 0),
+                   ((1, 2, 2, 3), 9, .1, 5, None, 0), ((4, 2), 2, None, 0, padding, 0), ((1, 3, 3, 3), 9, .1, 5, None, 0),
+                   ((2,), 2, None, 0, axes, 0), ((1, 3), 9, .02, -3, None, 0)],
+                  [(3, [0, 1, 2], [3]), (34, [3, 4], [5]), (40, [5, 6], [7])], [0], [7])
+    batch = np.stack([np.full((2, 2, 3), v, np.int8) for v in (-128, -5, 0, 60, 127)])
+    seen, bound = watched(model, batch, tmp_path), intervals(model)
+    assert (bound[3][0][0] > 5) and (bound[3][1][2] < 5), "no channel excludes the zero point"
+    for t, (least, greatest) in seen.items():
+        assert (bound[t][0] <= least).all() and (greatest <= bound[t][1]).all(), t
+
+
+@needs_tflm
+def test_bounds_of_a_dense_layer_on_a_map_and_of_relu6(tmp_path):
+    """Twelve inputs are four pixels of three channels, of which each has other bounds; 6 / .02395 is 250.52."""
+    rng = np.random.default_rng(0)
+    dense, weights, bias = (rng.integers(-127, 128, (8, 12), np.int8), np.eye(3, dtype=np.int8)[:, None, None],
+                            np.array([900, 0, -900], np.int32))
+    model = graph([((1, 2, 2, 3), 9, .1, 0, None, 0), ((3, 1, 1, 3), 9, [.1] * 3, 0, weights, 0), ((3,), 2, [.01] * 3, 0, bias, 0),
+                   ((1, 2, 2, 3), 9, .02395, -128, None, 0), ((8, 12), 9, .001, 0, dense, 0), ((1, 8), 9, .02, 0, None, 0)],
+                  [(3, [0, 1, 2], [3], {3: np.int8(3)}), (9, [3, 4, -1], [5])], [0], [5])
+    drive = np.stack([np.where(s * row > 0, 127, -128).reshape(2, 2, 3) for row in dense for s in (1, -1)]).astype(np.int8)
+    seen, bound = watched(model, drive, tmp_path), intervals(model, ["double"])
+    assert bound[3][1][0] == 251 - 128 and (bound[5][1] < 127).any()
+    for t, (least, greatest) in seen.items():
+        assert (bound[t][0] == least).all() and (bound[t][1] == greatest).all(), t
 
 
 def test_rounding_against_exact_integers():
@@ -247,6 +324,7 @@ def test_boards_of_real_models():
     assert [f.board for f in vww.boards() if not f.ok] == ["microbit"], "16 KB of RAM"
     small = fits(vww, "microbit")
     assert "bytes of RAM too many" in small.why and "estimated" in small.why and small.smaller[1] < 96
+    assert "Model.strip() makes the file 91,736 smaller" in small.why
     assert small.ram - small.usable_ram == int(small.why.split(" bytes")[0].replace(",", ""))
     pico = fits(v2, "pico")
     assert not pico.ok and "uint8 weights" in pico.why and "estimated to fit at" in pico.why and pico.ms is None

@@ -145,11 +145,12 @@ def memory_svg(self:Profile) -> str:
     return _bars([r.live_bytes for r in self.rows], [f"op {r.index}, {r.op}" for r in self.rows])
 
 # %% ../nbs/api/10_profile.ipynb #00000019
-def _text_table(head, body, left=2):
-    "Lines of a table; the first `left` columns are flush left."
-    table = [[str(v) for v in row] for row in [head, *body]]
-    widths = [max(map(len, column)) for column in zip(*table)]
-    return ["  ".join(v.ljust(w) if i < left or i == len(row) - 1 else v.rjust(w) for i, (v, w) in enumerate(zip(row, widths))).rstrip() for row in table]
+def _text_table(head, body):
+    "Lines of a table; columns of numbers are flush right."
+    columns = list(zip(*([str(v) for v in row] for row in [head, *body])))
+    number = lambda v: v in ("", "-") or v[0].isdigit() and "x" not in v and len(v) < 25
+    justified = [[(v.rjust if any(column[1:]) and all(map(number, column[1:])) else v.ljust)(max(map(len, column))) for v in column] for column in columns]
+    return ["  ".join(row).rstrip() for row in zip(*justified)]
 
 def _html_table(head, body):
     row = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(str(v))}</{tag}>" for v in values) + "</tr>"
@@ -169,7 +170,7 @@ def _lines(self:Profile):
             f"RAM of activations: {self.ram_minimum:,} bytes is the layer-by-layer minimum; TFLM's planner takes {self.arena_plan:,}."]
 
 @patch
-def __str__(self:Profile): return "\n".join([*self._lines(), *_text_table(*self._table(), left=4)])
+def __str__(self:Profile): return "\n".join([*self._lines(), *_text_table(*self._table())])
 
 @patch
 def __repr__(self:Profile): return "\n".join(self._lines())
@@ -449,7 +450,7 @@ class Health:
         per_tensor, noted = (sum(map(f, self.rows)) for f in (lambda r: r["weights"] == "per tensor", lambda r: bool(r["note"])))
         constant = sum(r.get("constant_channels", 0) for r in self.rows)
         return (f"{self.name}: {len(self.rows)} ops with 8-bit weights, {per_tensor} of them with one scale for all channels; "
-                f"{noted} with a remark; {constant} channels never change.")
+                f"{noted} with a remark; channels that never change: {constant}.")
 
     def _table(self):
         head = ("", "op", "weights", "scales", "max |q|", "at ends", "wasted", "output levels", "constant", "remark")
@@ -458,7 +459,7 @@ class Health:
         return head, [(r["index"], r["op"], r["weights"], scales(r), r["largest"], f"{r['at_ends']:.1%}", share(r, "wasted_channels", "channels"),
                        r.get("levels", "-"), share(r, "constant_channels", "output_channels"), r["note"]) for r in self.rows]
 
-    def __str__(self): return "\n".join([self._summary(), *(_text_table(*self._table(), left=4) if self.rows else [])])
+    def __str__(self): return "\n".join([self._summary(), *(_text_table(*self._table()) if self.rows else [])])
     def __repr__(self): return self._summary()
     def _repr_html_(self): return f"<p>{html.escape(self._summary())}</p>" + (_html_table(*self._table()) if self.rows else "")
 
@@ -574,7 +575,7 @@ def _fit(profile, board, runtime):
     if over and runtime == "tflm":
         small = _smaller(profile, board)
         words.append("no smaller version of it is estimated to fit" if small is None else
-                     f"estimated to fit at {small[1]}x{small[2]} with {small[0]:g} of its channels")
+                     f"estimated to fit at {small[1]}x{small[2]} with {'all' if small[0] == 1 else format(small[0], 'g')} of its channels")
     why = "; ".join(filter(None, [needs["refused"], *words, needs.get("note", "")]))
     return Fit(board.id, runtime, not (over or needs["refused"]), needs["ram"], board.usable_ram, needs["flash"], board.usable_flash, needs["ms"], small, why)
 
@@ -605,7 +606,7 @@ class Fits(list):
                        "-" if f.ms is None else f"{f.ms:,.0f} ms" if f.ms >= 10 else f"{f.ms:.2g} ms", f.why) for f in self]
 
     def _summary(self): return f"{self.name} fits {sum(f.ok for f in self)} of {len(self)} boards, in bytes. Untested on hardware."
-    def __str__(self): return "\n".join([self._summary(), *_text_table(*self._table(), left=3)])
+    def __str__(self): return "\n".join([self._summary(), *_text_table(*self._table())])
     __repr__ = __str__
     def _repr_html_(self): return f"<p>{html.escape(self._summary())}</p>" + _html_table(*self._table())
 

@@ -74,7 +74,7 @@ def refuse_float(model:tflite.Model):
         raise MobileNetError(f"{len(model.float_ops)} ops of {model.name} still compute in float, the first is op {op.index}, {op.name}. "
                              "Replace that layer by one that TensorFlow Lite quantizes, or remove it from the network.")
 
-# %% ../nbs/api/12_quantization.ipynb #00000011
+# %% ../nbs/api/12_quantization.ipynb #0000000b
 class Report(dict):
     "Float against int8: part, n, float_accuracy, int8_accuracy, agreement, float_bytes, int8_bytes."
     def __str__(self):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import MobileNetError, written_whole
+from .core import MobileNetError, html_table, text_table, written_whole
 from .preprocessing import Preprocessing
 
 # %% ../nbs/api/07_tflite.ipynb #00000005
@@ -340,15 +340,17 @@ def _outline(model):
         out, weights = model.tensors[op.outputs[0]] if op.outputs else None, [model.tensors[t] for t in op.inputs if t >= 0 and model.tensors[t].constant]
         kernel = "x".join(map(str, weights[0].shape[1:3])) if "CONV_2D" in op.name and weights and len(weights[0].shape) == 4 else ""
         stride = op.options.get("stride_h", 1)
-        yield (op.index, op.name, kernel + (f"/{stride}" if kernel and stride != 1 else ""), out.shape if out else (), out.nbytes if out else 0,
+        yield (op.index, op.name, kernel + (f"/{stride}" if kernel and stride != 1 else ""), "x".join(map(str, out.shape)) if out else "", out.nbytes if out else 0,
                sum(t.data.nbytes for t in weights if t.data is not None))
+
+_COLUMNS = ("", "op", "kernel", "output", "its bytes", "constant bytes")
+
+@patch
+def __str__(self:Model): return f"{self!r}\n{text_table(_COLUMNS, _outline(self))}"
 
 @patch
 def _repr_html_(self:Model):
-    cells = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(f'{v:,}' if isinstance(v, int) else str(v))}</{tag}>" for v in values) + "</tr>"
-    rows = "".join(cells("td", row) for row in _outline(self))
-    table = f"<table>{cells('th', ('', 'op', 'kernel', 'output', 'its bytes', 'constant bytes'))}{rows}</table>"
-    return f"<p>{html.escape(repr(self))}</p>{self.svg()}<details><summary>As a table</summary>{table}</details>"
+    return f"<p>{html.escape(repr(self))}</p>{self.svg()}<details><summary>As a table</summary>{html_table(_COLUMNS, _outline(self))}</details>"
 
 # %% ../nbs/api/07_tflite.ipynb #0000001e
 _COLORS = dict(CONV_2D="#3b78c3", DEPTHWISE_CONV_2D="#d98c21", ADD="#4a9a5b", FULLY_CONNECTED="#8a5fb5")
@@ -360,7 +362,7 @@ def svg(self:Model) -> str: # An SVG picture, readable on light and dark pages
     largest, writer = max([r[4] for r in rows] + [1]), {t: op.index for op in self.ops for t in op.outputs}
     parts = []
     for (i, name, kernel, shape, size, _), y in zip(rows, range(4, 4 + step*len(rows), step)):
-        label = f"{'x'.join(map(str, shape[1:] or shape))}: {size:,} bytes"
+        label = f"{shape}: {size:,} bytes"
         parts.append(f'<text x="40" y="{y + 11}">{i} {html.escape(name[:24])} {kernel}</text><rect x="{left}" y="{y}" width="{max(1, 300*size/largest):.1f}" '
                      f'height="{step - 4}" fill="{_COLORS.get(name, "#808080")}"/><text x="{left + 306*size/largest + 4:.1f}" y="{y + 11}">{label}</text>')
     for op in self.ops:

@@ -56,7 +56,7 @@ def _augmentation(choices, seed, value_range):
     if unknown: raise MobileNetError(f"Augmentations are {', '.join(makers)}. Received: {', '.join(sorted(unknown))}")
     return [makers[k](v, seed=seed + i) for i, (k, v) in enumerate(choices.items()) if v]
 
-# %% ../nbs/api/11_training.ipynb #00000010
+# %% ../nbs/api/11_training.ipynb #0000000a
 class _Watch(keras.callbacks.Callback):
     "A progress bar where someone watches, a line per epoch where not; every epoch also goes to `log.csv`."
     def __init__(self, phase, epochs, history, folder, save):
@@ -89,7 +89,7 @@ def _write_csv(path, rows):
         writer.writeheader()
         writer.writerows(rows)
 
-# %% ../nbs/api/11_training.ipynb #00000012
+# %% ../nbs/api/11_training.ipynb #0000000c
 @dataclass
 class Run:
     "A trained network and everything that is needed to use it."
@@ -121,7 +121,7 @@ def open(cls:Run,
     except MobileNetError: raise
     except Exception as e: raise MobileNetError(f"{folder} holds a broken run: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
 
-# %% ../nbs/api/11_training.ipynb #00000013
+# %% ../nbs/api/11_training.ipynb #0000000d
 def evaluate(
     net,                         # A Keras classifier
     part:Part,                   # Labelled photos
@@ -139,7 +139,7 @@ def evaluate(self:Run, part:Part) -> dict: # n, accuracy, predicted
     "How many of `part`'s photos this run's network gets right."
     return globals()["evaluate"](self.net, part, self.preprocessing)
 
-# %% ../nbs/api/11_training.ipynb #00000015
+# %% ../nbs/api/11_training.ipynb #0000000f
 def _optimizer(learning_rate, steps, warmup, weight_decay):
     "AdamW that warms up linearly and falls along a cosine to zero; no decay on biases and batch normalization."
     warmup = min(warmup, max(1, steps//5))
@@ -160,7 +160,7 @@ def _loss(net, label_smoothing):
     if activation not in (keras.activations.softmax, keras.activations.linear): raise MobileNetError("Training wants classifier_activation='softmax' or None (logits).")
     return keras.losses.CategoricalCrossentropy(from_logits=activation is keras.activations.linear, label_smoothing=label_smoothing)
 
-# %% ../nbs/api/11_training.ipynb #00000016
+# %% ../nbs/api/11_training.ipynb #00000010
 def fine_tune(
     net,                         # From `MobileNetV1` or `MobileNetV2`
     photos:Photos,               # At the network's size
@@ -197,7 +197,7 @@ def _new_folder(folder, name):
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/api/11_training.ipynb #00000017
+# %% ../nbs/api/11_training.ipynb #00000011
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
     def __init__(self, net, photos, settings, folder):
@@ -245,7 +245,7 @@ class _Trainer:
         if self.settings["epochs"]: self.whole()
         return Run(self.folder, self.net, self.photos.classes, self.rule, self.history, self.settings, self.photos.source)
 
-# %% ../nbs/api/11_training.ipynb #00000021
+# %% ../nbs/api/11_training.ipynb #00000015
 @patch
 def plot(self:Run):
     "Training and validation accuracy by epoch, as a matplotlib figure."

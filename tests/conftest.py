@@ -1,6 +1,8 @@
-"""What all tests share: where the real photos and models lie, quiet TensorFlow, and interpreters that live together."""
+"""What all tests share: where the real photos and models lie, a package index, quiet TensorFlow."""
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,14 @@ def shared(path):
     if not found.exists():
         pytest.skip(f"needs the real data ../shared/{path}, which is not part of this checkout")
     return found
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory):
+    """Skip unless pip can reach a package index."""
+    folder = tmp_path_factory.mktemp("index")
+    asked = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
+                            "--retries", "1", "--timeout", "10", "--dest", folder, "mdurl"],
+                           capture_output=True, text=True)
+    if asked.returncode:
+        pytest.skip(f"pip can't reach a package index: {asked.stderr.strip().splitlines()[-1]}")

@@ -187,17 +187,6 @@ def interpreter(version):
     return None
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory):
-    """Skip unless pip can reach a package index."""
-    folder = tmp_path_factory.mktemp("index")
-    asked = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
-                            "--retries", "1", "--timeout", "10", "--dest", folder, "mdurl"],
-                           capture_output=True, text=True)
-    if asked.returncode:
-        pytest.skip(f"pip can't reach a package index: {asked.stderr.strip().splitlines()[-1]}")
-
-
 CLASSIFY = """
 import sys; from pathlib import Path; import numpy as np
 import mobilenet_keras

@@ -1,5 +1,6 @@
 """`Model` against the interpreters' own readers on real files, against broken files, and its metadata."""
 import io
+import json
 import subprocess
 import sys
 import time
@@ -199,6 +200,35 @@ def test_metadata_round_trip(name, tmp_path):
     assert described(told).data == told.data, "metadata written twice must not change a byte"
     assert told.without_metadata().data == model.data
     assert model.with_metadata(author="you").with_metadata(["a", "b"]).metadata["author"] == "you"
+
+
+READER = """
+import json, sys
+from tflite_support import metadata
+shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
+print(json.dumps([json.loads(shown.get_metadata_json()), shown.get_packed_associated_file_list(),
+                  shown.get_associated_file_buffer("labels.txt").decode()]))
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12) or sys.platform != "linux", reason="tflite-support has no wheel for this Python")
+def test_metadata_is_read_by_tflite_support(index, tmp_path):
+    """Google's own reader, alone in an environment: it conflicts with today's TensorFlow."""
+    described(real("tflite_micro/person_detect")).save(tmp_path / "told.tflite")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "tflite-support==0.4.4"], check=True, capture_output=True)
+    done = subprocess.run([python, "-c", READER, tmp_path / "told.tflite"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told, files, labels = json.loads(done.stdout)
+    graph = told["subgraph_metadata"][0]
+    assert {k: told[k] for k in ("name", "description", "version", "author", "license")} == {
+        "name": "person_detect", "description": "Seen?", "version": "2", "author": "me", "license": "Apache-2.0"}
+    photo, scores = graph["input_tensor_metadata"][0], graph["output_tensor_metadata"][0]
+    assert photo["content"]["content_properties"] == {"color_space": "GRAYSCALE"}
+    assert photo["process_units"][0]["options"] == {"mean": [127.5], "std": [127.5]}
+    assert scores["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
+    assert files == ["labels.txt"] and labels == "no person 🚶\na \"person\" of two lines\n"
 
 
 def test_other_tools_metadata_is_read_and_replaced():

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, shared
+from test_tflite import mutations
 
 from mobilenet_keras import profile as profiles
 from mobilenet_keras.boards import BOARDS
@@ -405,6 +406,19 @@ def test_odd_models_are_profiled_in_no_time(name, monkeypatch):
     if name == "huge scales":
         assert (p.intervals[2][0] == -128).all() and (p.intervals[2][1] == 127).all(), "overflow may give anything"
     assert time.perf_counter() - start < 5
+
+
+def test_what_can_be_read_can_be_profiled(monkeypatch):
+    """Broken copies of a real model: where `Model` lets one through, all that is said of it is still said, or refused."""
+    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})
+    read = 0
+    for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 90):
+        try:
+            p = profile(Model(data))
+            read += bool(str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health()) and str(p.boards()))
+        except MobileNetError:
+            pass
+    assert read > 5
 
 
 def test_bad_requests():

@@ -15,6 +15,8 @@ _NAMES = {
     "data": "Photo Photos Part",
     "tflite": "Model",
     "runtime": "Classifier Verdict available verify",
+    "boards": "BOARDS",
+    "profile": "fits profile",
     "models": "MobileNetV1 MobileNetV2 count_macs",
     "training": "Run evaluate fine_tune",
     "quantization": "convert quantize",

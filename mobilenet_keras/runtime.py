@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUNTIMES', 'ORDER', 'Runtime', 'available', 'Interpreter', 'load', 'default_preprocessing', 'quantized', 'real',
-           'Classifier', 'noise_photos', 'Verdict', 'verify']
+           'Classifier', 'noise_photos', 'judged', 'allocations', 'Verdict', 'verify']
 
 # %% ../nbs/api/08_runtime.ipynb #00000003
 import contextlib, html, importlib, importlib.util, os, re, subprocess, sys, tempfile
@@ -114,7 +114,7 @@ def _first(error):
     "The first 300 letters of an interpreter's message, on one line."
     return " ".join(str(error).split())[:300] or type(error).__name__
 
-# %% ../nbs/api/08_runtime.ipynb #00000011
+# %% ../nbs/api/08_runtime.ipynb #0000000b
 def _check_runnable(model):
     if any(op.name == "edgetpu-custom-op" for op in model.ops):
         raise MobileNetError(f"{model.name} is compiled for a Coral Edge TPU, and a CPU can't run it. Use the .tflite file that it was "
@@ -144,13 +144,13 @@ def load(
                 raise MobileNetError(f"{name} can't run {model.name}: {_first(e)} {_first(said())}") from None
     raise MissingExtra("No interpreter for .tflite files is usable here. " + "; ".join(log))
 
-# %% ../nbs/api/08_runtime.ipynb #00000013
+# %% ../nbs/api/08_runtime.ipynb #0000000d
 def _clash(name):
     "Why `name` can't be loaded in this process any more, or None."
     late = "tensorflow" in sys.modules and "tflite_runtime.interpreter" not in sys.modules
     return "can't be loaded after TensorFlow in one process; use litert or tensorflow here" if late and name.startswith("tflite-runtime") else None
 
-# %% ../nbs/api/08_runtime.ipynb #00000015
+# %% ../nbs/api/08_runtime.ipynb #0000000f
 @contextlib.contextmanager
 def _captured():
     "Hold back what C++ writes to standard error; gives a function that returns it."
@@ -166,7 +166,7 @@ def _captured():
             os.dup2(saved, 2)
             os.close(saved)
 
-# %% ../nbs/api/08_runtime.ipynb #00000019
+# %% ../nbs/api/08_runtime.ipynb #00000013
 def default_preprocessing(model:Model) -> Preprocessing:
     "The model's own preprocessing; where it has none, what its input type suggests, and it says so."
     if model.preprocessing is not None: return model.preprocessing
@@ -200,7 +200,7 @@ def real(
     "Quantized values as the numbers they stand for."
     return values.astype(float) if tensor.scale is None else (values.astype(float) - tensor.zero_point[0])*tensor.scale[0]
 
-# %% ../nbs/api/08_runtime.ipynb #00000021
+# %% ../nbs/api/08_runtime.ipynb #00000015
 def _last_op(model):
     "Name of the op that computes the first output, ignoring changes of shape and type."
     writers, at = {t: op for op in model.ops for t in op.outputs}, model.outputs[0].index
@@ -228,7 +228,7 @@ class Classifier:
         if len(self.classes) != max(2, shape[1]):
             raise MobileNetError(f"{self.model.name} has {max(2, shape[1])} classes; {len(self.classes)} names were given.")
 
-# %% ../nbs/api/08_runtime.ipynb #00000022
+# %% ../nbs/api/08_runtime.ipynb #00000016
 @patch
 def probabilities(self:Classifier,
                   photos, # A photo (path, bytes, PIL image, uint8 array), a list of them or uint8 (N, H, W, C)
@@ -252,7 +252,7 @@ def classify(self:Classifier,
     p = self.probabilities(photo)[0]
     return [(self.classes[i], float(p[i])) for i in np.argsort(-p, kind="stable")[:max(1, top)]]
 
-# %% ../nbs/api/08_runtime.ipynb #00000026
+# %% ../nbs/api/08_runtime.ipynb #0000001a
 def noise_photos(
     n:int, height:int, width:int, channels:int, # Shape of the batch
     seed:int=0,
@@ -289,7 +289,26 @@ def _judge(name, folder, seconds=600):
     if done.returncode < 0: return None, f"the process was ended by signal {-done.returncode}: {_first(said)}"
     return None, _first(" ".join(said.splitlines()[::-1]))
 
-# %% ../nbs/api/08_runtime.ipynb #00000027
+def judged(
+    model:Model,
+    batch,       # (N, ...) of the input's type
+    names,       # Names of `RUNTIMES`
+    states:dict, # As `available` gives them
+) -> dict:       # {name: (list of outputs or None, what the process said)}
+    "Run a batch on each runtime, each in a process of its own."
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)/"model"; folder.mkdir()
+        (folder/"model.tflite").write_bytes(model.data)
+        np.save(folder/"batch.npy", batch)
+        return {name: _judge(name, folder) if states[name] is True else (None, states[name]) for name in names}
+
+def allocations(
+    said:str, # What a process that ran "tflm" wrote to standard error
+) -> dict:    # Bytes: total, head, tail and TFLM's names of what the tail holds; {} if it says nothing of them
+    "TFLM's own report of its arena on this 64-bit machine."
+    return {k or part: int(n) for k, part, n in re.findall(r"(?:Arena allocation (\w+)|'([^'\n]+)' used) (\d+) bytes", said)}
+
+# %% ../nbs/api/08_runtime.ipynb #0000001b
 @dataclass(frozen=True, eq=False)
 class Verdict:
     "Who computed what on the same pixels."
@@ -327,7 +346,7 @@ class Verdict:
         head, *body = self._table()
         return "".join(f"<p>{html.escape(l)}</p>" for l in self._lines()) + f"<table>{row('th', head)}{''.join(row('td', b) for b in body)}</table>"
 
-# %% ../nbs/api/08_runtime.ipynb #00000028
+# %% ../nbs/api/08_runtime.ipynb #0000001c
 def _compare(outputs, judge):
     "max_lsb, differing, bytes and top1 of two lists of arrays."
     if [(o.shape, o.dtype) for o in outputs] != [(o.shape, o.dtype) for o in judge]:
@@ -349,7 +368,7 @@ def _conclude(rows, judge):
     if len(exact) < 2: return False, f"only {judge} ran; a comparison needs two." + absent
     return True, f"{', '.join(r['runtime'] for r in exact)} agree bit for bit; judge: {judge}." + absent
 
-# %% ../nbs/api/08_runtime.ipynb #00000029
+# %% ../nbs/api/08_runtime.ipynb #0000001d
 def _check_integer(model):
     "`verify` compares integers."
     t = model.inputs[0]
@@ -381,20 +400,16 @@ def verify(
     model = model if isinstance(model, Model) else Model.open(model)
     _check_runnable(model); _check_integer(model)
     batch, what = _input_batch(model, pixels, preprocessing)
-    states, found = available(), {}
+    states = available()
     names = list(runtimes) if runtimes is not None else [n for n in RUNTIMES if not n.startswith("tensorflow")]
     if runtimes is None and all(states[n] is not True for n in names if n.endswith("-reference")): names.append("tensorflow-reference")
     unknown = [n for n in names if n not in RUNTIMES]
     if unknown: raise MobileNetError(f"Runtimes are {', '.join(RUNTIMES)}. Received: {unknown[0]!r}")
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)/"model"; folder.mkdir()
-        (folder/"model.tflite").write_bytes(model.data)
-        np.save(folder/"batch.npy", batch)
-        for name in names: found[name] = _judge(name, folder) if states[name] is True else (None, states[name])
+    found = judged(model, batch, names, states)
     if expected is not None: found["expected"] = ([np.asarray(expected)], "")
     return _verdict(model, what, found, states)
 
-# %% ../nbs/api/08_runtime.ipynb #00000030
+# %% ../nbs/api/08_runtime.ipynb #0000001e
 def _verdict(model, what, found, states):
     "The `Verdict` on {name: (outputs or None, what it said)}."
     ran = [n for n, (outputs, _) in found.items() if outputs is not None]
@@ -410,5 +425,5 @@ def _verdict(model, what, found, states):
             row["note"] = ("the judge" if name == judge else "may round differently" if kernels == "optimized" and row["differing"] else
                            f"shape {outputs[0].shape} of {outputs[0].dtype}, wanted {truth[0].shape} of {truth[0].dtype}" if row["differing"] is None else "")
         rows.append(row)
-    arena = re.search(r"Arena allocation total (\d+) bytes", found.get("tflm", (None, ""))[1])
-    return Verdict(model.name, what, judge, rows, *_conclude(rows, judge), int(arena[1]) if arena else None, found[judge][0] if judge else None)
+    arena = allocations(found.get("tflm", (None, ""))[1]).get("total")
+    return Verdict(model.name, what, judge, rows, *_conclude(rows, judge), arena, found[judge][0] if judge else None)

@@ -423,11 +423,11 @@ def _groups(steps, group):
     return sizes
 
 def _needed(steps):
-    "(rows, columns): of the input of a chain, the last that each row and column of its output needs."
+    "(rows, columns): of the input of a chain, the last that each row and column of its output waits for; rows = height: all of it."
     rows, columns = np.arange(steps[-1].out[0]), np.arange(steps[-1].out[1])
     for s in reversed(steps):
-        if s.head:
-            rows = np.minimum(rows*s.stride[0] - s.pad[0] + s.kernel[0] - 1, s.shape[0] - 1)
+        if s.head:  # a kernel that hangs over the lower edge waits for the whole last row
+            rows = np.minimum(rows*s.stride[0] - s.pad[0] + s.kernel[0] - 1, s.shape[0])
             columns = np.minimum(columns*s.stride[1] - s.pad[1] + s.kernel[1] - 1, s.shape[1] - 1)
     return rows, columns
 
@@ -441,12 +441,13 @@ def _waiting(steps, group):
 
 def _distance(steps, group):
     "Bytes that a stage's output must begin before its input, so that it never overtakes what is still to be read."
-    (_, w, c), (ho, wo, co) = steps[0].shape, steps[-1].out
+    (h, w, c), (ho, wo, co) = steps[0].shape, steps[-1].out
     rows, columns = _needed(steps)
+    early = rows < h  # the others are written when all was read
     # behind the group that is being read: it is gone by then, unless the only step writes straight from it
     read = columns//group*group if len(steps) == 1 and not steps[0].head else np.minimum((columns//group + 1)*group, w)
-    by_row, by_column = np.arange(ho)*wo*co - rows*w*c, (np.arange(wo) + 1)*co - read*c
-    return max(int(by_row.max() + by_column.max()), ho*wo*co - _size(steps[0].shape), 0)
+    by_row, by_column = (np.arange(ho)*wo*co - rows*w*c)[early], (np.arange(wo) + 1)*co - read*c
+    return max(int(by_row.max() + by_column.max()) if early.any() else 0, ho*wo*co - h*w*c, 0)
 
 # %% ../nbs/api/14_compiler.ipynb #0000001d
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,11 @@ static int softmax_ok(const checker *c, const mbn_step *s) {
 
 static int same_map(const mbn_step *s) { return s->in_h == s->out_h && s->in_w == s->out_w && s->in_c == s->out_c; }
 
+static uint64_t ring_bytes(const mbn_step *s, uint32_t group) {
+  const uint32_t window = group + s->kw - 1u < s->in_w ? group + s->kw - 1u : s->in_w;
+  return ((s->kh - 1u) * (uint64_t)s->in_w + window) * s->in_c;
+}
+
 /* One step, whose input comes in groups of up to `group` pixels. */
 static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || is_pool(s) ||
@@ -91,12 +96,10 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   if (head && (!s->group || s->group > s->out_w)) return 0;
   switch (s->op) {
     case MBN_CONV:
-    case MBN_DEPTHWISE: {
-      const uint32_t window = group + s->kw - 1u < s->in_w ? group + s->kw - 1u : s->in_w;
+    case MBN_DEPTHWISE:
       if (!convolution_ok(c, s)) return 0;
       if (!head) return s->in_h == s->out_h && s->in_w == s->out_w;
-      return s->state < c->h->states && in_arena(c, s->buffer, ((s->kh - 1) * (uint64_t)s->in_w + window) * s->in_c);
-    }
+      return s->state < c->h->states && in_arena(c, s->buffer, ring_bytes(s, group));
     case MBN_MEAN:
     case MBN_AVERAGE:
       return s->out_h == 1 && s->out_w == 1 && s->in_c == s->out_c && (uint32_t)s->in_h * s->in_w <= 65536 && s->state < c->h->states &&
@@ -126,6 +129,45 @@ static int state_ok(const mbn_step *first, const mbn_step *s, uint32_t *states) 
   return 0;
 }
 
+typedef struct { uint64_t at, end; } span;
+
+static int apart(span a, span b) { return a.end <= b.at || b.end <= a.at; }
+
+static span span_of(uint32_t at, uint64_t n) {
+  const span found = {at, at + n};
+  return found;
+}
+
+/* What a step keeps between calls; an ADD keeps nothing of its own. */
+static span kept_by(const mbn_step *s, uint32_t group) {
+  if (is_pool(s)) return span_of(s->buffer, 4 * (uint64_t)s->in_c);
+  if (s->op == MBN_TEE) return span_of(s->buffer, (uint64_t)s->capacity * s->in_c);
+  return span_of(s->buffer, is_head(s) ? ring_bytes(s, group) : 0);
+}
+
+/* Where its output group passes. */
+static span passed_by(const mbn_step *s, uint32_t group) {
+  return span_of(s->out, s->out == MBN_DIRECT || s->op == MBN_TEE ? 0 : (uint64_t)group * s->out_c);
+}
+
+/* No buffer of a stage lies in another, in the map it reads or in the one it writes; groups in transit may share. */
+static int buffers_ok(const checker *c, const mbn_stage *st) {
+  const mbn_step *first = steps_of(c->h) + st->first, *end = first + st->count;
+  const span in = span_of(c->h->arena_bytes - st->in_bytes, st->in_bytes), out = span_of(st->out, st->out_bytes);
+  uint32_t a_in = st->group, a_out, b_in, b_out;
+  for (const mbn_step *a = first; a < end; a++, a_in = a_out) {
+    a_out = is_head(a) ? a->group : a_in;
+    const span kept = kept_by(a, a_in), passed = passed_by(a, a_out);
+    if (!apart(kept, in) || !apart(kept, out) || !apart(passed, in) || !apart(passed, out)) return 0;
+    b_in = st->group;
+    for (const mbn_step *b = first; b < end; b++, b_in = b_out) {
+      b_out = is_head(b) ? b->group : b_in;
+      if ((b > a && !apart(kept, kept_by(b, b_in))) || !apart(kept, passed_by(b, b_out))) return 0;
+    }
+  }
+  return 1;
+}
+
 static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_t *w, uint32_t *ch) {
   const mbn_step *s = steps_of(c->h) + st->first;
   const uint64_t in = (uint64_t)*h * *w * *ch;
@@ -141,7 +183,7 @@ static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_
     if (c->work >> 62) return MBN_TOO_MUCH_WORK;
     *h = s->out_h, *w = s->out_w, *ch = s->out_c;
   }
-  return st->out_bytes == (uint64_t)*h * *w * *ch && in_arena(c, st->out, st->out_bytes) ? MBN_OK : MBN_BROKEN;
+  return st->out_bytes == (uint64_t)*h * *w * *ch && in_arena(c, st->out, st->out_bytes) && buffers_ok(c, st) ? MBN_OK : MBN_BROKEN;
 }
 
 mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
@@ -239,9 +281,9 @@ static void retire(mbn *m, const mbn_step *s, int32_t base) {
 static void settle(mbn *m, const mbn_step *s, int row_is_done) {
   mbn_state *r = state_of(m, s);
   const int32_t needed = r->ring.ox * s->sw - s->pl, x = r->ring.x;
-  const int in_window = row_is_done || r->ring.y == bottom_of(s, r) || s->kh == 1;
+  const int in_window = row_is_done || r->ring.y == bottom_of(s, r);
   if (in_window) retire(m, s, row_is_done || needed > x ? x : needed < 0 ? 0 : needed);
-  if (row_is_done || !in_window) r->ring.base = r->ring.x;
+  if (!in_window) r->ring.base = r->ring.x; /* it went to its slot, or nobody needs it */
   if (x == s->in_w && (row_is_done || r->ring.y != bottom_of(s, r))) r->ring.y++, r->ring.x = r->ring.base = 0;
 }
 
@@ -250,7 +292,7 @@ static void ring_take(mbn *m, const mbn_step *s, const int8_t *pixels, int32_t n
   int8_t *place = ring_place(m, s);
   if (pixels != place) memcpy(place, pixels, (size_t)(n * s->in_c));
   r->ring.x = (uint16_t)(r->ring.x + n);
-  if (r->ring.y != bottom_of(s, r)) settle(m, s, 0);
+  settle(m, s, 0);
 }
 
 /* How many output pixels a head can make now. */
@@ -359,6 +401,7 @@ static void carry(mbn *m, int i, const int8_t *pixels, int32_t n) {
   if (i < end) { (is_pool(step_of(m, i)) ? pool_take : ring_take)(m, step_of(m, i), pixels, n); return; }
   const uint32_t bytes = (uint32_t)(n * step_of(m, end - 1)->out_c);
   int8_t *out = arena_of(m) + st->out + m->written;
+  if (st->out + m->written + bytes > m->read) { m->status = MBN_BROKEN; return; } /* would overtake what is still to be read */
   if (pixels != out) memcpy(out, pixels, bytes);
   m->written += bytes;
 }
@@ -394,14 +437,16 @@ static void feed_row(mbn *m, const int8_t *row) { /* row: (in_w, in_c) of the st
   const mbn_stage *st = stage_of(m);
   const mbn_step *s = step_of(m, st->first);
   for (int32_t x = 0; x < s->in_w && !m->status; x += st->group) {
-    carry(m, st->first, row + x * s->in_c, s->in_w - x < st->group ? s->in_w - x : st->group);
+    const int32_t n = s->in_w - x < st->group ? s->in_w - x : st->group;
+    if (st->in_bytes) m->read += (uint32_t)(n * s->in_c);
+    carry(m, st->first, row + x * s->in_c, n);
     drain(m);
     if (m->yield) m->yield(m->user);
   }
 }
 
 static void enter_stage(mbn *m, uint16_t stage) {
-  m->stage = stage, m->written = 0;
+  m->stage = stage, m->written = 0, m->read = m->file->arena_bytes - stage_of(m)->in_bytes;
   memset(arena_of(m) + MBN_CONTEXT_BYTES, 0, (size_t)m->file->states * MBN_STATE_BYTES);
   const mbn_stage *st = stage_of(m);
   for (int i = st->first; i < st->first + st->count; i++)

@@ -126,6 +126,7 @@ typedef struct mbn {
   uint16_t stage;           /* that runs */
   uint16_t row;             /* the next one of the input */
   uint32_t written;         /* bytes of the stage's output */
+  uint32_t read;            /* arena offset behind the pixels of the stage's input that were read */
   uint32_t status;          /* the first that was not MBN_OK since mbn_begin */
   uint32_t begun;
   void (*yield)(void *user); /* if set, called between groups: to serve a watchdog or a radio */

@@ -1,0 +1,413 @@
+"""The streaming engine against TensorFlow Lite Micro, byte for byte; its memory, its files, its C."""
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, shared
+
+from mobilenet_keras.compiler import MAGIC, Engine, _Builder, _example, compile_model, engine_sources, lower, plan, reference
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.runtime import available, noise_photos
+from mobilenet_keras.tflite import Model
+
+needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+
+
+class Judge:
+    """TensorFlow Lite Micro, compiled for this machine, with every tensor kept."""
+
+    def __init__(self, model):
+        from tflite_micro import runtime
+        self.model, keep = model, runtime.InterpreterConfig.kPreserveAllTensors
+        self.interpreter = runtime.Interpreter.from_bytes(model.data, arena_size=1 << 25, intrepreter_config=keep)
+
+    def __call__(self, image):
+        self.interpreter.set_input(image[None], 0)
+        self.interpreter.invoke()
+        return np.array(self.interpreter.get_output(0)).ravel()
+
+    def output_of(self, op):
+        return np.asarray(self.interpreter.GetTensor(self.model.ops[op].outputs[0], 0)["tensor_data"]).ravel()
+
+
+def some_images(shape, n, seed=0):
+    """Half with a photo's spectrum, half white noise and flat extremes."""
+    white = np.random.default_rng(seed).integers(-128, 128, (n - n // 2, *shape)).astype(np.int8)
+    white[0], white[-1] = -128, 127
+    return np.concatenate([(noise_photos(n // 2, *shape, seed=seed).astype(np.int16) - 128).astype(np.int8), white])
+
+
+def photos(shape, n):
+    """Real photos as the models want them."""
+    rule = Preprocessing.preset("keras", shape[0], shape[2])
+    found = [p for p in sorted(shared("data/trash6").rglob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, n).astype(int)]
+    return np.stack([(rule.pixels(p).reshape(shape).astype(np.int16) - 128).astype(np.int8) for p in chosen])
+
+
+def agree(model, images, layers=2, slacks=(.04,)):
+    """Held and streamed, the engine equals TFLM on all images, and the reference equals it on all layers of some."""
+    judge, engines = Judge(model), {}
+    steps = lower(model)
+    for kind in ("streamed", "held"):
+        for slack in slacks:
+            engines[kind, slack] = Engine(compile_model(model, kind, slack))
+    nominal = [0 if s.op == "tee" else s.out[0] * s.out[1] for s in steps]
+    outputs = []
+    for i, image in enumerate(images):
+        outputs.append(judge(image))
+        for key, engine in engines.items():
+            before = engine.counts()
+            assert (engine.run(image) == outputs[-1]).all(), (key, i)
+            assert (engine.counts() - before).tolist() == nominal, "each pixel of each step is made exactly once"
+        if i < layers or i >= len(images) - layers:
+            for step, found in zip(steps, reference(steps, image), strict=True):
+                assert step.op == "tee" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
+    assert all(engine.canaries_whole for engine in engines.values())
+    assert sum(s.macs for s in steps) == model.profile().macs
+    return np.stack(outputs)
+
+
+@needs_tflm
+@pytest.mark.parametrize("name", [VWW, PERSON])
+def test_real_models_are_tflm_byte_for_byte(name):
+    model = Model.open(shared(f"models/{name}.tflite"))
+    shape = lower(model)[0].shape
+    outputs = agree(model, np.concatenate([photos(shape, 100), some_images(shape, 100)]), slacks=(0, .04, 1))
+    assert len({o.tobytes() for o in outputs}) > 40, "the outputs must react to the input"
+
+
+def v1(shape, seed, head="mean", **more):
+    b = _Builder(shape, seed).conv(8, 3, 2, **more).depthwise().conv(12).depthwise(3, 2).conv(16).depthwise(3, 2).conv(24)
+    return (b.average_pool() if head == "average" else b.mean()).dense(7).softmax().model()
+
+
+def v2(shape, seed):
+    b = _Builder(shape, seed).conv(8, 3, 2).depthwise().conv(8, relu6=False)
+    for channels, stride in ((8, 1), (12, 2), (12, 1), (12, 1), (16, 2), (16, 1)):
+        b.inverted_residual(channels, stride)
+    return b.conv(40).mean().dense(6).softmax().model()
+
+
+def padded(shape, seed):
+    """Keras writes a PAD before convolutions with stride 2."""
+    b = _Builder(shape, seed).pad(0, 1, 0, 1).conv(8, 3, 2, same=False).pad(1, 1, 1, 1).depthwise(3, 2, same=False).conv(8)
+    return b.mean().dense(4).softmax().model()
+
+
+def strange(shape, seed):
+    """5x5 kernels, a depth multiplier, strides without overlap, VALID with rows left over, a dense layer on a map."""
+    b = _Builder(shape, seed).depthwise(5, 2, times=3).conv(6, 1, 2).conv(7, 2, 3, same=False).depthwise(3, 1, same=False)
+    return b.dense(5).model()
+
+
+def shortcuts(shape, seed):
+    """A shortcut from the very input, 5x5 and 7x7 in blocks, no pool at the end."""
+    b = _Builder(shape, seed).inverted_residual(shape[3], k=5).inverted_residual(shape[3], k=7).inverted_residual(shape[3])
+    return b.conv(3, 3, 2).model()
+
+
+SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four channels": (v1, (1, 33, 64, 4)),
+         "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
+         "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
+         "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3))}
+
+
+@needs_tflm
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_small_models_are_tflm_byte_for_byte(name, seed):
+    """Weights of the size that keeps the spread of activations, so that outputs react; groups of 1 to 8 pixels."""
+    make, shape = SMALL[name]
+    outputs = agree(make(shape, seed), some_images(shape[1:], 24, seed), slacks=(0, .05, 10))
+    assert len({o.tobytes() for o in outputs}) > 12
+
+
+@needs_tflm
+def test_average_pool_is_tflm():
+    agree(v1((1, 49, 47, 3), 3, "average"), some_images((49, 47, 3), 12))
+
+
+@needs_tflm
+@pytest.mark.parametrize("version, alpha, shape", [("V1", .25, (49, 65, 1)), ("V2", .35, (65, 43, 3))])
+def test_keras_models_are_tflm(version, alpha, shape):
+    """Calibrated batch normalization, so that outputs react; the converter's graph, not one of ours."""
+    models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("models", "quantization"))
+    models.keras.utils.set_random_seed(5)
+    net = getattr(models, f"MobileNet{version}")(alpha, shape, 10, None, dropout=0., bn_momentum=.3)
+    seen = noise_photos(12, *shape, seed=1).astype(np.float32) / 127.5 - 1
+    for _ in range(3):
+        net(seen, training=True)
+    last = [layer for layer in net.layers if layer.weights][-1]
+    last.set_weights([w * 8 for w in last.get_weights()])  # a fresh head says the same of everything
+    outputs = agree(Model(quantization.convert(net, seen), "net"), some_images(shape, 16))
+    assert len({o.tobytes() for o in outputs}) > 8
+
+
+TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),
+           ("V2", .35, 224): (47_000, 168_000, None), ("V2", 1., 224): (106_000, 212_000, None)}
+
+
+@pytest.mark.parametrize("version, alpha, size", TARGETS)
+def test_arena_of_the_published_networks(version, alpha, size):
+    model = network(version, alpha, size)
+    streamed, held, tflm = TARGETS[version, alpha, size]
+    started = time.perf_counter()
+    found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
+    assert time.perf_counter() - started < 4, "under 2 s each"
+    assert found["streamed"].arena <= streamed and found["held"].arena <= held
+    assert tflm is None or found["streamed"].arena * 6 < tflm
+    shape = (size, size, 3)
+    for compiled in found.values():  # not only promised: it runs in it
+        engine = Engine(compiled)
+        image = some_images(shape, 2)[0]
+        assert (engine.run(image) == engine.run(image)).all() and engine.canaries_whole
+
+
+def network(version, alpha, size, classes=10):
+    """The published architecture with arbitrary weights: arenas depend on shapes only."""
+    divisible = lambda v: (lambda n: n + 8 if n < .9 * v else n)(max(8, int(v + 4) // 8 * 8))  # noqa: E731
+    b = _Builder((1, size, size, 3))
+    if version == "V1":
+        b.conv(int(32 * alpha), 3, 2)
+        for channels, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)):
+            b.depthwise(3, stride).conv(int(channels * alpha))
+        return b.mean().dense(classes).softmax().model(f"V1 {alpha} {size}")
+    b.conv(divisible(32 * alpha), 3, 2).depthwise().conv(divisible(16 * alpha), relu6=False)
+    for channels, times, stride in ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1)):
+        for i in range(times):
+            b.inverted_residual(divisible(channels * alpha), stride if i == 0 else 1, 6)
+    return b.conv(int(1280 * max(alpha, 1))).mean().dense(classes).softmax().model(f"V2 {alpha} {size}")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plan_of_random_networks(seed):
+    """The plan is the best of all ways to cut, and the C, whose sanitized twin is below, stays inside it."""
+    import itertools
+
+    from mobilenet_keras.compiler import _cuts, _stage
+    rng = np.random.default_rng(seed)
+    b = _Builder((1, *map(int, rng.integers(9, 40, 2)), int(rng.integers(1, 5))), seed).conv(int(rng.integers(2, 9)), 3, int(rng.integers(1, 3)))
+    for _ in range(rng.integers(1, 4)):
+        if rng.random() < .6:
+            channels = b.shape[3] if rng.random() < .6 else int(rng.integers(2, 12))
+            b.inverted_residual(channels, int(rng.integers(1, 3)), int(rng.integers(1, 5)), int(rng.choice([3, 5])))
+        else:
+            k, s, same = int(rng.integers(1, 6)), int(rng.integers(1, 3)), bool(rng.random() < .5 or min(b.shape[1:3]) < 6)
+            b.depthwise(k, s, same).conv(int(rng.integers(2, 12)))
+    model = b.mean().dense(3).model()
+    steps = lower(model)
+    for kind in ("streamed", "held"):
+        cuts = _cuts(steps)
+        inner = itertools.chain.from_iterable(itertools.combinations(cuts[1:-1], n) for n in range(len(cuts) - 1))
+        ends = {(a, z): _stage(steps, a, z, 1, kind == "held" or a > 0).end for a in cuts for z in cuts if a < z}
+        assert plan(steps, kind).least == min(max(ends[e] for e in zip((0, *c), (*c, len(steps)), strict=True)) for c in inner)
+        image = some_images(steps[0].shape, 2)[0]
+        for slack in (0, .1, 10):
+            engine = Engine(compile_model(model, kind, slack))
+            assert (engine.run(image) == reference(steps, image)[-1].ravel()).all() and engine.canaries_whole
+
+
+# ---- files ----
+
+@pytest.fixture(scope="module")
+def small():
+    return compile_model(_example())
+
+
+def test_the_file_is_little_more_than_the_weights_and_always_the_same(small):
+    assert small.data == compile_model(Model(_example().data, "example")).data
+    for name in (VWW, PERSON):
+        compiled = compile_model(shared(f"models/{name}.tflite"))
+        multiplying = [s for s in compiled.steps if s.weights is not None]
+        budget = sum(s.weights.size for s in multiplying) + 10 * sum(s.out[2] for s in multiplying) + 64 * len(compiled.steps) + 2048
+        assert len(compiled.data) <= budget
+
+
+def test_saved_and_opened_again(small, tmp_path):
+    image = some_images((33, 31, 3), 2)[0]
+    assert (Engine(small.save(tmp_path / "m.mbn")).run(image) == Engine(small).run(image)).all()
+
+
+@pytest.mark.parametrize("n", [0, 3, 63, 64, 100, 1000, -1])
+def test_a_file_that_is_cut_short(small, n):
+    with pytest.raises(MobileNetError, match="shorter than it says|a compiled model has more"):
+        Engine(small.data[:n])
+
+
+def test_every_flipped_bit_is_noticed(small):
+    for at in range(0, len(small.data) * 8, 97):
+        broken = bytearray(small.data)
+        broken[at // 8] ^= 1 << at % 8
+        with pytest.raises(MobileNetError):
+            Engine(bytes(broken))
+
+
+def test_other_versions_and_layouts_are_told_apart(small):
+    for offset, what in ((0, "does not begin with MBN1"), (4, "another version"), (6, "laid out for other kernels")):
+        broken = bytearray(small.data)
+        broken[offset] ^= 2
+        with pytest.raises(MobileNetError, match=what):
+            Engine(bytes(broken))
+
+
+def test_limits_of_a_call(small):
+    engine = Engine(small)
+    address, n, arena = engine._file.ctypes.data, len(small.data), engine.arena.ctypes.data + 64
+    said = lambda status: engine.lib.mbn_sentence(status).decode()  # noqa: E731
+    opened = lambda file, size, bytes_, work=0: said(engine.lib.mbn_open(engine._m, file, n, size, bytes_, work))  # noqa: E731
+    assert "smaller than mbn_arena_bytes" in opened(address, arena, small.arena - 1)
+    assert "multiple of its alignment" in opened(address, arena + 2, small.arena)
+    assert "multiple of its alignment" in opened(address + 2, arena, small.arena)
+    assert "more than the limit" in opened(address, arena, small.arena, small.macs // 2)
+    assert opened(address, arena, small.arena, small.macs * 2) == "Done."
+
+
+def test_rows_are_counted(small):
+    engine, image = Engine(small), some_images((33, 31, 3), 2)[0]
+    with pytest.raises(MobileNetError, match="More rows"):
+        engine.push_row(image[0])
+    engine.begin()
+    for row in image:
+        engine.push_row(row)
+    with pytest.raises(MobileNetError, match="More rows"):
+        engine.push_row(image[0])
+    assert (engine.finish() == engine.run(image)).all()
+    with pytest.raises(MobileNetError, match="before all rows"):
+        engine.finish()
+
+
+@pytest.mark.parametrize("kind", ["streamed", "held"])
+def test_two_models_interleaved_and_one_begun_again(kind):
+    a, b = Engine(_example(seed=1), kind), Engine(_example(seed=2), kind)
+    image = some_images((33, 31, 3), 2)[0]
+    wanted = a.run(image), b.run(image)
+    a.begin()
+    for row in image[:9]:
+        a.push_row(row)
+    a.begin(), b.begin()
+    for row in image:
+        a.push_row(row), b.push_row(row)
+    assert (a.finish() == wanted[0]).all() and (b.finish() == wanted[1]).all()
+    assert not (wanted[0] == wanted[1]).all()
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((33, 31, 3), np.uint8), np.zeros((31, 33, 3), np.int8), np.zeros((1, 1, 33, 31, 3), np.int8)])
+def test_wrong_images_are_refused(small, wrong):
+    with pytest.raises(MobileNetError, match="takes int8"):
+        Engine(small).run(wrong)
+
+
+def test_what_can_not_be_streamed_is_refused_by_name():
+    def refused(builder, match):
+        with pytest.raises(MobileNetError, match=match):
+            lower(builder.model())
+    start = lambda: _Builder((1, 16, 16, 4)).conv(8)  # noqa: E731
+    refused(start().op(28, [0], (1, 16, 16, 4), .1, 0, (0, {})), "Op 1 of example, TANH.*engine has no such step")
+    refused(start().depthwise(9), "kernel is .9, 9.")
+    refused(start().pad(1, 1, 1, 1).mean(), "goes to something else than a convolution")
+    refused(start().softmax(), "more than a pixel")
+    b = start()
+    refused(b.op(0, [b.last, b.last], b.shape, .1, 0, (11, {})), "neither or both")
+    b = start()
+    first, shape = b.last, b.shape
+    b.conv(8)
+    left = b.last
+    b.last, b.shape = first, shape
+    refused(b.conv(8).op(0, [left, b.last], shape, .1, 0, (11, {})), "the graph branches")
+    with pytest.raises(MobileNetError, match="uint8"):
+        lower(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
+
+
+# ---- the C ----
+
+def compiled_with(command, target, *more):
+    sources = [str(p) for p in engine_sources() if p.suffix == ".c"]
+    done = subprocess.run([*command, *WARNINGS, *more, *sources, "-o", str(target)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """The engine under the address and undefined-behaviour sanitizers."""
+    cc = shutil.which("gcc") or shutil.which("clang")
+    if not cc or sys.platform == "win32":
+        pytest.skip("needs gcc or clang")
+    target = tmp_path_factory.mktemp("c") / "harness"
+    return compiled_with([cc], target, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", str(ROOT / "tests/engine_harness.c"))
+
+
+@pytest.mark.parametrize("name", ["v1 odd", "v2", "strange", "shortcuts", "padded"])
+@pytest.mark.parametrize("kind", ["streamed", "held"])
+def test_sanitized_in_exactly_its_memory(harness, tmp_path, name, kind):
+    make, shape = SMALL[name]
+    for slack in (0, 10):
+        compiled, images = compile_model(make(shape, 1), kind, slack), some_images(shape[1:], 4)
+        images.tofile(tmp_path / "images")
+        done = subprocess.run([harness, "run", compiled.save(tmp_path / "m.mbn"), tmp_path / "images"], capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        wanted = np.concatenate([reference(compiled.steps, image)[-1].ravel() for image in images])
+        assert (np.frombuffer(done.stdout, np.int8) == wanted).all()
+
+
+@pytest.mark.parametrize("name, kind", [("v2", "streamed"), ("v2", "held"), ("strange", "streamed"), ("shortcuts", "held")])
+def test_hostile_files_give_a_status(harness, tmp_path, name, kind):
+    """Header and tables changed, the checksum repaired: never a wild access, undefined behaviour or a hang."""
+    make, shape = SMALL[name]
+    file = compile_model(make(shape, 0), kind).save(tmp_path / "m.mbn")
+    done = subprocess.run([harness, "fuzz", file, "1500", "7"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = {int(line.split()[0]): int(line.split()[1]) for line in done.stdout.splitlines()}
+    assert seen[0] > 100 and seen[7] > 300 and len(seen) >= 5, "sound, contradictory, and others"
+
+
+ZIG = [sys.executable, "-m", "ziglang", "cc"]
+CORES = ["cortex_m0plus", "cortex_m4", "cortex_m33", "cortex_m7", "cortex_m55"]
+FREE = {"memcpy", "memmove", "memset"}  # what any freestanding compiler may call
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_freestanding_and_at_most_12_kb(core, tmp_path, capsys):
+    pytest.importorskip("ziglang")
+    total, wanted = 0, set()
+    for source in (p for p in engine_sources() if p.suffix == ".c"):
+        target = tmp_path / f"{source.stem}.o"
+        flags = ["-target", "thumb-freestanding-eabi", f"-mcpu={core}", "-Os", "-ffreestanding", *WARNINGS]
+        done = subprocess.run([*ZIG, *flags, "-c", source, "-o", target], capture_output=True, text=True,
+                              env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig")})
+        assert done.returncode == 0, done.stderr
+        size, undefined = elf_facts(target.read_bytes())
+        total, wanted = total + size, wanted | undefined
+    with capsys.disabled():
+        print(f"\n{core}: {total:,} bytes of code and constants")
+    assert total <= 12 * 1024
+    ours = {n for n in wanted if n.startswith("mbn_")}
+    assert {n for n in wanted - ours if not n.startswith("__aeabi_")} <= FREE, wanted
+
+
+def elf_facts(data):
+    """(bytes of code and constants, undefined symbols) of a 32-bit little-endian object file."""
+    at, = struct.unpack_from("<I", data, 32)
+    width, count = struct.unpack_from("<HH", data, 46)
+    sections = [struct.unpack_from("<10I", data, at + i * width) for i in range(count)]  # name type flags addr offset size link ...
+    size = sum(s[5] for s in sections if s[1] == 1 and s[2] & 2)
+    symbols = next(s for s in sections if s[1] == 2)
+    names = data[sections[symbols[6]][4]:]
+    entries = [struct.unpack_from("<IIIBBH", data, symbols[4] + i) for i in range(16, symbols[5], 16)]
+    return size, {names[e[0]:names.index(b"\0", e[0])].decode() for e in entries if e[5] == 0}
+
+
+def test_the_header_says_what_the_file_holds(small):
+    """mbn.h and the writer describe the same structs."""
+    header = (ROOT / "microcontroller/engine/mbn.h").read_text(encoding="utf-8")
+    assert f"{MAGIC:#x}u" in header
+    assert struct.unpack_from("<IHHI", small.data) == (MAGIC, 1, 0, len(small.data))

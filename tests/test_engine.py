@@ -39,10 +39,13 @@ class Judge:
 
 
 def some_images(shape, n, seed=0):
-    """Half with a photo's spectrum, half white noise and flat extremes."""
-    white = np.random.default_rng(seed).integers(-128, 128, (n - n // 2, *shape)).astype(np.int8)
+    """int8: half with a photo's spectrum, of varied contrast, color and brightness; half white noise and flat extremes."""
+    rng = np.random.default_rng(seed)
+    white = rng.integers(-128, 128, (n - n // 2, *shape)).astype(np.int8)
     white[0], white[-1] = -128, 127
-    return np.concatenate([(noise_photos(n // 2, *shape, seed=seed).astype(np.int16) - 128).astype(np.int8), white])
+    gain, shift = rng.uniform(.2, 2, (n // 2, 1, 1, 1)), rng.normal(0, 50, (n // 2, 1, 1, shape[2]))
+    varied = (noise_photos(n // 2, *shape, seed=seed) - 128.) * gain + shift
+    return np.concatenate([varied.clip(-128, 127).astype(np.int8), white])
 
 
 def photos(shape, n):
@@ -61,7 +64,7 @@ def agree(model, images, layers=2, slacks=(.04,)):
         for slack in slacks:
             engines[kind, slack] = Engine(compile_model(model, kind, slack))
     nominal = [0 if s.op == "tee" else s.out[0] * s.out[1] for s in steps]
-    outputs = []
+    outputs, maps = [], []
     for i, image in enumerate(images):
         outputs.append(judge(image))
         for key, engine in engines.items():
@@ -69,8 +72,10 @@ def agree(model, images, layers=2, slacks=(.04,)):
             assert (engine.run(image) == outputs[-1]).all(), (key, i)
             assert (engine.counts() - before).tolist() == nominal, "each pixel of each step is made exactly once"
         if i < layers or i >= len(images) - layers:
-            for step, found in zip(steps, reference(steps, image), strict=True):
+            maps.append(reference(steps, image))
+            for step, found in zip(steps, maps[-1], strict=True):
                 assert step.op == "tee" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
+    assert all((a != b).any() for a, b in zip(maps[0], maps[-1], strict=True) if a.size > 99), "every map must react to the input"
     assert all(engine.canaries_whole for engine in engines.values())
     assert sum(s.macs for s in steps) == model.profile().macs
     return np.stack(outputs)
@@ -128,7 +133,7 @@ def test_small_models_are_tflm_byte_for_byte(name, seed):
     """Weights of the size that keeps the spread of activations, so that outputs react; groups of 1 to 8 pixels."""
     make, shape = SMALL[name]
     outputs = agree(make(shape, seed), some_images(shape[1:], 24, seed), slacks=(0, .05, 10))
-    assert len({o.tobytes() for o in outputs}) > 12
+    assert len({o.tobytes() for o in outputs}) > 8
 
 
 @needs_tflm
@@ -143,13 +148,13 @@ def test_keras_models_are_tflm(version, alpha, shape):
     models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("models", "quantization"))
     models.keras.utils.set_random_seed(5)
     net = getattr(models, f"MobileNet{version}")(alpha, shape, 10, None, dropout=0., bn_momentum=.3)
-    seen = noise_photos(12, *shape, seed=1).astype(np.float32) / 127.5 - 1
+    seen = some_images(shape, 12, 1).astype(np.float32) / 128
     for _ in range(3):
         net(seen, training=True)
     last = [layer for layer in net.layers if layer.weights][-1]
     last.set_weights([w * 8 for w in last.get_weights()])  # a fresh head says the same of everything
-    outputs = agree(Model(quantization.convert(net, seen), "net"), some_images(shape, 16))
-    assert len({o.tobytes() for o in outputs}) > 8
+    outputs = agree(Model(quantization.convert(net, seen), "net"), some_images(shape, 16), layers=3)
+    assert len({o.tobytes() for o in outputs}) > 3
 
 
 TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),

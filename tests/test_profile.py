@@ -1,4 +1,5 @@
 """What a profile says, against the papers' tables, TFLM itself, and counts made another way."""
+import csv
 import json
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from test_tflite import mutations
 from mobilenet_keras import profile as profiles
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.profile import ROUNDINGS, fits, intervals, profile
+from mobilenet_keras.intervals import ROUNDINGS, intervals
+from mobilenet_keras.profile import fits, profile
 from mobilenet_keras.runtime import available, noise_photos
 from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
+from mobilenet_keras.weights import list_models
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
@@ -359,7 +362,7 @@ def test_it_shows_itself_and_is_json():
     assert p._repr_html_().count("<rect") == len(p.model.ops) == len(p.to_dict()["ops"])
     for dictionary in (p.to_dict(), p.health().to_dict(), p.boards().to_dict()):
         assert json.loads(json.dumps(dictionary))["name"] == "person_detect"
-    assert str(p).count("\n") == 2 + len(p.rows) and "55,296" in str(p)
+    assert str(p).count("\n") == 3 + len(p.rows) and "55,296" in str(p)
 
 
 def test_float_and_edge_tpu_models():
@@ -444,3 +447,27 @@ def test_the_import_is_light():
     heavy = ["tensorflow", "keras", "matplotlib", "tflite", "tflite_runtime", "ai_edge_litert", "tflite_micro", "rich"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_list_models_quotes_the_benchmark():
+    """The figures of `benchmarks/published_models.csv`, rounded to KB; the exported files' own test covers how they come about."""
+    with open(ROOT / "benchmarks/published_models.csv", encoding="utf-8", newline="") as file:
+        measured = {row["name"]: row for row in csv.DictReader(file)}
+    assert measured.keys() == {row["name"] for row in list_models()}
+    for row in list_models():
+        found = measured[row["name"]]
+        assert row["tflm_arena_kb"] == round(int(found["tflm_arena"]) / 1000)
+        assert abs(row["int8_kb"] - int(found["int8_bytes"]) / 1000) <= 1
+    peers = {"v1_0.25_224": 301_056, "v2_0.35_96": 138_240, "v2_0.35_160": 384_000, "v2_0.35_224": 752_640, "v2_1.0_224": 1_505_280}
+    for name, minimum in peers.items():
+        assert int(measured[f"mobilenet_{name}"]["ram_minimum"]) == minimum
+
+
+@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
+def test_a_published_model_measured_again():
+    pytest.importorskip("tensorflow", reason="needs the extra [train]")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from published_models import measure
+    row = next(r for r in list_models() if r["name"] == "mobilenet_v2_0.35_96")
+    found = measure(row)
+    assert round(found["tflm_arena"] / 1000) == row["tflm_arena_kb"] and abs(found["int8_bytes"] / 1000 - row["int8_kb"]) <= 2

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'classify', 'export', 'inspect', 'profile', 'boards',
-           'strip', 'models', 'demo', 'parser', 'main']
+           'strip', 'compile', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
 import argparse, dataclasses, json, os, sys
@@ -123,6 +123,22 @@ def strip(a):
     facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(small.data))
     return facts, f"{path}: {len(small.data):,} bytes, {len(model.data) - len(small.data):,} fewer. Class names and preprocessing are left out, too."
 
+def compile(a):
+    "Compile an int8 .tflite for the streaming engine, and say what memory it takes."
+    from mobilenet_keras.compiler import compile_model
+    from mobilenet_keras.profile import profile
+    from mobilenet_keras.tflite import Model
+    model = Model.open(a.model)
+    found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
+    chosen, tflm = found[a.input], profile(model).arena
+    facts = dict(arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
+                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs, input=a.input, target=a.target)
+    path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
+    lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds.",
+             f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
+             + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", str(chosen.plan)]
+    return facts | dict(model=str(path)), "\n".join(lines)
+
 def models(a):
     "List the published networks with ImageNet weights."
     from mobilenet_keras.weights import list_models
@@ -219,6 +235,11 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
     "strip": (strip, "mobilenet strip model.tflite --out small.tflite", [
         (["model"], dict(help=".tflite file")),
         (["--out"], dict(required=True, help="file to write"))]),
+    "compile": (compile, "mobilenet compile model.tflite -o model.mbn", [
+        (["model"], dict(help="int8 .tflite file")),
+        (["-o", "--out"], dict(help="file to write (default: the model's name with .mbn, here)")),
+        (["--input"], dict(choices=["streamed", "held"], default="streamed", help="rows are pushed, or the image lies in RAM and is overwritten (default: streamed)")),
+        (["--target"], dict(choices=["portable"], default="portable", help="layout of the weights (default: portable)"))]),
     "models": (models, "mobilenet models --max-mmacs 50", [
         (["--max-mmacs"], dict(type=float, help="only networks of at most so many million multiply-accumulates"))]),
     "demo": (demo, "mobilenet demo", [

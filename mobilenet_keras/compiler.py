@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, html_table, microcontroller_folder, need, text_table, written_whole
-from .profile import _clamp, _fixed
+from .intervals import _clamp, _fixed
 from .tflite import Model, _flatbuffer
 
 # %% ../nbs/api/14_compiler.ipynb #00000005

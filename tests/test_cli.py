@@ -99,7 +99,7 @@ def bad(tmp_path):
     (["export", "--tflm", "app", "text.tflite"], "text.tflite"), (["demo", "--out", "full"], "full"),
     (["inspect", "text.tflite"], "text.tflite"), (["inspect", "full"], "full"), (["profile", "zero.tflite"], "zero.tflite"),
     (["boards", "nowhere.tflite"], "nowhere.tflite"), (["boards", "--board", "picco"], "Did you mean pico"),
-    (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"),
+    (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"), (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(bad, args, message):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
@@ -150,6 +150,17 @@ def test_inspect_profile_boards_and_strip(tmp_path):
     small = tmp_path / "small.tflite"
     facts = json.loads(mobilenet("strip", model, "--out", small, "--json")[1])
     assert facts["bytes"] == small.stat().st_size < facts["bytes_before"] == model.stat().st_size
+
+
+def test_compile_says_what_memory_it_takes(tmp_path):
+    model, out = shared("models/mlperf_tiny/vww_96_int8.tflite"), tmp_path / "vww.mbn"
+    facts = json.loads(mobilenet("compile", model, "-o", out, "--json")[1])
+    assert facts["mbn_bytes"] == out.stat().st_size and facts["macs"] == 7_489_664
+    assert facts["arena_streamed"] < 16_700 and facts["arena_held"] < 36_000 and (facts["tflm_arena"] or 100_000) > 80_000
+    text = mobilenet("compile", model, "--input", "held", cwd=tmp_path)[1]
+    assert "held" in text and (tmp_path / "vww_96_int8.mbn").stat().st_size > 208_112
+    code, said, err = mobilenet("compile", shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), cwd=tmp_path)
+    assert code == 2 and said == "" and "uint8" in one_line(err)
 
 
 def test_missing_extra_names_the_pip_command(tmp_path):

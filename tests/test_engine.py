@@ -13,6 +13,7 @@ from conftest import ROOT, shared
 from mobilenet_keras.compiler import MAGIC, Engine, _Builder, _example, compile_model, engine_sources, lower, plan, reference
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.profile import profile
 from mobilenet_keras.runtime import available, noise_photos
 from mobilenet_keras.tflite import Model
 
@@ -77,7 +78,7 @@ def agree(model, images, layers=2, slacks=(.04,)):
                 assert step.op == "tee" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
     assert all((a != b).any() for a, b in zip(maps[0], maps[-1], strict=True) if a.size > 99), "every map must react to the input"
     assert all(engine.canaries_whole for engine in engines.values())
-    assert sum(s.macs for s in steps) == model.profile().macs
+    assert sum(s.macs for s in steps) == profile(model).macs
     return np.stack(outputs)
 
 

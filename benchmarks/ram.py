@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from test_engine import TARGETS, network  # noqa: E402
 
 from mobilenet_keras.compiler import Engine, compile_model  # noqa: E402
-from mobilenet_keras.core import text_table
+from mobilenet_keras.core import text_table  # noqa: E402
 from mobilenet_keras.profile import profile as profiled  # noqa: E402
 from mobilenet_keras.tflite import Model  # noqa: E402
 

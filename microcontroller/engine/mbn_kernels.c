@@ -86,48 +86,82 @@ static void pointwise(const mbn_call *c) {
       c->out[p * out + o] = requantized(s, &q, o, dot(c->row[0] + p * in, c->weights + o * in, in));
 }
 
+/* Kernel columns kx0 <= kx < kx1 of output p lie inside the map; tap 0 is at column `at`. */
+typedef struct { int32_t at, kx0, kx1; } reach;
+
+static reach reach_of(const mbn_call *c, int32_t p) {
+  const int32_t at = c->column + p * c->step->sw, kw = c->step->kw;
+  const reach r = {at, at < 0 ? -at : 0, c->width - at < kw ? c->width - at : kw};
+  return r;
+}
+
 static void conv(const mbn_call *c) {
   const mbn_step *s = c->step;
   const channels q = per_channel(c);
   const int32_t in = s->in_c, line = s->kw * in; /* line: bytes of one kernel row, contiguous in input and weights alike */
   if (!(s->flags & MBN_HEAD)) { pointwise(c); return; }
   for (int32_t p = 0; p < c->n; p++) {
-    const int32_t at = c->column + p * s->sw;
-    const int32_t kx0 = at < 0 ? -at : 0, kx1 = c->width - at < s->kw ? c->width - at : s->kw;
+    const reach r = reach_of(c, p);
+    const int32_t from = r.kx0 * in, to = r.kx1 * in;
+    const int inside = to - from == line && c->ky1 - c->ky0 == s->kh;
     for (int32_t o = 0; o < s->out_c; o++) {
-      const int8_t *w = c->weights + o * s->kh * line;
-      int32_t sum = 0, outside = 0;
-      for (int32_t ky = 0; ky < s->kh; ky++, w += line) {
-        if (ky < c->ky0 || ky >= c->ky1) { outside += total(w, line); continue; }
-        sum += dot(c->row[ky] + (at + kx0) * in, w + kx0 * in, (kx1 - kx0) * in);
-        outside += total(w, kx0 * in) + total(w + kx1 * in, (s->kw - kx1) * in);
+      const int8_t *w = c->weights + o * s->kh * line; /* (kh, kw, in) */
+      int32_t sum = 0;
+      for (int32_t ky = c->ky0; ky < c->ky1; ky++) sum += dot(c->row[ky] + r.at * in + from, w + ky * line + from, to - from);
+      if (!inside) {
+        int32_t outside = total(w, c->ky0 * line) + total(w + c->ky1 * line, (s->kh - c->ky1) * line);
+        for (int32_t ky = c->ky0; ky < c->ky1; ky++) outside += total(w + ky * line, from) + total(w + ky * line + to, line - to);
+        sum += s->zero_in * outside;
       }
-      c->out[p * s->out_c + o] = requantized(s, &q, o, sum + s->zero_in * outside);
+      c->out[p * s->out_c + o] = requantized(s, &q, o, sum);
     }
+  }
+}
+
+/* Depthwise 3x3 where all taps lie inside, most pixels of a MobileNet: x[ky] and w[ky] are (3, n), with equal strides. */
+static void depthwise_3x3(const mbn_step *s, const channels *q, const int8_t *const x[3], const int8_t *weights, int8_t *out) {
+  const int32_t n = s->out_c;
+  const int8_t *x0 = x[0], *x1 = x[1], *x2 = x[2], *w0 = weights, *w1 = w0 + 3 * n, *w2 = w1 + 3 * n;
+  for (int32_t i = 0, j = n, k = 2 * n; i < n; i++, j++, k++)
+    out[i] = requantized(s, q, i, x0[i] * w0[i] + x0[j] * w0[j] + x0[k] * w0[k] + x1[i] * w1[i] + x1[j] * w1[j] + x1[k] * w1[k] +
+                                  x2[i] * w2[i] + x2[j] * w2[j] + x2[k] * w2[k]);
+}
+
+/* One pixel from any taps: those inside have an input, those outside count as zero_in. */
+static void depthwise_any(const mbn_call *c, const channels *q, reach r, int8_t *out) {
+  const mbn_step *s = c->step;
+  const int32_t in = s->in_c, n = s->out_c, times = n / in;
+  const int8_t *x[MBN_MAX_KERNEL * MBN_MAX_KERNEL], *w[MBN_MAX_KERNEL * MBN_MAX_KERNEL]; /* those inside first */
+  int32_t inside = 0, taps = s->kh * s->kw;
+  for (int32_t ky = c->ky0; ky < c->ky1; ky++)
+    for (int32_t kx = r.kx0; kx < r.kx1; kx++) {
+      x[inside] = c->row[ky] + (r.at + kx) * in;
+      w[inside++] = c->weights + (ky * s->kw + kx) * n;
+    }
+  for (int32_t t = 0, last = inside; t < taps; t++) {
+    const int32_t ky = t / s->kw, kx = t % s->kw;
+    if (ky < c->ky0 || ky >= c->ky1 || kx < r.kx0 || kx >= r.kx1) w[last++] = c->weights + t * n;
+  }
+  for (int32_t o = 0, i = 0, left = times; o < n; o++) {
+    int32_t sum = 0, outside = 0, t = 0;
+    for (; t < inside; t++) sum += x[t][i] * w[t][o];
+    for (; t < taps; t++) outside += w[t][o];
+    out[o] = requantized(s, q, o, sum + s->zero_in * outside);
+    if (--left == 0) i++, left = times;
   }
 }
 
 static void depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const channels q = per_channel(c);
-  const int32_t in = s->in_c, out = s->out_c, times = out / in;
+  const int usual = s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && c->ky1 - c->ky0 == 3;
   for (int32_t p = 0; p < c->n; p++) {
-    const int32_t at = c->column + p * s->sw;
-    const int32_t kx0 = at < 0 ? -at : 0, kx1 = c->width - at < s->kw ? c->width - at : s->kw;
-    for (int32_t o = 0, i = 0, left = times; o < out; o++) {
-      const int8_t *w = c->weights + o;
-      int32_t sum = 0;
-      for (int32_t ky = 0; ky < s->kh; ky++, w += s->kw * out) {
-        const int outside = ky < c->ky0 || ky >= c->ky1;
-        const int32_t from = outside ? s->kw : kx0, to = outside ? s->kw : kx1;
-        int32_t kx = 0;
-        for (; kx < from; kx++) sum += s->zero_in * w[kx * out];
-        for (; kx < to; kx++) sum += c->row[ky][(at + kx) * in + i] * w[kx * out];
-        for (; kx < s->kw; kx++) sum += s->zero_in * w[kx * out];
-      }
-      c->out[p * out + o] = requantized(s, &q, o, sum);
-      if (--left == 0) i++, left = times;
-    }
+    const reach r = reach_of(c, p);
+    int8_t *out = c->out + p * s->out_c;
+    if (usual && r.kx1 - r.kx0 == 3) {
+      const int8_t *const x[3] = {c->row[0] + r.at * s->in_c, c->row[1] + r.at * s->in_c, c->row[2] + r.at * s->in_c};
+      depthwise_3x3(s, &q, x, c->weights, out);
+    } else depthwise_any(c, &q, r, out);
   }
 }
 

@@ -409,7 +409,7 @@ def reference(
 
 # %% ../nbs/api/14_compiler.ipynb #0000001b
 CONTEXT_BYTES, STATE_BYTES, DIRECT = 48, 12, 0xffffffff  # as in mbn.h
-GROUPS = (8, 4, 2, 1)  # pixels that may pass at once
+GROUPS = (32, 16, 8, 4, 2, 1)  # pixels that may be fed at once
 
 def _size(shape): return math.prod(shape)
 def _round4(n): return -(-n//4)*4
@@ -418,7 +418,7 @@ def _groups(steps, group):
     "Pixels in a group behind each step, when up to `group` are fed."
     sizes = []
     for s in steps:
-        if s.head: group = min(group, s.out[1])
+        if s.head: group = min(-(-group//s.stride[1]), s.out[1])  # a stride of two makes half as many
         sizes.append(group)
     return sizes
 
@@ -542,7 +542,7 @@ def _least(steps, cuts, held):
 def plan(
     steps,           # Of `lower`
     input="streamed",# "streamed": rows are pushed; "held": the image lies in the arena, and is overwritten
-    slack=.04,       # How much more than the smallest arena may be spent on larger groups
+    slack=.06,       # How much more than the smallest arena may be spent on larger groups
 ) -> Plan:
     "The stages that need the least memory, then the fewest calls."
     if input not in ("streamed", "held"): raise MobileNetError(f"The input is streamed or held. Received: {input!r}")
@@ -552,8 +552,8 @@ def plan(
     budget, cheap = int(least*(1 + slack)), {}
     for (a, b), (_, stage) in edges.items():
         if stage.end > budget: continue
-        wider = (_stage(steps, a, b, g, stage.held) for g in GROUPS if g <= max(steps[a].shape[1], 1))
-        stage = next((s for s in wider if s.end <= budget), stage)
+        wider = (_stage(steps, a, b, g, stage.held) for g in GROUPS)
+        stage = min((s for s in wider if s.end <= budget), key=lambda s: s.calls, default=stage)
         cheap[a, b] = stage.calls, stage
     _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
     states = max(s.states for s in stages)
@@ -671,7 +671,7 @@ class Compiled:
 def compile_model(
     model,            # A `Model` or the path of an int8 .tflite file
     input="streamed", # "streamed" or "held", see `plan`
-    slack=.04,        # See `plan`
+    slack=.06,        # See `plan`
 ) -> Compiled:
     "Plan a model and pack it for the engine."
     model = model if isinstance(model, Model) else Model.open(model)
@@ -680,7 +680,7 @@ def compile_model(
     return Compiled(model.name, pack(model, found), found, steps)
 
 @patch
-def compile(self:Model, input="streamed", slack=.04) -> Compiled:
+def compile(self:Model, input="streamed", slack=.06) -> Compiled:
     "Plan this model and pack it for the engine."
     return compile_model(self, input, slack)
 

@@ -57,7 +57,7 @@ def photos(shape, n):
     return np.stack([(rule.pixels(p).reshape(shape).astype(np.int16) - 128).astype(np.int8) for p in chosen])
 
 
-def agree(model, images, layers=2, slacks=(.04,)):
+def agree(model, images, layers=2, slacks=(.06,)):
     """Held and streamed, the engine equals TFLM on all images, and the reference equals it on all layers of some."""
     judge, engines = Judge(model), {}
     steps = lower(model)
@@ -87,7 +87,7 @@ def agree(model, images, layers=2, slacks=(.04,)):
 def test_real_models_are_tflm_byte_for_byte(name):
     model = Model.open(shared(f"models/{name}.tflite"))
     shape = lower(model)[0].shape
-    outputs = agree(model, np.concatenate([photos(shape, 100), some_images(shape, 100)]), slacks=(0, .04, 1))
+    outputs = agree(model, np.concatenate([photos(shape, 100), some_images(shape, 100)]), slacks=(0, .06, 1))
     assert len({o.tobytes() for o in outputs}) > 40, "the outputs must react to the input"
 
 

@@ -553,7 +553,7 @@ def plan(
     for (a, b), (_, stage) in edges.items():
         if stage.end > budget: continue
         wider = (_stage(steps, a, b, g, stage.held) for g in GROUPS)
-        stage = min((s for s in wider if s.end <= budget), key=lambda s: s.calls, default=stage)
+        stage = next((s for s in wider if s.end <= budget), stage)
         cheap[a, b] = stage.calls, stage
     _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
     states = max(s.states for s in stages)

@@ -166,9 +166,9 @@ TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500,
 def test_arena_of_the_published_networks(version, alpha, size):
     model = network(version, alpha, size)
     streamed, held, tflm = TARGETS[version, alpha, size]
-    started = time.perf_counter()
+    started = time.process_time()
     found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
-    assert time.perf_counter() - started < 4, "under 2 s each"
+    assert time.process_time() - started < 4, "under 2 s each"
     assert found["streamed"].arena <= streamed and found["held"].arena <= held
     assert tflm is None or found["streamed"].arena * 6 < tflm
     shape = (size, size, 3)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'CONTEXT_BYTES', 'STATE_BYTES', 'DIRECT', 'GROUPS', 'MAGIC', 'VERSION', 'Step',
-           'high_mul', 'divide_pot', 'exponentials', 'lower', 'scaled', 'reference', 'Stage', 'Plan', 'plan', 'pack',
-           'Compiled', 'compile_model', 'engine_sources', 'build_engine', 'Engine']
+           'high_mul', 'divide_pot', 'exponentials', 'logistics', 'lower', 'scaled', 'reference', 'Stage', 'Plan',
+           'plan', 'pack', 'Compiled', 'compile_model', 'engine_sources', 'build_engine', 'Engine']
 
 # %% ../nbs/api/14_compiler.ipynb #00000003
 import ctypes, functools, hashlib, html, json, math, os, shutil, struct, subprocess, sys, sysconfig, zlib
@@ -18,7 +18,7 @@ from .intervals import _clamp, _fixed
 from .tflite import Model, _flatbuffer
 
 # %% ../nbs/api/14_compiler.ipynb #00000005
-OPS = "conv depthwise add mean average softmax tee".split()  # by number: mbn_op of mbn.h
+OPS = "conv depthwise add mean average softmax lookup tee".split()  # by number: mbn_op of mbn.h
 MAX_KERNEL, MAX_TAPS = 7, 32768
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Step:
     weights:np.ndarray|None = None  # int8 (channels out, rows, columns, channels in), or (rows, columns, channels out) of a depthwise one
     bias:np.ndarray|None = None     # int64 (channels out,), with the input's zero point folded in
     scales:np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64)) # (channels out or operands, 2): multiplier, shift
-    table:np.ndarray|None = None    # int64 (256,): exponentials
+    table:np.ndarray|None = None    # (256,): int64 exponentials of a softmax, int8 outputs of a lookup
     aside:int|None = None           # Which shortcut a tee or an add belongs to
     @property
     def head(self) -> bool: return self.op in ("depthwise", "mean", "average") or self.kernel + self.stride != (1, 1, 1, 1)
@@ -204,14 +204,15 @@ def divide_pot(x, shift): # int64 arrays; shift >= 0
     x, mask = np.asarray(x, np.int64), (np.int64(1) << shift) - 1
     return (x >> shift) + ((x & mask) > (mask >> 1) + (x < 0))
 
-def _exp(a):
-    "exp of int64 Q5.26 values <= 0, as int64 Q0.31."
-    rest = (a & ((1 << 24) - 1)) - (1 << 24)  # in [-1/4, 0)
-    x = (rest << 5) + (1 << 28)
+def _exp(a, bits):
+    "exp of int64 values <= 0 with `bits` integer and 31 - bits fraction bits, as int64 Q0.31."
+    quarter = 1 << (29 - bits)
+    rest = (a & (quarter - 1)) - quarter  # in [-1/4, 0)
+    x = (rest << bits) + (1 << 28)
     x2 = high_mul(x, x)
     series = divide_pot(high_mul(divide_pot(high_mul(x2, x2), 2) + high_mul(x2, x), 715827883) + x2, 1)
     result = 1895147668 + high_mul(1895147668, x + series)
-    for bit, factor in enumerate((1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242), 24):
+    for bit, factor in enumerate((1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)[:bits + 2], 29 - bits):
         result = np.where((rest - a) >> bit & 1, high_mul(result, factor), result)
     return np.where(a == 0, (1 << 31) - 1, result)
 
@@ -223,7 +224,23 @@ def exponentials(
     multiplier, shift = _scales(min(np.float64(beta)*np.float64(scale)*(1 << 26), float((1 << 31) - 1)))[0]
     below = -np.arange(256, dtype=np.int64)
     least = -int(math.floor(31*(1 << 26)/(1 << max(int(shift), 0))))
-    return np.where(below >= least, _exp(high_mul(np.where(below >= least, below, 0) << shift, multiplier)), 0)
+    return np.where(below >= least, _exp(high_mul(np.where(below >= least, below, 0) << shift, multiplier), 5), 0)
+
+def logistics(
+    scale:float, zero:int, # Of the input
+) -> np.ndarray:           # int8 (256,), for inputs -128 to 127
+    "LOGISTIC as TFLM computes it, in 256ths less 128."
+    (multiplier, shift), centered = _scales(np.float64(scale)*(1 << 27))[0], np.arange(-128, 128, dtype=np.int64) - zero
+    radius = math.floor(15*(1 << 27)/(1 << int(shift)))
+    x = high_mul(np.clip(centered, -radius, radius) << shift, multiplier)
+    below = np.array([_reciprocal(int(e)) for e in _exp(-abs(x), 4)])  # 1/(1 + exp(-|x|))
+    y = divide_pot(np.where(x > 0, below, np.where(x < 0, (1 << 31) - 1 - below, 1 << 30)), 23) - 128
+    return np.where(centered <= -radius, -128, np.where(centered >= radius, 127, np.clip(y, -128, 127))).astype(np.int8)
+
+def _logistic(g, op):
+    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1: _refuse(g.model, op, "its output is not in 256ths")
+    g.made(op, Step("lookup", op.index, shape, shape, table=logistics(x.scale[0], int(x.zero_point[0]))))
 
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
@@ -232,7 +249,7 @@ def _softmax(g, op):
     g.made(op, Step("softmax", op.index, shape, shape, table=exponentials(x.scale[0], op.options.get("beta", 1.))))
 
 _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MEAN=_mean,
-              AVERAGE_POOL_2D=_average_pool, SOFTMAX=_softmax, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
+              AVERAGE_POOL_2D=_average_pool, SOFTMAX=_softmax, LOGISTIC=_logistic, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
 
 # %% ../nbs/api/14_compiler.ipynb #00000011
 def lower(
@@ -326,9 +343,11 @@ class _Builder:
 
     def softmax(self): return self.op(25, [self.last], self.shape, 1/256, -128, (9, {0: np.float32(1)}))
 
+    def logistic(self): return self.op(14, [self.last], self.shape, 1/256, -128, (0, {}))
+
     def model(self, name="example"):
         codes, ints = sorted({code for code, *_ in self.ops}), lambda values: [np.int32(v) for v in values]
-        ops = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints([out]), 3: np.uint8(kind), 4: options} for code, ins, out, (kind, options) in self.ops]
+        ops = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints([out]), 3: np.uint8(kind), 4: options if kind else None} for code, ins, out, (kind, options) in self.ops]
         graph = {0: self.tensors, 1: ints([0]), 2: ints([self.last]), 3: ops, 4: "main"}
         versions = [{0: np.int8(code), 2: np.int32(3), 3: np.int32(code)} for code in codes]
         return Model(_flatbuffer(lambda _: {0: np.uint32(3), 1: versions, 2: [graph], 4: self.buffers}, b"TFL3"), name)
@@ -392,7 +411,9 @@ def _ref_softmax(step, x, _):
     y = divide_pot(high_mul(_reciprocal((total << unused) - (1 << 31)), e), min(12 - unused + 31 - 8, 31)) - 128
     return np.minimum(y, 127).astype(np.int8)
 
-_REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, add=_ref_add, mean=_ref_mean, average=_ref_average, softmax=_ref_softmax)
+def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
+
+_REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, add=_ref_add, mean=_ref_mean, average=_ref_average, softmax=_ref_softmax, lookup=_ref_lookup)
 
 def reference(
     steps, # Of `lower`
@@ -613,6 +634,7 @@ class _Constants:
 def _constant_arrays(s):
     "What mbn_step.constants points to."
     if s.weights is not None: return s.bias.astype("<i4"), s.scales[:, 0].astype("<i4"), s.scales[:, 1].astype("<i1")
+    if s.op == "lookup": return (s.table,)
     return (s.table.astype("<i4"),) if s.table is not None else (s.scales.astype("<i4"),) if len(s.scales) else ()
 
 def _packed_steps(stage, constants):

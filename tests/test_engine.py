@@ -121,9 +121,15 @@ def shortcuts(shape, seed):
     return b.conv(3, 3, 2).model()
 
 
+def yes_or_no(shape, seed):
+    """LOGISTIC, first on a whole map, then on one score."""
+    return _Builder(shape, seed).conv(6, 3, 2, relu6=False).logistic().depthwise(3, 2).conv(16).mean().dense(1).logistic().model()
+
+
 SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four channels": (v1, (1, 33, 64, 4)),
          "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
          "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
+         "yes or no": (yes_or_no, (1, 37, 30, 3)),
          "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3))}
 
 
@@ -135,6 +141,26 @@ def test_small_models_are_tflm_byte_for_byte(name, seed):
     make, shape = SMALL[name]
     outputs = agree(make(shape, seed), some_images(shape[1:], 24, seed), slacks=(0, .05, 10))
     assert len({o.tobytes() for o in outputs}) > 8
+
+
+@needs_tflm
+@pytest.mark.parametrize("scale, zero", [(.1, 3), (.05, -20), (.02, 0), (.3, 10), (1e-3, -128), (2., 127)])
+@pytest.mark.parametrize("code", [14, 25])
+def test_tables_are_tflm_for_all_inputs(code, scale, zero):
+    """LOGISTIC and SOFTMAX of every int8 value; a softmax of two classes for every difference."""
+    if code == 14:
+        b = _Builder((1, 16, 16, 1))
+        b.tensors[0][4] |= {2: [np.float32(scale)], 3: [np.int64(zero)]}
+        images = np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
+    else:
+        b = _Builder((1, 1, 1, 2))
+        b.tensors[0][4] |= {2: [np.float32(scale)], 3: [np.int64(zero)]}
+        images = np.stack([np.full(256, 127), np.arange(-128, 128)], 1).astype(np.int8).reshape(256, 1, 1, 2)
+    model = (b.logistic() if code == 14 else b.softmax()).model()
+    judge, steps, engine = Judge(model), lower(model), Engine(model)
+    for image in images:
+        wanted = judge(image)
+        assert (reference(steps, image)[-1].ravel() == wanted).all() and (engine.run(image) == wanted).all()
 
 
 @needs_tflm

@@ -106,6 +106,7 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
              s->buffer % 4 == 0 && in_arena(c, s->buffer, 4 * (uint64_t)s->in_c) &&
              (s->op == MBN_AVERAGE || (words_in_file(c, s->constants, 2) && scales_ok(words_at(c, s->constants), 1, 30)));
     case MBN_SOFTMAX: return same_map(s) && softmax_ok(c, s);
+    case MBN_LOOKUP: return same_map(s) && in_file(c, s->constants, 256);
     case MBN_ADD:
       if (!words_in_file(c, s->constants, 6) || !scales_ok(words_at(c, s->constants), 3, 0)) return 0;
       break;

@@ -57,6 +57,7 @@ typedef enum {
   MBN_MEAN,      /* of the whole map, as TFLM's MEAN; a head */
   MBN_AVERAGE,   /* of the whole map, as TFLM's AVERAGE_POOL_2D; a head */
   MBN_SOFTMAX,   /* over the channels */
+  MBN_LOOKUP,    /* each byte through a table, as LOGISTIC */
   MBN_TEE,       /* puts its input aside for an ADD and passes it on */
   MBN_OPS
 } mbn_op;
@@ -108,7 +109,8 @@ typedef struct {
   uint32_t weights;         /* file offset */
   uint32_t constants;       /* file offset: CONV, DEPTHWISE int32 bias[out_c], int32 multiplier[out_c], int8 shift[out_c];
                                ADD int32 {multiplier, shift} of input, other, output; MEAN int32 {multiplier, shift};
-                               SOFTMAX int32 exponent[256], by how far a value lies below the largest */
+                               SOFTMAX int32 exponent[256], by how far a value lies below the largest;
+                               LOOKUP int8 output[256], for inputs from -128 on */
 } mbn_step; /* 52 bytes */
 
 /* State of a step: where it stands. */

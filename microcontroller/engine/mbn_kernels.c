@@ -203,6 +203,11 @@ static void softmax(const mbn_call *c) {
   }
 }
 
+static void lookup(const mbn_call *c) {
+  const int8_t *table = (const int8_t *)c->constants + 128;
+  for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
+}
+
 void mbn_pool_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
   for (; n; n--) for (int32_t i = 0; i < channels; i++) sums[i] += *pixels++;
 }
@@ -216,4 +221,4 @@ void mbn_pool_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8
   }
 }
 
-const mbn_kernel mbn_kernels[1][MBN_OPS] = {{conv, depthwise, add, 0, 0, softmax, 0}};
+const mbn_kernel mbn_kernels[1][MBN_OPS] = {{conv, depthwise, add, 0, 0, softmax, lookup, 0}};

@@ -291,6 +291,22 @@ def test_other_versions_and_layouts_are_told_apart(small):
             Engine(bytes(broken))
 
 
+def test_a_table_of_60000_steps_is_refused_at_once(small):
+    broken = bytearray(small.data) + bytes(60_000 * 52)
+    struct.pack_into("<I", broken, 8, len(broken))
+    struct.pack_into("<H", broken, 24, 60_000)
+    struct.pack_into("<H", broken, 64 + 2, 60_000)
+    started = time.process_time()
+    with pytest.raises(MobileNetError, match="contradicts itself"):
+        Engine(bytes(broken))
+    assert time.process_time() - started < 1
+
+
+def test_maps_too_large_for_the_file_are_refused():
+    with pytest.raises(MobileNetError, match="too large"):
+        lower(_Builder((1, 1, 70_000, 1)).conv(1).model())
+
+
 def test_limits_of_a_call(small):
     engine = Engine(small)
     address, n, arena = engine._file.ctypes.data, len(small.data), engine.arena.ctypes.data + 64

@@ -10,7 +10,7 @@ typedef char context_fits[sizeof(mbn) <= MBN_CONTEXT_BYTES && sizeof(mbn_state) 
 typedef char file_fits[sizeof(mbn_header) == 64 && sizeof(mbn_stage) == 20 && sizeof(mbn_step) == 52 ? 1 : -1];
 
 #ifdef MBN_COUNT
-uint32_t mbn_counts[1024];
+uint32_t mbn_counts[MBN_MAX_STEPS];
 #define COUNT(step, n) mbn_counts[step] += (uint32_t)(n)
 #else
 #define COUNT(step, n) (void)0
@@ -179,6 +179,7 @@ static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_
     if (s->in_h != *h || s->in_w != *w || s->in_c != *ch || !step_ok(c, s, group) || !state_ok(steps_of(c->h) + st->first, s, &states)) return MBN_BROKEN;
     if (is_head(s)) group = s->group;
     if (!place_ok(c, s, i == st->count - 1, group)) return MBN_BROKEN;
+    if ((uint64_t)s->in_w * s->in_c > MBN_MAX_BYTES || (uint64_t)s->out_w * s->out_c > MBN_MAX_BYTES) return MBN_BROKEN;
     const uint64_t per = s->op == MBN_CONV ? (uint64_t)s->kh * s->kw * s->in_c : s->op == MBN_DEPTHWISE ? (uint64_t)s->kh * s->kw : 1;
     c->work += (uint64_t)s->out_h * s->out_w * s->out_c * per + (uint64_t)s->in_h * s->in_w * s->in_c; /* < 2^32 * 2^32 */
     if (c->work >> 62) return MBN_TOO_MUCH_WORK;
@@ -198,6 +199,7 @@ mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
   const uint64_t tables = sizeof *h + h->stages * (uint64_t)sizeof(mbn_stage) + h->steps * (uint64_t)sizeof(mbn_step);
   checker c = {h, 0, MBN_CONTEXT_BYTES + (uint32_t)h->states * MBN_STATE_BYTES};
   if (h->file_bytes < tables || h->align != 4 || h->arena_bytes % 4 || h->arena_bytes < c.reserved || !h->stages) return MBN_BROKEN;
+  if (h->steps > MBN_MAX_STEPS || h->file_bytes > MBN_MAX_BYTES || h->arena_bytes > MBN_MAX_BYTES) return MBN_BROKEN;
   if (!h->in_h || !h->in_w || !h->in_c || h->flags > MBN_HELD || !in_file(&c, h->metadata, h->metadata_bytes)) return MBN_BROKEN;
   uint32_t height = h->in_h, width = h->in_w, channels = h->in_c, steps = 0;
   for (int i = 0; i < h->stages; i++) {

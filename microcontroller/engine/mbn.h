@@ -27,6 +27,8 @@
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
 #define MBN_MAX_TAPS 32768    /* kernel rows * columns * input channels: the sum of so many products fits in 31 bits */
+#define MBN_MAX_STEPS 1024
+#define MBN_MAX_BYTES (1 << 30) /* of a file, an arena, a row: offsets inside them fit in 31 bits */
 #define MBN_DIRECT 0xffffffffu /* a step's output goes straight into the next ring, or the stage's output */
 
 /* status: one sentence for each in mbn_sentence(). */
@@ -171,6 +173,6 @@ void mbn_pool_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channe
 void mbn_pool_end(const mbn_step *step, const int32_t *constants, const int32_t *sums, int8_t *out); /* out: (out_c) */
 
 #ifdef MBN_COUNT /* tests: how many pixels each step has made */
-extern uint32_t mbn_counts[1024];
+extern uint32_t mbn_counts[MBN_MAX_STEPS];
 #endif
 #endif

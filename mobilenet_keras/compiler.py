@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'MAX_STEPS', 'CONTEXT_BYTES', 'STATE_BYTES', 'DIRECT', 'GROUPS', 'MAGIC', 'VERSION',
-           'Step', 'high_mul', 'divide_pot', 'exponentials', 'logistics', 'lower', 'scaled', 'reference', 'Stage',
-           'Plan', 'plan', 'pack', 'Compiled', 'compile_model', 'engine_sources', 'build_engine', 'Engine']
+           'Step', 'high_mul', 'divide_pot', 'exponentials', 'logistics', 'ends', 'lower', 'scaled', 'reference',
+           'Stage', 'Plan', 'plan', 'pack', 'Compiled', 'compile_model', 'engine_sources', 'build_engine', 'Engine']
 
 # %% ../nbs/api/14_compiler.ipynb #00000003
 import ctypes, functools, hashlib, html, json, math, os, shutil, struct, subprocess, sys, sysconfig, zlib
@@ -252,6 +252,15 @@ _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNEC
               AVERAGE_POOL_2D=_average_pool, SOFTMAX=_softmax, LOGISTIC=_logistic, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
 
 # %% ../nbs/api/14_compiler.ipynb #00000011
+def ends(
+    model:Model,
+) -> tuple: # Two `Tensor`
+    "The int8 input and output: behind a QUANTIZE from float and before a DEQUANTIZE to float, where there are such."
+    x, y, first, last = model.inputs[0], model.outputs[0], model.ops[0], model.ops[-1]
+    if first.name == "QUANTIZE" and first.inputs == (x.index,) and x.dtype == "float32": x = model.tensors[first.outputs[0]]
+    if last.name == "DEQUANTIZE" and last.outputs == (y.index,): y = model.tensors[last.inputs[0]]
+    return x, y
+
 def lower(
     model, # A `Model` or the path of a .tflite file
 ) -> list: # Of `Step`
@@ -259,15 +268,17 @@ def lower(
     model = model if isinstance(model, Model) else Model.open(model)
     g = _Graph(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1: raise MobileNetError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; the engine takes one each.")
-    x, g.asides = model.inputs[0], []
-    if not model.ops or _map(x) is None or len(x.shape) != 4: raise MobileNetError(f"{model.name} takes {x.dtype} {x.shape}; the engine takes one int8 image (1, height, width, channels).")
+    if not model.ops: raise MobileNetError(f"{model.name} has no ops.")
+    (x, y), g.asides = ends(model), []
+    if _map(x) is None or len(x.shape) != 4: raise MobileNetError(f"{model.name} takes {x.dtype} {x.shape}; the engine takes one int8 image (1, height, width, channels).")
     g.int8(model.ops[0], x)
     g.last, g.shapes[x.index], g.maker[x.index] = x.index, _map(x), 0
     for op in model.ops:
+        if op.name == "QUANTIZE" and op.outputs == (x.index,) or op.name == "DEQUANTIZE" and op.inputs == (y.index,): continue  # from and to float
         if op.name not in _LOWER: _refuse(model, op, "the engine has no such step")
         if len(op.outputs) != 1: _refuse(model, op, f"it has {len(op.outputs)} outputs")
         _LOWER[op.name](g, op)
-    if g.root(model.outputs[0].index) != g.last or not g.steps: raise MobileNetError(f"The output of {model.name}, tensor {model.outputs[0].index}, is not that of its last op.")
+    if g.root(y.index) != g.last or not g.steps: raise MobileNetError(f"The output of {model.name}, tensor {y.index}, is not that of its last op.")
     steps = _with_tees(g)
     if len(steps) > MAX_STEPS: raise MobileNetError(f"{model.name} has {len(steps)} steps; the engine takes {MAX_STEPS}.")
     large = next((s for s in steps if max(*s.shape, *s.out) > 65535 or max(s.stride) > 255), None)
@@ -665,7 +676,7 @@ def pack(
     found:Plan,
 ) -> bytes:
     "The `.mbn` file of a model and its plan."
-    x, y = model.inputs[0], model.outputs[0]
+    x, y = ends(model)
     steps = sum((s.steps for s in found.stages), [])
     tables = struct.calcsize(_HEADER) + struct.calcsize(_STAGE)*len(found.stages) + struct.calcsize(_STEP)*len(steps)
     constants, stages, packed = _Constants(tables), b"", b""

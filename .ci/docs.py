@@ -41,9 +41,10 @@ def fence(language, body):
 
 
 def table(head, rows):
-    """A Markdown table, without the columns that are empty."""
+    """A Markdown table, without the columns that are empty; numbers line up."""
     kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    lines = [[row[i].replace("|", "&#124;") for i in kept] for row in [head, ["---"] * len(head), *rows]]
+    rule = ["---:" if all(re.fullmatch(r"-?[\d.,]*", row[i]) for row in rows) else "---" for i in range(len(head))]
+    lines = [[row[i].replace("|", "&#124;") for i in kept] for row in [head, rule, *rows]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

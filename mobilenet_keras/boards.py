@@ -8,7 +8,7 @@ __all__ = ['KINDS', 'KB', 'MB', 'GB', 'UNCHECKED', 'BOARDS', 'Board', 'size_text
 # %% ../nbs/api/09_boards.ipynb #00000003
 import difflib, html
 from dataclasses import asdict, dataclass
-from .core import MobileNetError
+from .core import MobileNetError, html_table, text_table
 
 # %% ../nbs/api/09_boards.ipynb #00000005
 KINDS = ("microcontroller", "emulated", "linux", "accelerator")
@@ -30,6 +30,9 @@ class Board:
     ram_why:str           # Why not all of the RAM
     flash_why:str         # Why not all of the flash
     sources:tuple         # (figure, document) pairs; a document that could not be looked into ends with `UNCHECKED`
+    def to_dict(self) -> dict: # For JSON
+        "Plain values."
+        return asdict(self) | {"sources": [list(s) for s in self.sources]}
 
 # %% ../nbs/api/09_boards.ipynb #00000006
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
@@ -154,23 +157,14 @@ class Boards(dict):
     "Boards by id, in the order of the table; shows itself as a table."
     def _table(self):
         usable = lambda part, whole: "-" if whole is None else f"{size_text(part)} of {size_text(whole)}"
-        head = ("id", "board", "kind", "core", "MHz", "usable RAM", "usable flash")
-        return [head, *((b.id, b.name, b.kind, f"{b.cores} x {b.core}" if b.cores > 1 else b.core, "-" if b.mhz is None else f"{b.mhz:g}",
-                         usable(b.usable_ram, b.ram), usable(b.usable_flash, b.flash)) for b in self.values())]
-
-    def __repr__(self):
-        table = self._table()
-        widths = [max(map(len, column)) for column in zip(*table)]
-        return "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths)).rstrip() for row in table)
-
-    def _repr_html_(self):
-        row = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(v)}</{tag}>" for v in values) + "</tr>"
-        head, *body = self._table()
-        return f"<table>{row('th', head)}{''.join(row('td', b) for b in body)}</table>"
-
+        return (("id", "board", "kind", "core", "MHz", "usable RAM", "usable flash"),
+                [(b.id, b.name, b.kind, f"{b.cores} x {b.core}" if b.cores > 1 else b.core, b.mhz, usable(b.usable_ram, b.ram),
+                  usable(b.usable_flash, b.flash)) for b in self.values()])
+    def __repr__(self): return text_table(*self._table())
+    def _repr_html_(self): return html_table(*self._table())
     def to_dicts(self) -> list: # One dict a board, of plain values, for JSON
         "Every field of every board."
-        return [asdict(b) | {"sources": [list(s) for s in b.sources]} for b in self.values()]
+        return [b.to_dict() for b in self.values()]
 
 BOARDS = Boards((row[0], _board(*row)) for row in _TABLE)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import MissingExtra, MobileNetError, note
+from .core import MissingExtra, MobileNetError, html_table, note, text_table
 from .preprocessing import Preprocessing
 from .tflite import Model
 
@@ -326,25 +326,15 @@ class Verdict:
         return {k: v for k, v in vars(self).items() if k != "outputs"}
 
     def _table(self):
-        head = ("runtime", "kernels", "max LSB", "bytes that differ", "same top-1", "")
-        body = [(r["runtime"], r["kernels"], *((r["max_lsb"], f"{r['differing']:,} of {r['bytes']:,}", f"{r['top1']:.1%}") if r["max_lsb"] is not None
-                 else ("-", "-", "-")), r["note"]) for r in self.rows]
-        return [[str(v) for v in row] for row in [head, *body]]
+        differ = lambda r: (r["max_lsb"], f"{r['differing']:,} of {r['bytes']:,}", f"{r['top1']:.1%}") if r["max_lsb"] is not None else (None, "-", "-")
+        return (("runtime", "kernels", "max LSB", "bytes that differ", "same top-1", ""), [(r["runtime"], r["kernels"], *differ(r), r["note"]) for r in self.rows])
 
     def _lines(self):
         arena = f"TFLM's arena: {self.arena_bytes:,} bytes on this 64-bit machine." if self.arena_bytes else ""
         return [f"{'PASS' if self.ok else 'FAIL'}: {self.reason}", f"{self.model} on {self.pixels}. {arena}".rstrip()]
 
-    def __str__(self):
-        table = self._table()
-        widths = [max(len(row[i]) for row in table) for i in range(5)]
-        rows = ["  ".join([*(v.ljust(w) for v, w in zip(row, widths)), row[5]]).rstrip() for row in table]
-        return "\n".join([*self._lines(), *rows])
-
-    def _repr_html_(self):
-        row = lambda tag, values: "<tr>" + "".join(f"<{tag}>{html.escape(v)}</{tag}>" for v in values) + "</tr>"
-        head, *body = self._table()
-        return "".join(f"<p>{html.escape(l)}</p>" for l in self._lines()) + f"<table>{row('th', head)}{''.join(row('td', b) for b in body)}</table>"
+    def __str__(self): return "\n".join([*self._lines(), text_table(*self._table())])
+    def _repr_html_(self): return "".join(f"<p>{html.escape(l)}</p>" for l in self._lines()) + html_table(*self._table())
 
 # %% ../nbs/api/08_runtime.ipynb #0000001c
 def _compare(outputs, judge):

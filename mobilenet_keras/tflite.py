@@ -346,9 +346,6 @@ def _outline(model):
 _COLUMNS = ("", "op", "kernel", "output", "its bytes", "constant bytes")
 
 @patch
-def __str__(self:Model): return f"{self!r}\n{text_table(_COLUMNS, _outline(self))}"
-
-@patch
 def _repr_html_(self:Model):
     return f"<p>{html.escape(repr(self))}</p>{self.svg()}<details><summary>As a table</summary>{html_table(_COLUMNS, _outline(self))}</details>"
 
@@ -547,6 +544,35 @@ def _zipped(data, files):
     return out.getvalue()
 
 # %% ../nbs/api/07_tflite.ipynb #0000002e
+@patch
+def to_dict(self:Model) -> dict: # For JSON
+    "Everything but the values of the constants."
+    listed = lambda v: None if v is None else v.tolist()
+    tensor = lambda t: dict(index=t.index, name=t.name, shape=list(t.shape), dtype=t.dtype, bytes=t.nbytes, constant=t.constant,
+                            scale=listed(t.scale), zero_point=listed(t.zero_point), axis=t.axis)
+    return dict(name=self.name, bytes=len(self.data), subgraphs=self.subgraphs, metadata=self.metadata, classes=self.classes,
+                preprocessing=self.preprocessing and self.preprocessing.to_dict(),
+                inputs=[t.index for t in self.inputs], outputs=[t.index for t in self.outputs],
+                tensors=[tensor(t) for t in self.tensors],
+                ops=[dict(index=op.index, name=op.name, inputs=list(op.inputs), outputs=list(op.outputs), options=op.options) for op in self.ops])
+
+def _described(t):
+    "A line on an input or output."
+    quantized = "" if t.scale is None else f", real = (q - {t.zero_point[0]}) * {t.scale[0]:.6g}"
+    return f"{t.name}: {t.dtype} {t.shape}{quantized}"
+
+@patch
+def __str__(self:Model):
+    lines = [f"input    {_described(t)}" for t in self.inputs] + [f"output   {_described(t)}" for t in self.outputs]
+    try:
+        lines += [f"{key:<8} {value}" for key, value in self.metadata.items() if key != "name"]
+        names, rule = self.classes, self.preprocessing
+        if names: lines.append(f"classes  {len(names)}: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}")
+        if rule: lines.append(f"photos   {', '.join(f'{k} {v}' for k, v in rule.to_dict().items())}")
+    except MobileNetError as e: lines.append(f"metadata {e}")
+    return "\n".join([repr(self), *lines, "", text_table(_COLUMNS, _outline(self))])
+
+# %% ../nbs/api/07_tflite.ipynb #00000031
 def _copied_options(op):
     "What writes the options of an `Operator` table again; None where it has none."
     import tflite

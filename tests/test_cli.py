@@ -97,6 +97,9 @@ def bad(tmp_path):
     (["verify", "nowhere.tflite"], "nowhere.tflite"), (["verify", "zero.tflite"], "zero.tflite"), (["verify", "text.tflite"], "text.tflite"),
     (["verify", "full"], "full"), (["classify", "x.jpg", "--model", "zero.tflite"], "zero.tflite"),
     (["export", "--tflm", "app", "text.tflite"], "text.tflite"), (["demo", "--out", "full"], "full"),
+    (["inspect", "text.tflite"], "text.tflite"), (["inspect", "full"], "full"), (["profile", "zero.tflite"], "zero.tflite"),
+    (["boards", "nowhere.tflite"], "nowhere.tflite"), (["boards", "--board", "picco"], "Did you mean pico"),
+    (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(bad, args, message):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
@@ -124,6 +127,29 @@ def test_verify_says_pass_for_a_real_model():
     facts = json.loads(out)
     assert code == 0 and facts["ok"], err
     assert {r["runtime"]: r["differing"] for r in facts["rows"] if r["runtime"] in ("tflm", "litert-reference")}.get("tflm", 0) == 0
+
+
+def test_inspect_profile_boards_and_strip(tmp_path):
+    model = shared("models/tflite_micro/person_detect.tflite")
+    facts = json.loads(mobilenet("inspect", model, "--json")[1])
+    assert len(facts["ops"]) == 31 and facts["ops"][0]["options"]["depth_multiplier"] == 8
+    assert "DEPTHWISE_CONV_2D" in mobilenet("inspect", model)[1]
+    facts = json.loads(mobilenet("profile", model, "--json")[1])
+    assert facts["macs"] == 7_157_888 and facts["ram_minimum"] == 55_296 and len(facts["health"]) == 28
+    assert (facts["arena"]["total"] is None) == bool(facts["arena"]["reason"])
+    text = mobilenet("profile", model)[1]
+    assert "7,157,888 MACs" in text and "TFLM's arena" in text
+    assert "levels" in mobilenet("profile", model, "--health")[1]
+    facts = json.loads(mobilenet("boards", model, "--json")[1])
+    assert {b["board"]: b["ok"] for b in facts["boards"]}.items() >= {"pico": True, "microbit": False}.items()
+    assert mobilenet("boards", model, "--board", "pico")[0] == 0
+    code, out, err = mobilenet("boards", model, "--board", "microbit")
+    assert code == 1 and "bytes of RAM too many" in out and "estimated to fit" in out and not err
+    assert json.loads(mobilenet("boards", "--json")[1])[0]["id"] == "pico"
+    assert json.loads(mobilenet("boards", "--board", "pico", "--json")[1])["ram"] == 264 * 1024
+    small = tmp_path / "small.tflite"
+    facts = json.loads(mobilenet("strip", model, "--out", small, "--json")[1])
+    assert facts["bytes"] == small.stat().st_size < facts["bytes_before"] == model.stat().st_size
 
 
 def test_missing_extra_names_the_pip_command(tmp_path):

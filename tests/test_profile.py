@@ -12,7 +12,8 @@ from test_tflite import mutations
 from mobilenet_keras import profile as profiles
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.profile import ROUNDINGS, fits, intervals, profile
+from mobilenet_keras.intervals import ROUNDINGS, intervals
+from mobilenet_keras.profile import fits, profile
 from mobilenet_keras.runtime import available, noise_photos
 from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
 
@@ -359,7 +360,7 @@ def test_it_shows_itself_and_is_json():
     assert p._repr_html_().count("<rect") == len(p.model.ops) == len(p.to_dict()["ops"])
     for dictionary in (p.to_dict(), p.health().to_dict(), p.boards().to_dict()):
         assert json.loads(json.dumps(dictionary))["name"] == "person_detect"
-    assert str(p).count("\n") == 2 + len(p.rows) and "55,296" in str(p)
+    assert str(p).count("\n") == 3 + len(p.rows) and "55,296" in str(p)
 
 
 def test_float_and_edge_tpu_models():

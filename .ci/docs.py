@@ -108,46 +108,44 @@ def owners(node):
 
 
 def parameters(module, node):
-    """(name, type, default, comment) of a function's arguments or a dataclass's fields; the comment follows on the same line."""
+    """(name, type, default, comment) of a function's arguments or a dataclass's fields, and of what it returns.
+
+    As with fastcore's docments, a comment belongs to what ends last on its line.
+    """
     if isinstance(node, ast.ClassDef):
+        fields = [(n.target.id, n.annotation, n.value, n) for n in node.body if isinstance(n, ast.AnnAssign)]
         init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        if init is None:
-            return [(n.target.id, ast.unparse(n.annotation), ast.unparse(n.value) if n.value else "", module.comment(n))
-                    for n in node.body if isinstance(n, ast.AnnAssign)]
-        node = init
+        if init:
+            return parameters(module, init)[:-1] + [("returns", "", "", "")]
+        return [(n, source(t), source(d), module.comment(at)) for n, t, d, at in fields] + [("returns", "", "", "")]
     a = node.args
     positional = [*a.posonlyargs, *a.args]
-    defaults = [None] * (len(positional) - len(a.defaults)) + a.defaults
-    stars = [[(star, mark)] if star else [] for star, mark in ((a.vararg, "*"), (a.kwarg, "**"))]
-    every = [(p, "", d) for p, d in zip(positional, defaults)] + [(p, m, None) for p, m in stars[0]]
-    every += [(p, "", d) for p, d in zip(a.kwonlyargs, a.kw_defaults)] + [(p, m, None) for p, m in stars[1]]
-    last = {}  # a line with several arguments speaks of the last one
-    for p, _, d in every:
-        last[(d or p).end_lineno] = p.arg
-    first = positional[0].arg if positional and positional[0].arg in ("self", "cls") else None
-    return [(m + p.arg, ast.unparse(p.annotation) if p.annotation else "", ast.unparse(d) if d else "",
-             module.comment(d or p) if last[(d or p).end_lineno] == p.arg else "")
-            for p, m, d in every if p.arg != first]
+    every = [(p.arg, p, d) for p, d in zip(positional, [None] * (len(positional) - len(a.defaults)) + a.defaults)]
+    every += [(f"*{a.vararg.arg}", a.vararg, None)] if a.vararg else [("*", None, None)] if a.kwonlyargs else []
+    every += [(p.arg, p, d) for p, d in zip(a.kwonlyargs, a.kw_defaults)] + [(f"**{p.arg}", p, None) for p in [a.kwarg] if p]
+    every = every[bool(positional and positional[0].arg in ("self", "cls")):]
+    owner = {(d or p).end_lineno: name for name, p, d in every if p}
+    closing = node.returns.end_lineno if node.returns else node.body[0].lineno - 1
+    if node.returns or closing not in owner and closing >= node.lineno:
+        owner[closing] = "returns"
+    comment = {name: module.comments.get(line, "") for line, name in owner.items()}
+    return [(name, source(p and p.annotation), source(d), comment.get(name, "")) for name, p, d in every] + \
+        [("returns", source(node.returns), "", comment.get("returns", ""))]
+
+
+def source(node):
+    return ast.unparse(node) if node else ""
 
 
 def signature(name, module, node):
     """`name(...)` as Python would show it, an argument per line where it is long."""
-    arguments = [n + f": {t}" * bool(t) + (f" = {d}" if t else f"={d}") * bool(d) for n, t, d, _ in parameters(module, node)]
-    returns = f" -> {ast.unparse(node.returns)}" if getattr(node, "returns", None) else ""
-    line = f"{name}({', '.join(arguments)}){returns}"
-    if any("prop" in ast.unparse(d) for d in getattr(node, "decorator_list", [])):
-        return f"{name}{returns.replace(' -> ', ': ')}"
-    return line if len(line) <= 80 else f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returns}"
-
-
-def returned(module, node):
-    """(type, comment) of what a function returns; the comment stands on the line that closes the signature."""
-    if isinstance(node, ast.ClassDef):
-        return "", ""
-    closing = node.returns.end_lineno if node.returns else node.body[0].lineno - 1
-    taken = {(d or p).end_lineno for p, d in zip(node.args.args, [None] * 99)} | {d.end_lineno for d in node.args.defaults}
-    comment = module.comments.get(closing, "") if closing > node.lineno and closing not in taken else ""
-    return ast.unparse(node.returns) if node.returns else "", comment
+    *rows, (_, returned, _, _) = parameters(module, node)
+    arguments = [n + f": {t}" * bool(t) + (f" = {d}" if t else f"={d}") * bool(d) for n, t, d, _ in rows]
+    if any("prop" in source(d) for d in getattr(node, "decorator_list", [])):
+        return name + f": {returned}" * bool(returned)
+    returned = f" -> {returned}" * bool(returned)
+    line = f"{name}({', '.join(arguments)}){returned}"
+    return line if len(line) <= 80 else f"{name}(\n    " + ",\n    ".join(arguments) + f",\n){returned}"
 
 
 def documentation(name, module):
@@ -159,10 +157,9 @@ def documentation(name, module):
         value = ast.unparse(node)
         value = value if len(value) <= 300 else f"{ast.unparse(node.targets[0])} = ..."
         return "\n\n".join(filter(None, [head, fence("python", value), module.comment(node)]))
-    rows = [(f"<code>{n}</code>", code(t), code(d), c) for n, t, d, c in parameters(module, node)]
-    kind, comment = returned(module, node)
-    if comment:
-        rows.append(("returns", code(kind), "", comment))
+    *rows, (_, returned, _, comment) = parameters(module, node)
+    rows = [(f"<code>{n}</code>", code(t), code(d), c) for n, t, d, c in rows if n != "*"]
+    rows += [("returns", code(returned), "", comment)] if comment else []
     return "\n\n".join(filter(None, [head, fence("python", signature(name, module, node)), ast.get_docstring(node) or "",
                                      rows and table(["", "type", "default", ""], rows)]))
 

@@ -127,8 +127,8 @@ def models(a):
     "List the published networks with ImageNet weights."
     from mobilenet_keras.weights import list_models
     rows = [r for r in list_models() if (not a.max_mmacs or r["mmacs"] <= a.max_mmacs)]
-    columns = ["name", "mparams", "mmacs", "top1", "top1_quantized"]
-    return rows, text_table(["name", "M params", "M MACs", "top-1 %", "quantized %"], [[r[c] for c in columns] for r in rows])
+    columns = dict(name="name", mparams="M params", mmacs="M MACs", top1="top-1 %", top1_quantized="quantized %", int8_kb="int8 file, KB", tflm_arena_kb="TFLM arena, KB")
+    return rows, text_table(columns.values(), [[r[c] for c in columns] for r in rows])
 
 def demo(a):
     "Train, quantize, verify and export a digit classifier in a few minutes, offline."

@@ -7,7 +7,7 @@ __all__ = ['MobileNetError', 'MissingExtra', 'need', 'written_whole', 'track', '
            'microcontroller_folder']
 
 # %% ../nbs/api/00_core.ipynb #00000003
-import contextlib, html, importlib, io, os, sys, tempfile
+import contextlib, html, importlib, io, logging, os, sys, tempfile
 from pathlib import Path
 
 # %% ../nbs/api/00_core.ipynb #00000005
@@ -78,6 +78,10 @@ def hushed():
             restore.callback(os.dup2, saved, fd)
             return saved
         sys.stdout.flush(), sys.stderr.flush()
+        for name in ("tensorflow", "absl"):
+            logger = logging.getLogger(name)
+            restore.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
         hold(1)
         terminal = hold(2)
         if getattr(sys.stderr, "name", None) == "<stderr>":  # a real terminal or pipe, not a notebook's stream

@@ -112,7 +112,7 @@ class Interpreter:
 
 def _first(error):
     "The first 300 letters of an interpreter's message, on one line."
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:300] or ("no message" if isinstance(error, str) else type(error).__name__)
 
 # %% ../nbs/api/08_runtime.ipynb #0000000b
 def _check_runnable(model):

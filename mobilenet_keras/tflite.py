@@ -244,7 +244,11 @@ def open(cls:Model,
 ) -> Model:
     "Read a `.tflite` file."
     path = Path(path)
-    try: data = path.read_bytes()
+    try:
+        if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size < 1 << 31):
+            raise MobileNetError(f"{path} is not a file of less than 2 GB, as every flatbuffer is.")
+        data = path.read_bytes()
+    except MobileNetError: raise
     except FileNotFoundError: raise MobileNetError(f"No such model: {path}") from None
     except IsADirectoryError: raise MobileNetError(f"{path} is a folder; give the .tflite file in it.") from None
     except (OSError, ValueError) as e: raise MobileNetError(f"{path} can't be read: {getattr(e, 'strerror', None) or e}.") from None

@@ -25,8 +25,20 @@ _PUBLISHED = {  # version, alpha: million trainable parameters (1001 classes); M
     (2, 0.5):  (1.970, (97, 71, 50, 32, 18), (65.4, 63.9, 61.0, 57.7, 51.2), ()),
     (2, 0.35): (1.678, (59, 43, 30, 20, 11), (60.3, 58.2, 55.7, 50.8, 45.5), ()),
 }
+_MEASURED = {  # version, alpha: KB (1000 bytes) of the int8 file that `convert` makes for 1000 classes; KB of TFLM's arena for it, by size
+    (1, 1.0): (4576, (1308, 988, 718, 497)),
+    (1, 0.75): (2858, (985, 745, 543, 377)),
+    (1, 0.5): (1533, (662, 502, 367, 256)),
+    (1, 0.25): (600, (439, 333, 243, 169)),
+    (2, 1.4): (6819, (2473,)),
+    (2, 1.3): (6049, (2459,)),
+    (2, 1.0): (4036, (1665, 1266, 928, 652, 437)),
+    (2, 0.75): (3070, (1635, 1236, 898, 622, 407)),
+    (2, 0.5): (2297, (901, 688, 507, 360, 245)),
+    (2, 0.35): (1947, (833, 633, 464, 326, 218)),
+}
 
-def list_models() -> list: # A dict each: name, version, alpha, size, mparams, mmacs, top1, top1_quantized
+def list_models() -> list: # A dict each: name, version, alpha, size, mparams, mmacs, top1, top1_quantized, int8_kb, tflm_arena_kb
     "Every published MobileNetV1 and V2 with ImageNet weights, largest first."
     rows = []
     for (version, alpha), (params, macs, top1, quantized) in _PUBLISHED.items():
@@ -34,10 +46,11 @@ def list_models() -> list: # A dict each: name, version, alpha, size, mparams, m
             size = _SIZES[version][i]
             rows.append(dict(name=f"mobilenet_v{version}_{alpha}_{size}", version=version, alpha=alpha, size=size,
                              mparams=params, mmacs=mmacs, top1=top1[i],
-                             top1_quantized=quantized[i] if quantized else None))
+                             top1_quantized=quantized[i] if quantized else None,
+                             int8_kb=_MEASURED[version, alpha][0], tflm_arena_kb=_MEASURED[version, alpha][1][i]))
     return rows
 
-# %% ../nbs/api/03_weights.ipynb #00000010
+# %% ../nbs/api/03_weights.ipynb #0000000a
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 ALPHAS = {version: sorted({a for v, a in _PUBLISHED if v == version}) for version in (1, 2)}
 SHA256 = dict(line.split()[::-1] for line in """
@@ -105,7 +118,7 @@ def official_url(
         return f"{base}/mobilenet/mobilenet_{digits}_{size}_tf{top}.h5"
     return f"{base}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{size}{top}.h5"
 
-# %% ../nbs/api/03_weights.ipynb #00000013
+# %% ../nbs/api/03_weights.ipynb #0000000d
 def fetch(
     url:str, # Of an official file
 ) -> Path:   # The file in Keras's cache
@@ -122,7 +135,7 @@ def fetch(
         raise MobileNetError(f"What {url} served is not the official file: its SHA-256 is not {digest}. {by_hand}") from None
     except Exception as e: raise MobileNetError(f"The weights could not be fetched: {e} {by_hand}") from None
 
-# %% ../nbs/api/03_weights.ipynb #00000015
+# %% ../nbs/api/03_weights.ipynb #0000000f
 MAX_BYTES = 1 << 30  # of arrays in one file: the largest MobileNet here has 25 MB
 
 def read_h5(

@@ -1,4 +1,5 @@
 """What a profile says, against the papers' tables, TFLM itself, and counts made another way."""
+import csv
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mobilenet_keras.intervals import ROUNDINGS, intervals
 from mobilenet_keras.profile import fits, profile
 from mobilenet_keras.runtime import available, noise_photos
 from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
+from mobilenet_keras.weights import list_models
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
@@ -445,3 +447,27 @@ def test_the_import_is_light():
     heavy = ["tensorflow", "keras", "matplotlib", "tflite", "tflite_runtime", "ai_edge_litert", "tflite_micro", "rich"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_list_models_quotes_the_benchmark():
+    """The figures of `benchmarks/published_models.csv`, rounded to KB; the exported files' own test covers how they come about."""
+    with open(ROOT / "benchmarks/published_models.csv", encoding="utf-8", newline="") as file:
+        measured = {row["name"]: row for row in csv.DictReader(file)}
+    assert measured.keys() == {row["name"] for row in list_models()}
+    for row in list_models():
+        found = measured[row["name"]]
+        assert row["tflm_arena_kb"] == round(int(found["tflm_arena"]) / 1000)
+        assert abs(row["int8_kb"] - int(found["int8_bytes"]) / 1000) <= 1
+    peers = {"v1_0.25_224": 301_056, "v2_0.35_96": 138_240, "v2_0.35_160": 384_000, "v2_0.35_224": 752_640, "v2_1.0_224": 1_505_280}
+    for name, minimum in peers.items():
+        assert int(measured[f"mobilenet_{name}"]["ram_minimum"]) == minimum
+
+
+@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
+def test_a_published_model_measured_again():
+    pytest.importorskip("tensorflow", reason="needs the extra [train]")
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from published_models import measure
+    row = next(r for r in list_models() if r["name"] == "mobilenet_v2_0.35_96")
+    found = measure(row)
+    assert round(found["tflm_arena"] / 1000) == row["tflm_arena_kb"] and abs(found["int8_bytes"] / 1000 - row["int8_kb"]) <= 2

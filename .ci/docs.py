@@ -161,7 +161,7 @@ def documentation(name, module):
     rows = [(f"<code>{n}</code>", code(t), code(d), c) for n, t, d, c in rows if n != "*"]
     rows += [("returns", code(returned), "", comment)] if comment else []
     return "\n\n".join(filter(None, [head, fence("python", signature(name, module, node)), ast.get_docstring(node) or "",
-                                     rows and table(["", "type", "default", ""], rows)]))
+                                     rows and f'<div class="parameters" markdown>\n\n{table(["", "type", "default", ""], rows)}\n\n</div>']))
 
 
 # ---- Notebooks
@@ -191,7 +191,7 @@ def math(prose):
     parts = re.split(r"(`+[^`]*`+)", prose)
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"\$\$(.+?)\$\$", lambda m: convert(m[1], display="block"), parts[i], flags=re.S)
-        parts[i] = re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", lambda m: convert(m[1]), parts[i])
+        parts[i] = re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$(?!\w)", lambda m: f"<span>{convert(m[1])}</span>", parts[i])
     return "".join(parts)
 
 
@@ -280,7 +280,8 @@ class Page:
             if kind in data:
                 return self.picture(data[kind], alt)
         body = re.sub(r"\x1b\[[0-9;]*m", "", text(out.get("text", data.get("text/plain", "")))).rstrip()
-        return f'<div class="output" markdown>\n\n{fence("text", body)}\n\n</div>' if body else ""
+        kind = "output" if re.search(r"\S {2,}\S", body) else "output prose"  # columns must not wrap
+        return f'<div class="{kind}" markdown>\n\n{fence("text", body)}\n\n</div>' if body else ""
 
     def code(self, cell, module):
         """A code cell and its outputs; nbdev's and Quarto's `#|` lines decide what shows."""

@@ -206,7 +206,7 @@ def test_search_a_tutorial_and_the_api(opened):
     tab = opened()
     tab.goto("")
     tab.get_by_placeholder("Search").click()
-    tab.get_by_placeholder("Search").fill("cut short or broken")
+    tab.get_by_placeholder("Search").press_sequentially("cut short or broken")
     result = tab.locator(".md-search-result__link", has_text="is cut short or broken").first
     result.wait_for(timeout=20_000)
     result.click()

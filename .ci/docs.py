@@ -357,6 +357,7 @@ def benchmarks_page():
         doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script.exists() else ""
         with file.open(newline="", encoding="utf-8") as lines:
             head, *rows = csv.reader(lines)
+        rows = [[f"{int(v):,}" if re.fullmatch(r"\d{4,}", v) else v for v in row] for row in rows]
         links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in (script, file) if p.exists())
         yield f"## {title}\n\n{doc.split(chr(10) * 2)[0]}\n\n{table([h.replace('_', ' ') for h in head], rows)}\n\n{links}"
 

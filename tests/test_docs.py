@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from conftest import ROOT
@@ -29,11 +28,10 @@ FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-bac
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """The folder of the built site."""
-    folder, start = tmp_path_factory.mktemp("docs") / "site", time.monotonic()
+    folder, before = tmp_path_factory.mktemp("docs") / "site", os.times()
     done = subprocess.run([sys.executable, ROOT / ".ci/docs.py", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    print(f"built in {time.monotonic() - start:.0f} s")
-    assert time.monotonic() - start < 60, "the site builds in under a minute"
+    assert os.times().children_user - before.children_user < 60, "seconds of one core, however busy the machine"
     return folder
 
 
@@ -104,11 +102,11 @@ def test_boards_and_benchmarks_show_the_data(site):
     for board in BOARDS.values():
         assert f'id="{board.id}"' in shown and board.name in words(shown)
         assert all(" ".join(what.split()) in words(shown) for what, _ in board.sources)
-    shown = words(page(site, "reference/benchmarks"))
+    shown = words(page(site, "reference/benchmarks")).replace(",", "")
     for file in (ROOT / "benchmarks").glob("*.csv"):
         with file.open(newline="", encoding="utf-8") as lines:
-            for row in [r for r in csv.reader(lines)][1:]:
-                assert " ".join(" ".join(row).split()) in shown, row
+            for row in list(csv.reader(lines))[1:]:
+                assert " ".join(" ".join(row).replace(",", "").split()) in shown, row
 
 
 def test_troubleshooting_shows_the_messages_themselves(site):

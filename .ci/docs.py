@@ -68,19 +68,17 @@ class Module:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 self.public |= {e.value for e in node.value.elts if isinstance(e, ast.Constant)}
 
+    def documents(self, name):
+        """Whether a defined name is public here: in __all__, a method of such a class, or one given to a class of another module."""
+        owner, _, method = name.partition(".")
+        return name in self.nodes and (owner in self.public or bool(method) and owner[0].isupper())
+
     def names(self, source):
         """Public names that a cell's source defines, in order."""
-        found = dict.fromkeys(name for name, _ in definitions(ast.parse(source)))
-        return [n for n in found if n.split(".")[0] in self.public and n in self.nodes or patched(n, self)]
+        return list(filter(self.documents, dict.fromkeys(name for name, _ in definitions(ast.parse(source)))))
 
     def comment(self, node):
         return self.comments.get(node.end_lineno, "")
-
-
-def patched(name, module):
-    """Whether `name` is a public method that this module gives to a class of another one."""
-    owner, _, method = name.partition(".")
-    return bool(method) and not method.startswith("_") and owner[0].isupper() and name in module.nodes
 
 
 def definitions(tree):
@@ -210,15 +208,13 @@ class Page:
         anchor = f"#{anchor}" if anchor else ""
         if path.suffix == ".ipynb":
             return f"]({Path(os.path.relpath(page_of(path), self.target.parent)).as_posix()}{anchor})"
-        pages = {"CHANGELOG.md": "changelog.md"}
-        if (name := path.relative_to(ROOT).as_posix()) in pages:
-            return f"]({Path(os.path.relpath(pages[name], self.target.parent)).as_posix()}{anchor})"
+        if (name := path.relative_to(ROOT).as_posix()) == "CHANGELOG.md":
+            return f"]({Path(os.path.relpath('changelog.md', self.target.parent)).as_posix()}{anchor})"
         return f"]({REPOSITORY}/{'tree' if path.is_dir() else 'blob'}/main/{name}{anchor})"
 
     def link(self, match):
         """A public name in backticks, linked to where it is documented."""
-        place = self.names.get(match[1].removesuffix("()"))
-        if not place or place[0] == self.target and "." not in match[1] and self.target.stem == match[1]:
+        if not (place := self.names.get(match[1].removesuffix("()"))):
             return match[0]
         return f"[`{match[1]}`]({Path(os.path.relpath(place[0], self.target.parent)).as_posix()}#{place[1]})"
 
@@ -345,7 +341,8 @@ def boards_page():
            "Made from the table in `mobilenet_keras.boards`.\n\nIn a notebook: `BOARDS`, `board(\"pico\")`.")
     yield f'<div class="output" markdown="0">{BOARDS._repr_html_()}</div>'
     for b in BOARDS.values():
-        yield f'## {b.name} {{ #{b.id} }}\n\n<div class="output" markdown="0">{b._repr_html_()}</div>'
+        facts = re.sub(r"^<p>.*?</p>", "", b._repr_html_())  # its name is the heading
+        yield f'## {b.name} {{ #{b.id} }}\n\n<div class="output" markdown="0">{facts}</div>'
 
 
 def benchmarks_page():
@@ -372,10 +369,10 @@ def command_line_page():
         yield f"## mobilenet {name}\n\n{fence('text', verbs[name].format_help().strip())}"
 
 
-def api_index(modules, names):
+def api_index(modules):
     yield "# API\n\n> Every public name, module by module, in the order in which data meets them."
     for notebook, module in modules:
-        here = [(n, module.nodes[n]) for n in module.nodes if n.split(".")[0] in module.public or patched(n, module)]
+        here = [(n, node) for n, node in module.nodes.items() if module.documents(n)]
         rows = [(f"[`{n}`]({notebook.name}#{n})",
                  "" if isinstance(node, ast.Assign) else (ast.get_docstring(node) or "").split("\n")[0]) for n, node in here]
         lead = ast.get_docstring(ast.parse(module.source)) or ""
@@ -391,10 +388,10 @@ def write_pages(folder):
                and (path := ROOT / "mobilenet_keras" / f"{page_of(n).stem}.py").exists()]
     names = {}
     for notebook, module in modules:
-        for name in module.nodes if module.path.stem != "cli" else ():
-            if name.split(".")[0] in module.public or patched(name, module):
+        if module.path.stem != "cli":  # its verbs are called like the functions that they call
+            for name in filter(module.documents, module.nodes):
                 names.setdefault(name, (page_of(notebook), name))
-    by_notebook, sections = dict(modules), {title: [] for title in SECTIONS.values()}
+    modules_of, sections = dict(modules), {title: [] for title in SECTIONS.values()}
 
     def made(source, target, blocks):
         page = Page(ROOT / source, target, folder, names)
@@ -405,10 +402,11 @@ def write_pages(folder):
     home = Page(ROOT / "nbs/index.ipynb", "index.md", folder, names).notebook(None)
     home.blocks.insert(0, "---\nhide: [navigation]\n---")
     home.write()
-    sections["API"].append(made("nbs/api/index.ipynb", "api/index.md", api_index(modules, names)) and "api/index.md")
-    for notebook in notebooks()[:]:
+    made("nbs/api/index.ipynb", "api/index.md", api_index(modules))
+    sections["API"].append("api/index.md")
+    for notebook in notebooks():
         if notebook.parent.name in SECTIONS:
-            page = Page(notebook, page_of(notebook), folder, names).notebook(by_notebook.get(notebook)).write()
+            page = Page(notebook, page_of(notebook), folder, names).notebook(modules_of.get(notebook)).write()
             sections[SECTIONS[notebook.parent.name]].append(page)
     reference = [made(".ci/docs.py", f"reference/{name}.md", blocks()) for name, blocks in
                  (("command_line", command_line_page), ("boards", boards_page), ("benchmarks", benchmarks_page))]

@@ -7,7 +7,7 @@ __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'clas
            'strip', 'compile', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
-import argparse, dataclasses, json, os, sys
+import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
 from .core import MissingExtra, MobileNetError, note, text_table
@@ -59,19 +59,21 @@ def verify(a):
     "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the judge."
     from mobilenet_keras import runtime, tflite
     import numpy as np
-    model = tflite.Model.open(a.model)
-    pixels = None
+    model, pixels, rule, unread = tflite.Model.open(a.model), None, None, []
+    if a.n < 1: raise MobileNetError(f"-n is a number of photos, at least 1. Received: {a.n}")
     if a.photos:
         rule, files = model.preprocessing or runtime.default_preprocessing(model), _photo_files(a.photos)
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(a.n, len(files))).astype(int)]
-        pixels = np.stack([pixels for _, pixels in _each_readable(chosen, rule.pixels)[0]])
-    verdict = runtime.verify(model, pixels)
-    if not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
+        found, unread = _each_readable(chosen, rule.pixels)
+        pixels = np.stack([pixels for _, pixels in found])
+    verdict = runtime.verify(model, pixels, preprocessing=rule)
+    if unread or not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
     return verdict.to_dict(), str(verdict)
 
 def classify(a):
     "Say what is in photos."
     from mobilenet_keras.runtime import Classifier
+    if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
     classifier = Classifier(a.model, a.runtime)
     seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.classify(path, a.top))
     facts = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
@@ -142,7 +144,8 @@ def compile(a):
 def models(a):
     "List the published networks with ImageNet weights."
     from mobilenet_keras.weights import list_models
-    rows = [r for r in list_models() if (not a.max_mmacs or r["mmacs"] <= a.max_mmacs)]
+    rows = [r for r in list_models() if a.max_mmacs is None or r["mmacs"] <= a.max_mmacs]
+    if not rows: raise MobileNetError(f"No published network has at most {a.max_mmacs:g} million multiply-accumulates; the smallest has 11.")
     columns = dict(name="name", mparams="M params", mmacs="M MACs", top1="top-1 %", top1_quantized="quantized %", int8_kb="int8 file, KB", tflm_arena_kb="TFLM arena, KB")
     return rows, text_table(columns.values(), [[r[c] for c in columns] for r in rows])
 
@@ -168,9 +171,9 @@ def _size(text):
 
 def _photo_files(paths):
     "Files named one by one or by folder."
+    from mobilenet_keras.data import photo_files
     files = []
-    for path in map(Path, paths):
-        files += sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")) if path.is_dir() else [path]
+    for path in map(Path, paths): files += photo_files(path) if path.is_dir() else [path]
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
     return files
 
@@ -247,7 +250,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--epochs"], dict(type=int, default=30, help="of training (default: 30)"))]),
 }
 
-EXIT_CODES = "exit codes: 0 done; 1 a check failed or a photo could not be read; 2 unusable input; 3 an extra is not installed; 130 interrupted"
+EXIT_CODES = "exit codes: 0 done; 1 a check failed or some photos could not be read; 2 unusable input; 3 an extra is not installed; 130 interrupted"
 
 def parser() -> argparse.ArgumentParser:
     "The command line, from the table of verbs."
@@ -270,7 +273,8 @@ def main(argv:list|None=None): # Arguments, by default the command line's
         code = 0
         try: facts, text = a.function(a)
         except Failed as e: facts, text, code = e.facts, e.text, 1
-        print(json.dumps(facts, indent=1, ensure_ascii=False, default=str) if a.json else text)
+        sys.stdout.reconfigure(errors="backslashreplace") if hasattr(sys.stdout, "reconfigure") else None
+        print(json.dumps(_finite(facts), indent=1, allow_nan=False) if a.json else text)
         sys.stdout.flush()
         return code
     except MissingExtra as e: return _complain(e, 3)
@@ -278,8 +282,16 @@ def main(argv:list|None=None): # Arguments, by default the command line's
     except BrokenPipeError:  # the reader has seen enough, as in `mobilenet models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except MemoryError: return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
     except OSError as e: return _complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}", 2)
     except KeyboardInterrupt: return _complain("interrupted", 130)
+
+def _finite(facts):
+    "`facts` with null for NaN and infinity, which JSON has no word for."
+    if isinstance(facts, dict): return {str(k): _finite(v) for k, v in facts.items()}
+    if isinstance(facts, (list, tuple)): return [_finite(v) for v in facts]
+    if isinstance(facts, float) and not math.isfinite(facts): return None
+    return facts if isinstance(facts, (str, int, float, type(None))) else facts.item() if hasattr(facts, "item") else str(facts)
 
 def _complain(message, code):
     "One line on standard error."

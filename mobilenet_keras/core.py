@@ -7,7 +7,7 @@ __all__ = ['MobileNetError', 'MissingExtra', 'need', 'written_whole', 'track', '
            'microcontroller_folder']
 
 # %% ../nbs/api/00_core.ipynb #00000003
-import contextlib, html, importlib, io, logging, os, sys, tempfile
+import contextlib, html, importlib, io, logging, os, shutil, sys, tempfile
 from pathlib import Path
 
 # %% ../nbs/api/00_core.ipynb #00000005
@@ -36,16 +36,17 @@ def written_whole(
 ):                 # A temporary path in the same folder; its file is moved to `path` if the block succeeds
     "Write a file beside `path` and move it into place only when it is complete."
     path = Path(path)
-    if path.is_dir(): raise MobileNetError(f"{path} is a folder; give the name of a file to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
-    part = Path(folder)/path.name  # the same name, so that writers which look at the suffix see it
+    if path.is_dir(): raise MobileNetError(f"{str(path)!r} is a folder; give the name of a file to write.")
+    folder = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+        part = Path(folder)/path.name  # the same name, so that writers which look at the suffix see it
         yield part
         os.replace(part, path)
+    except OSError as e: raise MobileNetError(f"{path} can't be written: {e.strerror or e}. What was there before is untouched.") from None
     finally:
-        part.unlink(missing_ok=True)
-        os.rmdir(folder)
+        if folder: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/api/00_core.ipynb #0000000d
 def track(

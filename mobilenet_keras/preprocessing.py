@@ -34,8 +34,8 @@ def open_photo(
         raise MobileNetError(f"{name} has more than {MAX_PIXELS:,} pixels; make it smaller first.") from None
     except UnidentifiedImageError: raise MobileNetError(f"{name} is not an image that Pillow can read.") from None
     except PermissionError as e: raise MobileNetError(f"{name} can't be read: {e.strerror}.") from None
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError) as e:  # what Pillow's decoders raise on broken data
-        if isinstance(e, MobileNetError): raise
+    except MobileNetError: raise
+    except Exception as e:  # Pillow's decoders raise whatever broken data makes them raise
         raise MobileNetError(f"{name} is broken and can't be decoded: {e}") from None
 
 def _open(source):
@@ -50,7 +50,8 @@ def _to_8_bits(image):
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
+    if image.mode == "F": raise MobileNetError("it holds floating-point values, whose range it doesn't say; save it with 8 bits a channel")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 def _from_array(array):
     "A uint8 array as an image."
@@ -80,7 +81,7 @@ class Preprocessing:
         rules = dict(height=self.height >= 1, width=self.width >= 1, channels=self.channels in (1, 3),
                      resize=self.resize in RESIZES, crop=0 < self.crop <= 1, order=self.order in ("rgb", "bgr"),
                      mean=len(self.mean) in (1, self.channels) and np.isfinite(self.mean).all(),
-                     std=len(self.std) in (1, self.channels) and np.isfinite(self.std).all() and 0 not in self.std)
+                     std=len(self.std) in (1, self.channels) and np.isfinite(self.std).all() and min(map(abs, self.std)) >= 1e-6)
         wrong = [k for k, ok in rules.items() if not ok]
         if wrong: raise MobileNetError("Preprocessing can't use " + ", ".join(f"{k}={getattr(self, k)!r}" for k in wrong))
 
@@ -89,7 +90,7 @@ class Preprocessing:
         "Shape of one input."
         return self.height, self.width, self.channels
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000010
+# %% ../nbs/api/01_preprocessing.ipynb #0000000a
 PRESETS = dict(
     keras=dict(),
     slim=dict(crop=.875),
@@ -97,10 +98,10 @@ PRESETS = dict(
     caffe=dict(resize="crop", order="bgr", mean=(103.94, 116.78, 123.68), std=(1/.017,)*3),
 )
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000011
+# %% ../nbs/api/01_preprocessing.ipynb #0000000b
 from fastcore.basics import patch
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000012
+# %% ../nbs/api/01_preprocessing.ipynb #0000000c
 @patch(cls_method=True)
 def preset(cls:Preprocessing,
            name:str,                # "keras", "slim", "torch" or "caffe"
@@ -112,7 +113,7 @@ def preset(cls:Preprocessing,
     height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     return cls(height, width, channels, **PRESETS[name])
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000014
+# %% ../nbs/api/01_preprocessing.ipynb #0000000e
 @patch
 def pixels(self:Preprocessing,
            source, # Path, bytes, PIL image or uint8 array
@@ -134,7 +135,7 @@ def pixels(self:Preprocessing,
         image = canvas
     return np.asarray(image).reshape(self.shape)
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000019
+# %% ../nbs/api/01_preprocessing.ipynb #00000013
 def _per_channel(self):
     "Mean and deviation as float32 arrays of one value a channel."
     return (np.broadcast_to(np.float32(v), (self.channels,)) for v in (self.mean, self.std))
@@ -155,7 +156,7 @@ def __call__(self:Preprocessing,
     mean, std = _per_channel(self)
     return (_check(self, pixels).astype(np.float32) - mean)/std
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000022
+# %% ../nbs/api/01_preprocessing.ipynb #00000016
 @patch
 def table(self:Preprocessing,
           scale:float,     # Quantization scale of the model's input
@@ -179,7 +180,7 @@ def quantize(self:Preprocessing,
     pixels, table = _check(self, pixels), self.table(scale, zero_point, dtype)
     return table[pixels, np.arange(self.channels)]
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000025
+# %% ../nbs/api/01_preprocessing.ipynb #00000019
 @patch
 def to_dict(self:Preprocessing) -> dict:
     "Plain values, for JSON."

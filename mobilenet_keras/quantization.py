@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 from . import runtime, tflite
 from .core import MobileNetError, hushed, need, note, track
-from .data import Part, Photos
+from .data import Part, Photos, check_seed
 from .training import Run, evaluate
 
 # %% ../nbs/api/12_quantization.ipynb #00000005
@@ -20,6 +20,7 @@ def representative(
     seed:int=0,      # Of the draw
 ) -> np.ndarray:     # Indices into `part`, sorted
     "Draw photos for calibration, the same number of each class as far as they last."
+    check_seed(seed)
     if samples < 1: raise MobileNetError(f"Calibration wants at least one photo. Received: samples={samples!r}")
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero(part.labels == label)) for label in range(len(part.classes))]

@@ -6,7 +6,7 @@
 __all__ = ['DTYPES', 'MAX_ELEMENTS', 'STANDARD', 'OURS', 'Tensor', 'Op', 'Model']
 
 # %% ../nbs/api/07_tflite.ipynb #00000003
-import contextlib, functools, html, io, json, math, re, struct, zipfile, zlib
+import contextlib, functools, html, io, json, lzma, math, re, struct, zipfile, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -72,6 +72,10 @@ def _text(raw):
     "A string of the file; a broken letter does no harm."
     return (raw or b"").decode("utf-8", "replace")
 
+def _printable(text):
+    "`text` without what a terminal would obey."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 # %% ../nbs/api/07_tflite.ipynb #00000009
 def _buffer(buffer):
     "The bytes of a `Buffer` table: uint8 array, or None if it has none."
@@ -115,6 +119,9 @@ def _tensor(schema, i, buffers, spend):
     if not 0 <= kind < len(DTYPES): raise MobileNetError(f"{what} has type number {kind}; the schema knows 0 to {len(DTYPES) - 1}.")
     if len(shape) > 8 or min(shape, default=0) < 0 or np.prod(shape, dtype=object) >= MAX_ELEMENTS:
         raise MobileNetError(f"{what} can't have the shape {str(shape)[:80]}. The file is broken.")
+    signature = schema.ShapeSignatureLength()
+    if signature not in (0, len(shape)): raise MobileNetError(f"{what} has {len(shape)} dimensions and a signature of {signature}. The file is broken.")
+    spend(signature)
     if not 0 <= schema.Buffer() < len(buffers): raise MobileNetError(f"{what} refers to buffer {schema.Buffer()} of {len(buffers)}.")
     q = schema.Quantization()
     if q is not None: spend(q.ScaleLength() + 2*q.ZeroPointLength())
@@ -243,6 +250,7 @@ def open(cls:Model,
          path:str|Path, # A .tflite file
 ) -> Model:
     "Read a `.tflite` file."
+    if not str(path): raise MobileNetError("No model was named; give the path of a .tflite file.")
     path = Path(path)
     try:
         if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size < 1 << 31):
@@ -344,7 +352,7 @@ def _outline(model):
         out, weights = model.tensors[op.outputs[0]] if op.outputs else None, [model.tensors[t] for t in op.inputs if t >= 0 and model.tensors[t].constant]
         kernel = "x".join(map(str, weights[0].shape[1:3])) if "CONV_2D" in op.name and weights and len(weights[0].shape) == 4 else ""
         stride = op.options.get("stride_h", 1)
-        yield (op.index, op.name, kernel + (f"/{stride}" if kernel and stride != 1 else ""), "x".join(map(str, out.shape)) if out else "", out.nbytes if out else 0,
+        yield (op.index, _printable(op.name), kernel + (f"/{stride}" if kernel and stride != 1 else ""), "x".join(map(str, out.shape)) if out else "", out.nbytes if out else 0,
                sum(t.data.nbytes for t in weights if t.data is not None))
 
 _COLUMNS = ("", "op", "kernel", "output", "its bytes", "constant bytes")
@@ -428,7 +436,7 @@ def _unzipped(data):
         with zipfile.ZipFile(io.BytesIO(data)) as z:
             if sum(i.file_size for i in z.infolist()) > _MAX_UNPACKED: raise ValueError("the files behind it are too large")
             return min((i.header_offset for i in z.infolist()), default=len(data)), {i.filename: z.read(i) for i in z.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as e: raise ValueError(f"the zip behind it: {e}") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError) as e: raise ValueError(f"the zip behind it: {e}") from None
 
 # %% ../nbs/api/07_tflite.ipynb #00000023
 @patch(as_prop=True)
@@ -455,7 +463,10 @@ def classes(self:Model) -> list|None: # Of str, in the order of the output, or N
 def preprocessing(self:Model) -> Preprocessing|None: # Or None if the model does not say
     "How a photo becomes this model's input."
     with _reading(f"The metadata of {self.name}"):
-        if "preprocessing" in self._ours: return Preprocessing.from_dict(self._ours["preprocessing"])
+        if "preprocessing" in self._ours:
+            rule = Preprocessing.from_dict(self._ours["preprocessing"])
+            if rule.shape != self.inputs[0].shape[1:]: raise ValueError(f"it prepares {rule.shape} for an input of {self.inputs[0].shape[1:]}")
+            return rule
         graphs = self._standard.all(3) if self._standard else []
         units = [u.at(1) for g in graphs[:1] for t in g.all(2)[:1] for u in t.all(4) if u.byte(0) == 1]  # NormalizationOptions
         shape = self.inputs[0].shape
@@ -563,15 +574,15 @@ def to_dict(self:Model) -> dict: # For JSON
 def _described(t):
     "A line on an input or output."
     quantized = "" if t.scale is None else f", real = (q - {t.zero_point[0]}) * {t.scale[0]:.6g}"
-    return f"{t.name}: {t.dtype} {t.shape}{quantized}"
+    return f"{_printable(t.name)}: {t.dtype} {t.shape}{quantized}"
 
 @patch
 def __str__(self:Model):
     lines = [f"input    {_described(t)}" for t in self.inputs] + [f"output   {_described(t)}" for t in self.outputs]
     try:
-        lines += [f"{key:<8} {value}" for key, value in self.metadata.items() if key != "name"]
+        lines += [f"{key:<8} {_printable(value)}" for key, value in self.metadata.items() if key != "name"]
         names, rule = self.classes, self.preprocessing
-        if names: lines.append(f"classes  {len(names)}: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}")
+        if names: lines.append(f"classes  {len(names)}: {', '.join(map(_printable, names[:8]))}{', ...' if len(names) > 8 else ''}")
         if rule: lines.append(f"photos   {', '.join(f'{k} {v}' for k, v in rule.to_dict().items())}")
     except MobileNetError as e: lines.append(f"metadata {e}")
     return "\n".join([repr(self), *lines, "", text_table(_COLUMNS, _outline(self))])

@@ -48,12 +48,14 @@ def _c_bytes(values) -> str:
     numbers = [str(v) for v in np.asarray(values).reshape(-1).tolist()]
     return "\n".join("  " + ", ".join(numbers[i:i + 20]) + "," for i in range(0, len(numbers), 20))
 
-# %% ../nbs/api/13_tflm.ipynb #00000011
+# %% ../nbs/api/13_tflm.ipynb #0000000b
 MARGIN = 4096  # bytes; CMSIS-NN's scratch was at most 64 bytes in the MobileNets that we measured on M0+, M4 and M55
 
 def _arena(verdict, arena, margin):
     "(bytes, why) of the arena."
     if (arena is not None and arena < 1) or margin < 0: raise MobileNetError(f"Arena and margin are bytes. Received: arena={arena}, margin={margin}")
+    if arena is not None and verdict.arena_bytes is not None and arena < verdict.arena_bytes:
+        raise MobileNetError(f"An arena of {arena:,} bytes is not enough: TensorFlow Lite Micro took {verdict.arena_bytes:,} here. Leave arena out to have it measured.")
     if arena is not None: return int(arena), "as it was given to export_tflm; not measured."
     if verdict.arena_bytes is None:
         raise MobileNetError(f"The arena is measured by running the model in TensorFlow Lite Micro, which did not run here: {available()['tflm']}. "
@@ -62,7 +64,7 @@ def _arena(verdict, arena, margin):
     return size, (f"{verdict.arena_bytes} measured in TFLM on a 64-bit machine, an upper bound for the interpreter of a 32-bit board, "
                   f"+ a margin of {margin} for scratch memory of optimized kernels, rounded up to 16.")
 
-# %% ../nbs/api/13_tflm.ipynb #00000013
+# %% ../nbs/api/13_tflm.ipynb #0000000d
 FILES = ("main.cc", "model_data.h", "model_data.cc", "CMakeLists.txt", "README.md")
 MARKER = "Written by mobilenet-keras (export_tflm). Changes are lost when the model is exported again."
 
@@ -87,7 +89,7 @@ def _filled(values):
     fill = lambda text: re.sub(r"@([A-Z_]+)@", lambda m: str(values[m[1]]), text)
     return {name: fill((folder/name).read_text(encoding="utf-8")) for name in FILES}
 
-# %% ../nbs/api/13_tflm.ipynb #00000014
+# %% ../nbs/api/13_tflm.ipynb #0000000e
 def _check_folder(folder):
     "Refuse to write into a folder that someone else filled."
     if folder.exists() and not folder.is_dir(): raise MobileNetError(f"{folder} is a file; give the name of a folder to write.")

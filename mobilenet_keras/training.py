@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, need, note, written_whole
-from .data import Part, Photos
+from .data import Part, Photos, check_seed
 from .preprocessing import Preprocessing
 keras = need("keras", "train")
 
@@ -117,7 +117,10 @@ def open(cls:Run,
         facts = json.loads((folder/"run.json").read_text(encoding="utf-8"))
         net = keras.models.load_model(folder/"model.keras", compile=False)
         rule, classes = Preprocessing.from_dict(facts["preprocessing"]), list(map(str, facts["classes"]))
-        return cls(folder, net, classes, rule, list(facts["history"]), dict(facts["settings"]), facts.get("photos"))
+        run = cls(folder, net, classes, rule, list(facts["history"]), dict(facts["settings"]), facts.get("photos"))
+        done, wanted = len(run.history), run.settings["epochs"] + run.settings["frozen_epochs"]
+        if done < wanted: note(f"The training in {folder} was stopped after {done} of {wanted} epochs; its last complete epoch is used.")
+        return run
     except MobileNetError: raise
     except Exception as e: raise MobileNetError(f"{folder} holds a broken run: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
 
@@ -181,6 +184,7 @@ def fine_tune(
     for k, v in dict(epochs=epochs, frozen_epochs=frozen_epochs).items():
         if not (isinstance(v, int) and v >= 0): raise MobileNetError(f"{k} is a whole number of epochs. Received: {v!r}")
     if epochs + frozen_epochs == 0: raise MobileNetError("There is nothing to train with epochs=0 and frozen_epochs=0.")
+    check_seed(seed)
     if not 0 <= label_smoothing < 1: raise MobileNetError(f"label_smoothing is a share in [0, 1). Received: {label_smoothing!r}")
     if batch_size < 1 or not learning_rate > 0: raise MobileNetError(f"batch_size is at least 1 and learning_rate above 0. Received: {batch_size!r} and {learning_rate!r}")
     settings = dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size,
@@ -212,12 +216,14 @@ class _Trainer:
         with written_whole(self.folder/"model.keras") as part: self.net.save(part)
         facts = dict(network=self.net.name, classes=self.photos.classes, preprocessing=self.rule.to_dict(), settings=self.settings, photos=self.photos.source, history=self.history,
                      versions=dict(keras=keras.version(), numpy=np.__version__))
-        with written_whole(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+        with written_whole(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     def fit(self, phase, model, train, validation, epochs):
         "One phase with its own schedule."
         model.compile(_optimizer(self.settings["learning_rate"], epochs*len(train), len(train), self.settings["weight_decay"]), self.loss, metrics=["accuracy"], jit_compile=False)
-        model.fit(train, validation_data=validation, epochs=epochs, verbose=0, callbacks=[_Watch(phase, epochs, self.history, self.folder, self.save)])
+        watch = _Watch(phase, epochs, self.history, self.folder, self.save)
+        try: model.fit(train, validation_data=validation, epochs=epochs, verbose=0, callbacks=[watch])
+        finally: watch.bar.stop()  # an interrupted bar would hide the cursor
 
     def frozen(self):
         "The head alone, on the features of photos as they are."

@@ -10,6 +10,7 @@ from conftest import shared
 from PIL import Image
 
 from mobilenet_keras.cli import VERBS
+from mobilenet_keras.tflite import Model, _tiny_model
 
 
 def mobilenet(*args, cwd=None, **env):
@@ -83,6 +84,9 @@ def bad(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("keep me")
     photos(tmp_path / "good")
+    for part in ("backup/train", "backup/old", "twice/train", "twice/val", "twice/valid"):
+        photos(tmp_path / part)
+    (tmp_path / "tiny.tflite").write_bytes(_tiny_model())
     return tmp_path
 
 
@@ -100,6 +104,9 @@ def bad(tmp_path):
     (["inspect", "text.tflite"], "text.tflite"), (["inspect", "full"], "full"), (["profile", "zero.tflite"], "zero.tflite"),
     (["boards", "nowhere.tflite"], "nowhere.tflite"), (["boards", "--board", "picco"], "Did you mean pico"),
     (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"), (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
+    (["train", "good", "--seed", "-1"], "seed"), (["train", "good", "--weights", "none", "--size", "9999999"], "GB"),
+    (["train", "backup"], "backup/old"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
+    (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["classify", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(bad, args, message):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
@@ -163,6 +170,21 @@ def test_compile_says_what_memory_it_takes(tmp_path):
     assert code == 2 and said == "" and "uint8" in one_line(err)
 
 
+def test_json_is_ascii_and_has_no_nan(tmp_path):
+    """Whatever the console's encoding: a photo's name may hold any letter, a model's option any float."""
+    model = Model(_tiny_model(), "nan")
+    at = model.data.index(np.float32(1).tobytes())  # SOFTMAX's beta
+    (tmp_path / "nan.tflite").write_bytes(model.data[:at] + np.float32("nan").tobytes() + model.data[at + 4:])
+    code, out, _ = mobilenet("inspect", tmp_path / "nan.tflite", "--json", PYTHONIOENCODING="ascii")
+    facts = json.loads(out, parse_constant=pytest.fail)
+    assert code == 0 and facts["ops"][0]["options"]["beta"] is None
+    person = shared("models/tflite_micro/person.bmp")
+    (tmp_path / "ünï 猫.bmp").write_bytes(person.read_bytes())
+    code, out, err = mobilenet("classify", tmp_path / "ünï 猫.bmp", "--model", shared("models/tflite_micro/person_detect.tflite"), "--json",
+                               PYTHONIOENCODING="ascii")
+    assert code == 0 and json.loads(out)[0]["photo"].endswith("ünï 猫.bmp"), err
+
+
 def test_missing_extra_names_the_pip_command(tmp_path):
     """With TensorFlow hidden, training says what to install and exits with 3."""
     for name in ("keras", "tensorflow"):
@@ -184,8 +206,10 @@ def test_whole_path(tmp_path):
     assert code == 0, err
     facts = json.loads(out)
     assert facts["int8_accuracy"] >= .75 and facts["agreement"] >= .75
-    code, out, err = mobilenet("verify", "run/model.tflite", "fruit", "-n", "4", cwd=tmp_path)
+    code, out, err = mobilenet("verify", "run/model.tflite", "fruit/banana", "-n", "4", cwd=tmp_path)
     assert code == 0 and out.startswith("PASS"), out + err
+    code, out, err = mobilenet("verify", "run/model.tflite", "fruit/lime", "-n", "99", cwd=tmp_path)
+    assert code == 1 and out.startswith("PASS") and "notes.txt" in err, "a file that is no photo is told, and the rest verified"
     code, out, err = mobilenet("classify", "fruit/banana/banana0.jpg", "--model", "run/model.tflite", "--top", "1", cwd=tmp_path)
     assert code == 0 and "banana" in out and "TensorSpec" not in err
     code, out, err = mobilenet("export", "--tflm", "app", "run/model.tflite", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)

@@ -471,3 +471,10 @@ def test_a_published_model_measured_again():
     row = next(r for r in list_models() if r["name"] == "mobilenet_v2_0.35_96")
     found = measure(row)
     assert round(found["tflm_arena"] / 1000) == row["tflm_arena_kb"] and abs(found["int8_bytes"] / 1000 - row["int8_kb"]) <= 2
+
+
+def test_what_cannot_run_does_not_fit():
+    compiled = Model.open(shared("models/coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite"))
+    assert {f.board for f in compiled.boards() if f.ok} == {"coral-dev", "coral-usb"}
+    refused = fits(Model(_tiny_model(code=128), "cumsum"), "pico")  # CUMSUM with one input
+    assert refused.ok == (available()["tflm"] is not True) and (refused.ok or "TFLM says" in refused.why)

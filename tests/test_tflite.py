@@ -181,6 +181,13 @@ def test_a_small_file_can_not_take_long():
     assert time.perf_counter() - started < 1
 
 
+def test_a_signature_longer_than_its_shape_is_refused():
+    """LiteRT trusts its length and dies of it."""
+    graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x", 7: [np.int32(-1)] * 9}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
+    with pytest.raises(MobileNetError, match="signature of 9"):
+        Model(_flatbuffer(lambda _: {0: np.uint32(3), 2: [graph], 4: [{}]}, b"TFL3"))
+
+
 def test_weights_outside_the_flatbuffer_are_refused():
     graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x"}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
     data = _flatbuffer(lambda _: {0: np.uint32(3), 2: [graph], 4: [{1: np.uint64(4096), 2: np.uint64(64)}]}, b"TFL3")

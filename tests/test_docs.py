@@ -1,0 +1,245 @@
+"""The documentation site: built once, looked at in a browser, and compared with what it documents."""
+import ast
+import csv
+import functools
+import html
+import http.server
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ROOT
+from fastcore.docments import docments
+
+from mobilenet_keras._modidx import d as INDEX
+from mobilenet_keras.boards import BOARDS
+
+LIGHT = ["core", "preprocessing", "tflite", "runtime", "boards", "profile", "tflm"]
+FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+         "--disable-sync").split()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    folder, before = tmp_path_factory.mktemp("docs") / "site", os.times()
+    done = subprocess.run([sys.executable, ROOT / ".ci/docs.py", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert os.times().children_user - before.children_user < 60, "seconds of one core, however busy the machine"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def builder():
+    """.ci/docs.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs", ROOT / ".ci/docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(site, name):
+    return (site / name / "index.html").read_text(encoding="utf-8")
+
+
+def words(source):
+    """The text of HTML, its white space as single spaces."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", source)).split())
+
+
+def entries(site, module):
+    """{anchor: HTML up to the next entry} of a module's page."""
+    parts = re.split(r'<h3 class="api" id="([^"]+)"', page(site, f"api/{module}"))
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+@pytest.mark.parametrize("module", sorted(name.split(".")[1] for name in INDEX["syms"]))
+def test_every_public_name_is_documented(site, module):
+    """nbdev's own index of symbols says what there is; the linked line is where it is defined."""
+    every = [n.split(".", 2)[2] for n in INDEX["syms"][f"mobilenet_keras.{module}"]]
+    public = [n for n in every if not any(part.startswith("_") for part in n.split("."))]
+    found = entries(site, module) if public else {}
+    assert set(public) <= set(found), set(public) - set(found)
+    source = (ROOT / "mobilenet_keras" / f"{module}.py").read_text(encoding="utf-8").splitlines()
+    for name in public:
+        line = re.search(rf"/blob/main/mobilenet_keras/{module}\.py#L(\d+)", found[name])
+        assert re.search(rf"(def|class) {name.split('.')[-1]}\b", " ".join(source[int(line[1]) - 1:int(line[1]) + 3])), name
+        assert name in words(found[name])
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_parameters_are_described_as_fastcore_reads_them(site, module):
+    """fastcore's docments, from the living function, against the table, which is made from the source alone."""
+    found, imported, seen = entries(site, module), importlib.import_module(f"mobilenet_keras.{module}"), 0
+    for name, entry in found.items():
+        thing = functools.reduce(lambda o, n: getattr(o, n, None), name.split("."), imported)
+        if not callable(thing) or getattr(thing, "__module__", "") != imported.__name__:
+            continue
+        for parameter, comment in docments(thing, args_kwargs=True).items():
+            if comment:
+                plain = re.sub(r"[`\s]", "", comment)
+                assert plain in re.sub(r"\s", "", words(entry)), f"{name}, {parameter}: {comment}"
+                seen += 1
+    assert seen > 3, "next to nothing was compared"
+
+
+def test_every_notebook_is_a_page(site):
+    for path in (ROOT / "nbs").rglob("*.ipynb"):
+        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
+            title = re.search(r"^# (.+)", "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]), re.M)[1]
+            name = "" if path.stem == "index" else f"{path.parent.name}/{re.sub('^[0-9]+_', '', path.stem)}"
+            assert title.replace("`", "") in words(page(site, name))
+
+
+def test_boards_and_benchmarks_show_the_data(site):
+    shown = page(site, "reference/boards")
+    for board in BOARDS.values():
+        assert f'id="{board.id}"' in shown and board.name in words(shown)
+        assert all(" ".join(what.split()) in words(shown) for what, _ in board.sources)
+    shown = words(page(site, "reference/benchmarks")).replace(",", "")
+    for file in (ROOT / "benchmarks").glob("*.csv"):
+        with file.open(newline="", encoding="utf-8") as lines:
+            for row in list(csv.reader(lines))[1:]:
+                assert " ".join(" ".join(row).replace(",", "").split()) in shown, row
+
+
+def test_troubleshooting_shows_the_messages_themselves(site):
+    shown = words(page(site, "how_to/troubleshooting"))
+    for message in ("No such folder of photos: nowhere", "MissingExtra: This needs keras", "Did you mean pico or pico2?"):
+        assert message in shown
+
+
+@pytest.mark.parametrize("fault,source", [
+    ("there is no such anchor", '<a href="#nowhere">x</a>'), ("does not exist", '<a href="gone/">x</a>'),
+    ("does not exist", '<img alt="x" src="gone.png">'), ("no alternative text", '<img alt="" src="index.html">'),
+    ("another host", '<script src="https://example.org/x.js"></script>'), ("another host", '<link rel="stylesheet" href="//example.org/x.css">'),
+    ("another host", '<img alt="x" src="https://example.org/x.png">'), ("weighs", "x" * 500_001),
+])
+def test_a_fault_fails_the_build(builder, tmp_path, fault, source):
+    (tmp_path / "index.html").write_text(f'<p id="here"><a href="#here">sound</a>{source}</p>')
+    assert [f for f in builder.faults(tmp_path) if fault in f]
+    (tmp_path / "index.html").write_text('<p id="here"><a href="#here">sound</a></p>')
+    assert not list(builder.faults(tmp_path))
+
+
+def test_a_link_to_no_file_fails_the_build(builder, tmp_path):
+    one = builder.Page(ROOT / "nbs/how_to/x.ipynb", "how_to/x.md", tmp_path, {})
+    with pytest.raises(SystemExit, match="gone.ipynb, which does not exist"):
+        one.prose("See [this](gone.ipynb).")
+    one.prose("See [this](../api/00_core.ipynb#need) and [that](../../settings.ini).")
+    assert "(../api/core.md#need)" in one.blocks[0] and "/blob/main/settings.ini)" in one.blocks[0]
+
+
+def test_notebooks_can_be_read_by_nbdev_docs():
+    """nbdev_docs executes each cell of nbs/api/ that imports: other code in it would miss what the cells before it define."""
+    assert "website" in (ROOT / "nbs/_quarto.yml").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "nbs/api").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and "#| export" not in source:
+                kinds = {isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(source).body}
+                assert len(kinds) < 2, f"{path.name}: move the imports of this cell to one of their own:\n{source}"
+
+
+# ---- In a browser
+
+
+@pytest.fixture(scope="session")
+def server(site):
+    """(address of the site served statically, list of paths that were asked for and are missing)."""
+    missing = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, form, *args):
+            pass
+
+        def send_error(self, code, *rest):
+            missing.append(self.path)
+            super().send_error(code, *rest)
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{web.server_port}/", missing
+    web.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, server, request):
+    """open(width, height, scheme) -> a page on which every request to another host and every error is a failure."""
+    base, missing = server
+    foreign, errors, contexts = [], [], []
+
+    def new(width=1280, height=900, scheme="light"):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, base_url=base))
+        tab = contexts[-1].new_page()
+        tab.on("request", lambda r: foreign.append(r.url) if not r.url.startswith((base, "data:", "blob:")) else None)
+        tab.on("pageerror", lambda e: errors.append(str(e)))
+        return tab
+    yield new
+    for context in contexts:
+        context.close()
+    assert not foreign, f"asked another host: {foreign}"
+    assert not errors and not missing, (errors, missing)
+
+
+def test_search_a_tutorial_and_the_api(opened):
+    tab = opened()
+    tab.goto("")
+    tab.get_by_placeholder("Search").click()
+    tab.get_by_placeholder("Search").press_sequentially("cut short or broken")
+    result = tab.locator(".md-search-result__link", has_text="is cut short or broken").first
+    result.wait_for(timeout=20_000)
+    result.click()
+    tab.wait_for_url("**/how_to/troubleshooting/**")
+    tab.locator(".md-tabs__link", has_text="Tutorials").click()
+    tab.wait_for_url("**/tutorials/**")
+    assert "int8" in tab.locator("h1").inner_text()
+    tab.locator(".md-tabs__link", has_text="API").click()
+    tab.wait_for_url("**/api/")
+    tab.locator("article a", has_text="fine_tune").first.click()
+    tab.wait_for_url("**/api/training/#fine_tune")
+    assert tab.locator("#fine_tune").is_visible()
+    assert "Photos per step" in tab.locator("article").inner_text()
+    fold = tab.locator("details.code").first
+    fold.locator("summary").click()
+    assert fold.locator("pre").is_visible()
+
+
+PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "api/", "api/tflite/",
+         "api/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
+
+
+@pytest.mark.parametrize("width,height", [(390, 844), (1280, 900)], ids=["phone", "desktop"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_the_screen(opened, tmp_path, width, height, scheme):
+    """No page scrolls sideways, all pictures load, text contrasts with the ground; DOCS_SCREENSHOTS=folder keeps the pictures."""
+    tab, keep = opened(width, height, scheme), os.environ.get("DOCS_SCREENSHOTS")
+    for name in PAGES:
+        tab.goto(name)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than {width} pixels"
+        tab.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
+        tab.wait_for_function("[...document.images].every(i => i.complete)")
+        assert tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
+        ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground)[:3])) > 3 * 128) == (scheme == "light"), ground
+        if keep:
+            path = f"{keep}/{name.strip('/').replace('/', '_') or 'home'}_{width}_{scheme}.png"
+            tab.screenshot(path=path, full_page=True)

@@ -1,0 +1,144 @@
+"""Every command line of README.md, CONTRIBUTING.md and the notebooks' Markdown: run, or named here with what runs it."""
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from mobilenet_keras import cli
+
+# What is not run here, as it begins, and where it is. A `mobilenet` line that is not run must still parse.
+ELSEWHERE = {
+    "apt-get": ".ci/run: the README's test command, to the letter",
+    "git clone https://github.com/mobilenet-keras/mobilenet-keras": ".ci/run",
+    "cd mobilenet-keras": ".ci/run",
+    "python3 -m venv .venv": ".ci/run and tests/test_packaging.py",
+    ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
+    ".venv/bin/python -m pytest": ".ci/run",
+    "mobilenet demo": "tests/test_cli.py::test_demo",
+    "mobilenet train trash6": "nbs/tutorials/photos_to_int8.ipynb, from Python",
+    "mobilenet train my_photos --alpha 0.25 --size 96 --weights mine.h5": "nbs/how_to/own_weights.ipynb, from Python",
+    "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
+    ". .venv/bin/activate": "needs an interactive shell",
+    "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",
+    "nbdev_clean": ".ci/in_sync.py, in tests/test_repository.py",
+    "python .ci/readme.py": ".ci/in_sync.py, in tests/test_repository.py",
+    "python .ci/docs.py": "tests/test_docs.py",
+    "python -m http.server": "the standard library; tests/test_docs.py serves the site in the same way",
+}
+
+
+def documents():
+    """(path, Markdown) of everything that shows commands."""
+    for path in (ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md"):
+        yield path, path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            yield path, "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def commands():
+    """{command: file that shows it first}, in order: lines of sh blocks, and what follows a $ in others."""
+    found = {}
+    for path, markdown in documents():
+        for language, block in re.findall(r"^ *```(sh|bash|console|text)\n(.*?)^ *```", markdown, re.M | re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                line = re.sub(r"\s+#.*", "", line).strip()
+                if language in ("console", "text"):
+                    line = line[2:] if line.startswith("$ ") else ""
+                for command in filter(None, map(str.strip, line.split("&&"))):
+                    found.setdefault(re.sub(r"^\.venv/bin/(?=mobilenet )", "", command), path.relative_to(ROOT).as_posix())
+    return found
+
+
+COMMANDS = commands()
+
+
+def elsewhere(command):
+    return next((where for begins, where in ELSEWHERE.items() if command.startswith(begins)), None)
+
+
+RUN = [c for c in COMMANDS if c.startswith("mobilenet ") and not elsewhere(c)]
+
+
+def photo(path, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(str(path))).normal(colour, 25, (32, 32, 3))
+    Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as a reader's: my_photos, trash6, photo.jpg, a quantized run of README's own command, and model.tflite."""
+    import tensorflow as tf
+    home = tmp_path_factory.mktemp("reader")
+    for i in range(10):
+        for name, colour in (("lemon", (230, 210, 60)), ("lime", (80, 190, 70))):
+            photo(home / "my_photos" / name / f"{i}.png", colour)
+            photo(home / "trash6" / ("train" if i < 7 else "test") / name / f"{i}.png", colour)
+    photo(home / "photo.jpg", (80, 190, 70))
+    train, quantize = (next(c for c in RUN if c.startswith(f"mobilenet {verb}")) for verb in ("train", "quantize"))
+    small = "--weights none --size 32 --epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96-1"
+    tf.config.run_functions_eagerly(True)  # one step is not worth a compilation
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        assert cli.main(shlex.split(f"{train} {small}")[1:]) == 0
+        assert cli.main(shlex.split(quantize)[1:]) == 0
+    tf.config.run_functions_eagerly(False)
+    shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home)
+    return home
+
+
+def test_mobilenet_commands_run(folder, monkeypatch, capsys):
+    """In one folder, in the order in which they are shown; training and quantizing made the folder."""
+    monkeypatch.chdir(folder)
+    for command in RUN:  # no parameters: pytest-xdist would train once for each worker
+        if made := {"train": "run.json", "quantize": "model.tflite"}.get(command.split()[1]):
+            assert (folder / "runs/mobilenet_0.25_96-1" / made).is_file(), command
+        else:
+            code = cli.main(shlex.split(command)[1:])
+            out, err = capsys.readouterr()
+            assert code == 0 and out.strip(), (COMMANDS[command], command, err)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("mobilenet ")])
+def test_mobilenet_commands_parse(command):
+    cli.parser().parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUN])
+def test_other_commands_are_run_elsewhere(command):
+    where = elsewhere(command)
+    assert where, f"{COMMANDS[command]} shows {command!r}: run it in this file, or say in ELSEWHERE what does"
+    for file in re.findall(r"[\w./]+\.(?:py|ipynb)|\.ci/run", where):
+        assert (ROOT / file).is_file(), file
+    for file, test in re.findall(r"(tests/\w+\.py)::(\w+)", where):
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), where
+
+
+def test_nothing_is_listed_that_is_no_longer_shown():
+    unused = [begins for begins in ELSEWHERE if not any(c.startswith(begins) for c in COMMANDS)]
+    assert not unused
+
+
+def test_commands_in_running_text_exist():
+    """`mobilenet VERB ...` and `pip install "mobilenet-keras[EXTRA]"` between backticks."""
+    settings, seen = (ROOT / "settings.ini").read_text(encoding="utf-8"), set()
+    for path, markdown in documents():
+        for verb in re.findall(r"`mobilenet ([a-z]+)", markdown):
+            assert verb in cli.VERBS, (path.name, verb)
+            seen.add(verb)
+        for extra in re.findall(r"mobilenet-keras\[(\w+)\]|\"\.\[(\w+)\]\"", markdown):
+            assert f"\n{''.join(extra)}_requirements =" in settings, (path.name, extra)
+            seen.add("".join(extra))
+    assert {"boards", "pi", "demo"} <= seen
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_examples_of_the_help_parse(verb):
+    assert cli.parser().parse_args(shlex.split(cli.VERBS[verb][1])[1:]).function is cli.VERBS[verb][0]

@@ -21,6 +21,7 @@ _NAMES = {
     "training": "Run evaluate fine_tune",
     "quantization": "convert quantize",
     "tflm": "export_tflm",
+    "compiler": "Engine compile_model",
 }
 
 def _later(name, error):

@@ -105,7 +105,7 @@ def bad(tmp_path):
     (["boards", "nowhere.tflite"], "nowhere.tflite"), (["boards", "--board", "picco"], "Did you mean pico"),
     (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"), (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
     (["train", "good", "--seed", "-1"], "seed"), (["train", "good", "--weights", "none", "--size", "9999999"], "GB"),
-    (["train", "backup"], "backup/old"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
+    (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
     (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["classify", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(bad, args, message):

@@ -20,8 +20,6 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_cli.py::test_demo",
-    "mobilenet train trash6": "nbs/tutorials/photos_to_int8.ipynb, from Python",
-    "mobilenet train my_photos --alpha 0.25 --size 96 --weights mine.h5": "nbs/how_to/own_weights.ipynb, from Python",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",
     "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",
@@ -74,21 +72,28 @@ def photo(path, colour):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder as a reader's: my_photos, trash6, photo.jpg, a quantized run of README's own command, and model.tflite."""
+    """A folder as a reader's: my_photos, trash6, photo.jpg, mine.h5, a run for each command that trains, and model.tflite."""
     import tensorflow as tf
+    from test_models import write_keras_2
+
+    from mobilenet_keras.models import MobileNetV1
     home = tmp_path_factory.mktemp("reader")
     for i in range(10):
         for name, colour in (("lemon", (230, 210, 60)), ("lime", (80, 190, 70))):
             photo(home / "my_photos" / name / f"{i}.png", colour)
             photo(home / "trash6" / ("train" if i < 7 else "test") / name / f"{i}.png", colour)
     photo(home / "photo.jpg", (80, 190, 70))
-    train, quantize = (next(c for c in RUN if c.startswith(f"mobilenet {verb}")) for verb in ("train", "quantize"))
-    small = "--weights none --size 32 --epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96-1"
+    write_keras_2(MobileNetV1(.25, (32, 32, 3), classes=5), home / "mine.h5")
+    trains, quantizes = ([c for c in RUN if c.startswith(f"mobilenet {verb}")] for verb in ("train", "quantize"))
     tf.config.run_functions_eagerly(True)  # one step is not worth a compilation
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        assert cli.main(shlex.split(f"{train} {small}")[1:]) == 0
-        assert cli.main(shlex.split(quantize)[1:]) == 0
+        for i, train in enumerate(trains, 1):  # as shown, but small, and without a download
+            small = f"--size 32 --epochs 1 --frozen-epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96-{i}"
+            weights = "" if "--weights" in train else "--weights none"
+            assert cli.main(shlex.split(f"{train} {small} {weights}")[1:]) == 0
+        for quantize in quantizes:
+            assert cli.main(shlex.split(quantize)[1:]) == 0
     tf.config.run_functions_eagerly(False)
     shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home)
     return home

@@ -133,7 +133,7 @@ def fetch(
     except ValueError:  # Keras leaves the bad file in its cache
         path.unlink(missing_ok=True)
         raise MobileNetError(f"What {url} served is not the official file: its SHA-256 is not {digest}. {by_hand}") from None
-    except Exception as e: raise MobileNetError(f"The weights could not be fetched: {e} {by_hand}") from None
+    except Exception as e: raise MobileNetError(f"The weights could not be fetched: {str(e).rstrip('.')}. {by_hand}") from None
 
 # %% ../nbs/api/03_weights.ipynb #0000000f
 MAX_BYTES = 1 << 30  # of arrays in one file: the largest MobileNet here has 25 MB

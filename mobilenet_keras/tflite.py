@@ -336,7 +336,7 @@ def _tiny_model(shape=(1, 10), code=25, out=None):
     if code == 22: op |= {3: np.uint8(17), 4: {0: vector("int32", *(out or shape))}}    # ReshapeOptions: new_shape
     scores = tensor("scores", out or shape, 1/256, -128) if code == 25 else tensor("scores", out or shape, .1, 0)
     graph = {0: [tensor("logits", shape, .1, 0), scores], 1: vector("int32", 0), 2: vector("int32", 1), 3: [op], 4: "main"}
-    return _flatbuffer(lambda _: {0: np.uint32(3), 1: [{0: np.int8(code), 3: np.int32(code)}], 2: [graph], 4: [{}]}, b"TFL3")
+    return _flatbuffer(lambda _: {0: np.uint32(3), 1: [{0: np.int8(min(code, 127)), 3: np.int32(code)}], 2: [graph], 4: [{}]}, b"TFL3")
 
 # %% ../nbs/api/07_tflite.ipynb #0000001c
 @patch

@@ -7,7 +7,7 @@ __all__ = ['MobileNetError', 'MissingExtra', 'need', 'written_whole', 'track', '
            'microcontroller_folder']
 
 # %% ../nbs/api/00_core.ipynb #00000003
-import contextlib, html, importlib, io, logging, os, shutil, sys, tempfile
+import contextlib, importlib, io, os, sys, tempfile  # and no more: every import of this project waits for these
 from pathlib import Path
 
 # %% ../nbs/api/00_core.ipynb #00000005
@@ -46,6 +46,7 @@ def written_whole(
         os.replace(part, path)
     except OSError as e: raise MobileNetError(f"{path} can't be written: {e.strerror or e}. What was there before is untouched.") from None
     finally:
+        import shutil
         if folder: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/api/00_core.ipynb #0000000d
@@ -71,6 +72,7 @@ def note(message:str): # One sentence
 @contextlib.contextmanager
 def hushed():
     "Hold back what C++ writes to both standard streams and Python to standard output; yields a function that returns the C++ text."
+    import logging
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as restore:
         def hold(fd):
             saved = os.dup(fd)
@@ -113,6 +115,7 @@ def html_table(
     rows, # Sequences of as many values: numbers, text, or None for an empty cell
 ) -> str:
     "A table as HTML."
+    import html
     rows = [list(row) for row in rows]
     style = ['"text-align:right"' if _numeric(rows, i) else '"text-align:left"' for i in range(len(head))]
     line = lambda tag, cells: "<tr>" + "".join(f"<{tag} style={s}>{html.escape(c)}</{tag}>" for c, s in zip(cells, style)) + "</tr>"

@@ -8,10 +8,7 @@ reports on this 64-bit host after one inference (a 32-bit core needs less for it
 for activations alone. "Minimum" is the most activations that live at once in any layer-by-layer interpreter.
 """
 import csv
-import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,19 +23,6 @@ from mobilenet_keras.profile import profile as profiled  # noqa: E402
 from mobilenet_keras.tflite import Model  # noqa: E402
 
 REAL = ("mlperf_tiny/vww_96_int8", "tflite_micro/person_detect")
-TFLM = """import sys, numpy as np
-from tflite_micro import runtime
-i = runtime.Interpreter.from_file(sys.argv[1], arena_size=1 << 25)
-i.set_input(np.zeros(eval(sys.argv[2]), np.int8), 0), i.invoke(), i.print_allocations()"""
-
-
-def tflm_arena(model):
-    """Bytes that TFLM reports in a process of its own, or None."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = model.save(Path(folder) / "model.tflite")
-        done = subprocess.run([sys.executable, "-c", TFLM, path, str(model.inputs[0].shape)], capture_output=True, text=True)
-    found = re.search(r"Arena allocation total (\d+) bytes", done.stderr)
-    return int(found[1]) if found else None
 
 
 def models():
@@ -61,7 +45,7 @@ def measure():
             assert engine.canaries_whole
         yield {"model": name, "streamed": found["streamed"].arena, "streamed_least": found["streamed"].plan.least, "target_streamed": targets[0],
                "held": found["held"].arena, "held_least": found["held"].plan.least, "target_held": targets[1],
-               "minimum_layer_by_layer": profile.ram_minimum, "tflm_activations": profile.arena_plan, "tflm_arena_64_bit": tflm_arena(model),
+               "minimum_layer_by_layer": profile.ram_minimum, "tflm_activations": profile.arena_plan, "tflm_arena_64_bit": profile.arena.total,
                "mbn_bytes": len(found["streamed"].data), "tflite_bytes": len(model.data), "macs": found["streamed"].macs}
 
 

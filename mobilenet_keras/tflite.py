@@ -633,14 +633,14 @@ def _bare_graph(model, graph, buffers):
 @patch
 def strip(self:Model) -> Model: # The same ops, constants and outputs in a smaller file
     "The model with only what an interpreter reads: no metadata, no labels, no names but those of inputs and outputs."
-    root, graph = self._root, self._root.Subgraphs(0)
-    operators = [graph.Operators(op.index) for op in self.ops]
-    if self.subgraphs > 1 or any(o.IntermediatesLength() or o.BuiltinOptions2Type() or o.LargeCustomOptionsSize() for o in operators):
-        raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, which strip can't copy. Use without_metadata() instead.")
-    used = sorted({graph.Tensors(t.index).Buffer() for t in self.tensors if t.constant})
-    codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
-    codes = [{0: np.int8(c.DeprecatedBuiltinCode()), 1: _text(c.CustomCode()) if c.CustomCode() else None, 2: np.int32(c.Version()), 3: np.int32(c.BuiltinCode())} for c in codes]
     with _reading(self.name):
+        root, graph = self._root, self._root.Subgraphs(0)
+        operators = [graph.Operators(op.index) for op in self.ops]
+        if self.subgraphs > 1 or any(o.IntermediatesLength() or o.BuiltinOptions2Type() or o.LargeCustomOptionsSize() for o in operators):
+            raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, which strip can't copy. Use without_metadata() instead.")
+        used = sorted({graph.Tensors(t.index).Buffer() for t in self.tensors if t.constant})
+        codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
+        codes = [{0: np.int8(c.DeprecatedBuiltinCode()), 1: _text(c.CustomCode()) if c.CustomCode() else None, 2: np.int32(c.Version()), 3: np.int32(c.BuiltinCode())} for c in codes]
         bare = _bare_graph(self, graph, {old: new for new, old in enumerate(used, 1)})
         buffers = [{}, *({0: self._buffers[old].tobytes()} for old in used)]
         return Model(_flatbuffer(lambda _: {0: np.uint32(root.Version()), 1: codes, 2: [bare], 4: buffers}, b"TFL3"), self.name)

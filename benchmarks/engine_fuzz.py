@@ -5,7 +5,6 @@ under the address and undefined-behaviour sanitizers, in exactly the memory that
 
 Stops at the first file that makes the engine read or write astray, compute what C does not define, or hang.
 """
-import csv
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from record import record  # noqa: E402
 from test_engine import SMALL, WARNINGS  # noqa: E402
 
 from mobilenet_keras.compiler import compile_model, engine_sources  # noqa: E402
@@ -50,10 +50,6 @@ def measure(folder):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         rows = list(measure(Path(name)))
-    target = Path(__file__).with_suffix(".csv")
-    with open(target, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    target = record(__file__, rows)
     print(text_table(rows[0], [row.values() for row in rows]))
     print(f"Written to {target.name}.")

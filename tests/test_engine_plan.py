@@ -376,7 +376,7 @@ def network(seed):
         if kind == "residual":
             b.inverted_residual(some(b.shape[3], b.shape[3], 5), some(1, 1, 2), some(1, 2, 3), some(3, 3, 5))
         elif kind == "separable":
-            b.depthwise(some(1, 2, 3, 5) if large else 3, some(1, 2), not large or rng.random() < .5, some(1, 1, 2)).conv(int(rng.integers(2, 8)))
+            b.depthwise(some(1, 2, 3, 5) if large else 3, some(1, 2), not large or rng.random() < .5, some(1, 2, 2)).conv(int(rng.integers(2, 8)))
         elif kind == "pool":
             b.pool(some(1, 17), some(2, 3), some(1, 2), not large or rng.random() < .5)
         elif kind == "branches":

@@ -5,7 +5,7 @@ checks, opens and runs what comes, under the address and undefined-behaviour san
 
 Stops at the first file that makes the engine read or write astray, compute what C does not define, hang, or answer wrongly, and
 prints what the sanitizer says. --corpus also replaces tests/engine_corpus, which the tests replay, by the fewest files that reach all
-that was reached.
+that was reached; found_*, which once made the engine go astray, stay.
 """
 import csv
 import re
@@ -85,8 +85,10 @@ def measure(folder):
            "features": features, "files": len(list(corpus.iterdir())), "least_files": len(list(least.iterdir())),
            "least_bytes": sum(p.stat().st_size for p in least.iterdir()), "failures": 0, "slowest_s": int(found["slowest_unit_time_sec"]), "peak_mb": int(found["peak_rss_mb"])}
     if "--corpus" in sys.argv:
-        shutil.rmtree(CORPUS, ignore_errors=True)
-        shutil.copytree(least, CORPUS)
+        for file in CORPUS.glob("*"):
+            if not file.name.startswith("found_"):
+                file.unlink()
+        shutil.copytree(least, CORPUS, dirs_exist_ok=True)
     return row
 
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sanitizer/asan_interface.h>
 #include "../microcontroller/engine/mbn.h"
 
 #define MAX_WORK 1500000  /* of an inference, so that thousands run in a second */
@@ -25,10 +26,23 @@ typedef struct {
 
 static uint32_t random_of(uint32_t *state) { return *state = *state * 1664525u + 1013904223u, *state >> 8; }
 
+/* A block between two that may not be touched, each larger than any table of the engine: what goes astray must not land in another block. */
+#define GUARD 4096
+
 static void *filled(size_t n, int with) {
-  void *block = malloc(n ? n : 1);
+  uint8_t *block = malloc(GUARD + n + GUARD);
   MUST(block);
-  return memset(block, with, n ? n : 1);
+  memset(block + GUARD, with, n);
+  ASAN_POISON_MEMORY_REGION(block, GUARD);
+  ASAN_POISON_MEMORY_REGION(block + GUARD + n, GUARD);
+  return block + GUARD;
+}
+
+static void release(void *filled, size_t n) {
+  if (!filled) return;
+  ASAN_UNPOISON_MEMORY_REGION((uint8_t *)filled - GUARD, GUARD);
+  ASAN_UNPOISON_MEMORY_REGION((uint8_t *)filled + n, GUARD);
+  free((uint8_t *)filled - GUARD);
 }
 
 /* ---- one input ---- */
@@ -101,7 +115,7 @@ static mbn_status infer(const uint8_t *file, uint32_t n, const script *how) {
   if (mbn_input(other)) memcpy(mbn_input(other), image, size);
   int8_t *b = outputs_of(other, h, mbn_input(other) ? mbn_input(other) : image, status + 1, bytes + 1);
   MUST(status[0] == status[1] && (status[0] || !memcmp(a, b, bytes[0])));
-  free(a), free(b), free(prepared), free(image), free(photo), free(fresh), free(arena);
+  release(a, bytes[0]), release(b, bytes[1]), release(prepared, row), release(image, size), release(photo, row), release(fresh, arena_bytes), release(arena, arena_bytes);
   return status[0];
 }
 
@@ -116,7 +130,7 @@ static mbn_status try_all(const uint8_t *data, size_t size, int *ran) {
   MUST(strlen(mbn_sentence(verified)) > 4 && strlen(mbn_sentence(status)) > 4 && strlen(mbn_sentence(MBN_STATUS_COUNT)) > 4);
   *ran = 0;
   if (!status && ((mbn_header *)(void *)file)->arena_bytes <= MAX_ARENA) *ran = infer(file, (uint32_t)n, &how) == MBN_OK;
-  free(file);
+  release(file, n);
   return status ? status : verified;
 }
 
@@ -329,7 +343,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
   repair(file, n);
   memcpy(data, file, n);
   memcpy(data + n, &how, sizeof how);
-  free(file);
+  release(file, max_size);
   return n + sizeof how;
 }
 #endif

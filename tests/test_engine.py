@@ -196,7 +196,8 @@ SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four ch
          "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
          "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
          "yes or no": (yes_or_no, (1, 37, 30, 3)),
-         "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3)), "bare": (bare, (1, 24, 31, 3)),
+         "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3)),
+         "bare": (bare, (1, 24, 31, 3)),
          "pools": (pools, (1, 43, 38, 3)), "padded pools": (padded_pools, (1, 30, 33, 2)),
          "two heads": (two_heads, (1, 32, 28, 3)), "branches": (branches, (1, 27, 30, 3)), "branches that meet": (branches_that_meet, (1, 21, 20, 3)),
          "dense on a map": (dense_on_a_map, (1, 14, 11, 3))}

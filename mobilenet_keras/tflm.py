@@ -264,7 +264,7 @@ def export_tflm(
     if board: _check_board(board, model, len(flash.data) + pixels.size, sizes)
     values = _values(model, flash, verdict, pixels, table, reversed_, sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
-        BOARD_NOTE="" if board is None else f"; {sizes.on(board):,} of the {board.usable_ram:,} that are usable on {board.name}")
+        ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
     _write(folder, _filled(layout, values))  # all of them are filled before the first is written
     return folder
 

@@ -456,7 +456,7 @@ def test_the_board_is_asked_first(tmp_path):
     app = export_tflm(model, tmp_path / "app", board="nano33ble")
     assert (app / "mobilenet_person_detect/mobilenet_person_detect.ino").is_file()
     need, usable = arena_sizes(Model.open(model)).small, BOARDS["nano33ble"].usable_ram
-    assert f"{need:,} of the {usable:,} that are usable on Arduino" in (app / "README.md").read_text()
+    assert f"{need} bytes of RAM, of the {usable:,} that are usable on Arduino" in (app / "README.md").read_text()
 
 
 @pytest.mark.skipif(available()["litert-reference"] is not True, reason="needs ai-edge-litert")

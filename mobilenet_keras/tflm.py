@@ -216,8 +216,7 @@ def _check_int8(model):
     t, outs = model.inputs[0], model.outputs
     types = [t.dtype, *(o.dtype for o in outs)]
     if set(types) != {"int8"} or any(o.scale is None for o in (t, *outs)) or model.float_ops:
-        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}{' and computes in float inside' if model.float_ops else ''}; the app is for fully quantized "
-                             "int8 models. Quantize it to int8 first.")
+        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. Quantize it to int8 first.")
     _check_runnable(model)
 
 def _check_kind(board):

@@ -20,7 +20,7 @@ _NAMES = {
     "models": "MobileNetV1 MobileNetV2 count_macs",
     "training": "Run evaluate fine_tune",
     "quantization": "convert quantize",
-    "tflm": "export_tflm",
+    "tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",
     "compiler": "Engine compile_model",
     "evaluation": "Evaluation evaluate_folder",
 }

@@ -7,12 +7,20 @@ const char* const kLabels[kClasses] = {
 @LABELS@
 };
 
-const int8_t kExpected[kClasses] = {
+const OutputInfo kOutput[kOutputs] = {
+@OUTPUT_INFO@
+};
+
+const int8_t kExpected[kOutputBytes] = {
 @EXPECTED@
 };
 
-const int8_t kTestInput[kInputBytes] = {
-@TEST_INPUT@
+const int8_t kPixelTable[256 * kChannels] = {
+@PIXEL_TABLE@
+};
+
+const uint8_t kTestPixels[kInputBytes] = {
+@TEST_PIXELS@
 };
 
 alignas(16) const unsigned char kModelData[kModelBytes] = {

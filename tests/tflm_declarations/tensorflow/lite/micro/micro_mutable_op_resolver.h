@@ -5,9 +5,13 @@ namespace tflite {
 template <unsigned int kCount>
 class MicroMutableOpResolver {
  public:
+  TfLiteStatus AddAdd() { return Add(); }
   TfLiteStatus AddAveragePool2D() { return Add(); }
   TfLiteStatus AddConv2D() { return Add(); }
   TfLiteStatus AddDepthwiseConv2D() { return Add(); }
+  TfLiteStatus AddFullyConnected() { return Add(); }
+  TfLiteStatus AddLogistic() { return Add(); }
+  TfLiteStatus AddMean() { return Add(); }
   TfLiteStatus AddReshape() { return Add(); }
   TfLiteStatus AddSoftmax() { return Add(); }
 

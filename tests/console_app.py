@@ -14,12 +14,10 @@ BOARDS, ENGINE = ROOT / "microcontroller/boards", ROOT / "microcontroller/engine
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
-def app_data(model, photo, expected, board="host", version="0.1.0", arena=None, kind="streamed", damage=None):
-    """The C file that holds an app's model, arena, photo and names; `damage` is a byte of the model to turn over."""
+def app_data(model, photo, expected, board="host", version="0.1.0", kind="streamed"):
+    """The C file that holds an app's model, arena, photo and names."""
     compiled = compile_model(model, kind)
-    data, arena = np.frombuffer(compiled.data, np.uint8).copy(), compiled.arena if arena is None else arena
-    if damage is not None:
-        data[damage] ^= 1
+    data = np.frombuffer(compiled.data, np.uint8)
 
     def numbers(values):
         return ", ".join(map(str, values.ravel().tolist()))
@@ -27,7 +25,7 @@ def app_data(model, photo, expected, board="host", version="0.1.0", arena=None, 
     return f"""#include "board.h"
 __attribute__((aligned(4))) const uint8_t app_model[] = {{{numbers(data)}}};
 const uint32_t app_model_bytes = {len(data)};
-__attribute__((aligned(8))) uint32_t app_arena[{-(-arena // 4)}];
+__attribute__((aligned(8))) uint32_t app_arena[{compiled.arena // 4}];
 const uint32_t app_arena_bytes = sizeof app_arena;
 const int8_t app_photo[] = {{{numbers(photo)}}};
 const int8_t app_expected[] = {{{numbers(expected)}}};

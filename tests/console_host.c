@@ -48,6 +48,9 @@ void board_exit(int status) {
 }
 
 int main(void) {
+  mbn *m = 0;
   board_init();
-  console_run(0);
+  for (const char *text = "ready\n"; *text; text++) board_put((uint8_t)*text);
+  if (mbn_verify(app_model, app_model_bytes) || mbn_open(&m, app_model, app_model_bytes, app_arena, app_arena_bytes, 0)) return 5;
+  console_run(m);
 }

@@ -1,4 +1,4 @@
-/* What a board gives to the console app, and the data that `mobilenet build` puts beside it. */
+/* What the app asks of a board, and the data that `mobilenet build` generates for it. */
 #ifndef BOARD_H
 #define BOARD_H
 #include <stdint.h>
@@ -10,12 +10,12 @@ uint32_t board_ticks(void);          /* a counter: instructions, cycles or micro
 uint32_t board_tick_hz(void);        /* 0: ticks are instructions */
 void board_exit(int status);         /* emulated boards: end; real ones: wait for ever */
 
-extern const uint8_t app_model[];
+extern const uint8_t app_model[];    /* the .mbn file, at a multiple of 4 */
 extern const uint32_t app_model_bytes;
 extern uint32_t app_arena[];
 extern const uint32_t app_arena_bytes;
-extern const int8_t app_photo[];
-extern const int8_t app_expected[];
+extern const int8_t app_photo[];     /* the built-in photo: (in_h, in_w, in_c) */
+extern const int8_t app_expected[];  /* what the model makes of it */
 extern const uint32_t app_expected_bytes;
 extern const char app_board[], app_model_name[], app_version[];
 #endif

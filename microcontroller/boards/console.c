@@ -9,13 +9,12 @@ const volatile console_about console_app = { /* volatile: read where it lies, so
     CONSOLE_MAGIC, app_model, &app_model_bytes, app_photo, app_expected, &app_expected_bytes, app_board, app_model_name, app_version};
 
 static mbn *model;
-static mbn_status opened;
 static const int8_t *scores;                                 /* (out_bytes), until the next begin; 0: none yet */
 static uint64_t ticks;                                       /* of the inference so far */
 static uint32_t message[(HEAD + CONSOLE_ROW_BYTES + CRC + 3) / 4]; /* words, so that a row is aligned */
 static uint32_t crc;                                         /* of the message that is being sent */
 
-__attribute__((weak)) uint32_t console_stack_bytes(void) { return 0; }
+__attribute__((weak)) uint32_t stack_used(void); /* start.c, if it is linked */
 
 static uint32_t crc_with(uint32_t sum, uint8_t byte) {
   sum ^= byte;
@@ -136,7 +135,7 @@ static void put_identity(void) {
 }
 
 static void put_result(uint32_t verdict) {
-  const console_result r = {(uint32_t)ticks, (uint32_t)(ticks >> 32), board_tick_hz(), model->file->arena_bytes, console_stack_bytes(), verdict};
+  const console_result r = {(uint32_t)ticks, (uint32_t)(ticks >> 32), board_tick_hz(), model->file->arena_bytes, stack_used ? stack_used() : 0, verdict};
   put_bytes(&r, sizeof r);
   put_bytes(scores, model->file->out_bytes);
 }
@@ -156,7 +155,6 @@ static void serve(const uint8_t *request, uint32_t n) {
   if (command >= 0x80) return; /* an answer: our own, if the line echoes */
   if (command < CONSOLE_IDENTIFY || command > CONSOLE_LEAVE) answer(request, CONSOLE_UNKNOWN);
   else if (command != CONSOLE_ROW && n != HEAD) answer(request, CONSOLE_LENGTH);
-  else if (opened && command != CONSOLE_LEAVE) answer(request, opened);
   else if (command == CONSOLE_IDENTIFY) answer(request, MBN_OK), put_identity();
   else if (command == CONSOLE_BEGIN) answer(request, row_bytes() > CONSOLE_ROW_BYTES ? (uint32_t)CONSOLE_ROW_TOO_LONG : begin());
   else if (command == CONSOLE_ROW) answer(request, take_row(request[2] + 256u * request[3], (const int8_t *)request + HEAD, n - HEAD));
@@ -167,33 +165,8 @@ static void serve(const uint8_t *request, uint32_t n) {
   if (command == CONSOLE_LEAVE) board_exit(0);
 }
 
-/* ---- for people ---- */
-
-static void print(const char *text) {
-  while (*text) board_put((uint8_t)*text++);
-}
-
-static void print_number(uint64_t value) {
-  char text[21] = {0};
-  int i = 20;
-  do text[--i] = (char)('0' + value % 10); while (value /= 10);
-  print(text + i);
-}
-
-static void greet(void) {
-  print("\r\nmobilenet-keras "), print(console_app.version), print(" on "), print(console_app.board), print(": "), print(console_app.model_name);
-  mbn_status status = opened;
-  if (!status) status = self_test();
-  if (status) { print(": "), print(mbn_sentence(status)), print("\r\n"); return; }
-  print(", built-in photo: "), print(as_built() ? "passed, " : "FAILED, "), print_number(ticks);
-  print(board_tick_hz() ? " ticks\r\n" : " instructions\r\n");
-}
-
 void console_run(mbn *m) {
-  model = m;
-  opened = m ? MBN_OK : mbn_open(&model, app_model, app_model_bytes, app_arena, app_arena_bytes, 0);
-  if (!opened) opened = mbn_verify(app_model, app_model_bytes);
-  greet();
+  model = m, scores = 0;
   for (;;) {
     static const uint8_t garbled[2] = {0, 0};
     const int32_t n = receive();

@@ -20,7 +20,7 @@
  */
 #ifndef CONSOLE_H
 #define CONSOLE_H
-#include "mbn.h"
+#include "../engine/mbn.h"
 
 #define CONSOLE_PROTOCOL 1
 #ifndef CONSOLE_ROW_BYTES
@@ -72,9 +72,5 @@ typedef struct {
 } console_about;
 #define CONSOLE_MAGIC {'M', 'B', 'N', '-', 'A', 'P', 'P', '1'}
 
-/* Serve for ever. `m` is the app's model, opened in the app's arena; 0: the console opens it. */
-void console_run(mbn *m);
-
-/* The most stack that was used, in bytes. A board that paints its stack defines it; without, it is 0. */
-uint32_t console_stack_bytes(void);
+void console_run(mbn *m); /* serves for ever; m: the app's model, opened */
 #endif

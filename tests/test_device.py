@@ -11,7 +11,7 @@ import pytest
 from conftest import shared
 from console_app import BOARDS, ENGINE, SANITIZED, Running, app_data, build
 
-from mobilenet_keras import device
+from mobilenet_keras import device, firmware
 from mobilenet_keras.compiler import Engine, _example
 from mobilenet_keras.core import MissingExtra, MobileNetError
 from mobilenet_keras.device import COMMANDS, Device, decode, encode
@@ -73,6 +73,24 @@ def test_a_real_model(tmp_path, kind):
             assert found.milliseconds == pytest.approx(found.ticks / 2e6) and f"{found.milliseconds:,.1f} ms" in str(found)
         client.leave()
     assert board.close() == (0, "")
+
+
+def test_machine_code_on_an_emulated_board(tmp_path):
+    """What `mobilenet build` makes for a Cortex-M4, on QEMU, through its serial line."""
+    if not shutil.which("qemu-system-arm"):
+        pytest.skip("needs qemu-system-arm")
+    model = _example()
+    engine, path = Engine(model), firmware.build(model, "mps2-an386").save(tmp_path / "app.elf")
+    command = "qemu-system-arm -M mps2-an386 -display none -serial pty -monitor none -semihosting-config enable=on,target=native -kernel"
+    with subprocess.Popen([*command.split(), path], stdout=subprocess.PIPE, text=True) as board:
+        port = re.search(r"/dev/\S+", board.stdout.readline())[0]
+        with Device(port) as client:
+            assert client.identify().board == "mps2-an386" and client.identify().model_crc == engine.header[4]
+            assert client.self_test().as_built and 500 < client.self_test().stack_bytes < 2048
+            for photo in photos(engine.shape, 3):
+                assert (client.classify(photo).scores == engine.run(photo)).all()
+            client.leave()
+        assert board.wait(20) == 0
 
 
 class Bad:

@@ -105,11 +105,13 @@ def _opened(port, baud, timeout):
                 11: "Another program has it open.", 16: "Another program has it open."}.get(getattr(e, "errno", None), "")
         raise MobileNetError(f"The serial port {port} can't be opened: {e.strerror if getattr(e, 'strerror', None) else e}. {hint} Ports here: {there}.") from None
 
-def ports() -> dict: # {name: description}
-    "The serial ports of this computer that belong to a device; one that is only built in is left out."
+def ports(
+    usb=None, # (vendor, product) pairs; None: any
+) -> dict:    # {name: description}
+    "The serial lines of this computer that are behind USB."
     need("serial", "mcu")
     from serial.tools.list_ports import comports
-    return {p.device: p.description for p in comports() if p.vid is not None}
+    return {p.device: p.description for p in comports() if p.vid is not None and (usb is None or (p.vid, p.pid) in usb)}
 
 # %% ../nbs/api/16_device.ipynb #0000000c
 @patch

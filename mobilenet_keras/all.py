@@ -22,6 +22,8 @@ _NAMES = {
     "quantization": "convert quantize",
     "tflm": "export_tflm",
     "compiler": "Engine compile_model",
+    "device": "Device",
+    "flash": "flash",
 }
 
 def _later(name, error):

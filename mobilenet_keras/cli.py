@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'classify', 'export', 'inspect', 'profile', 'boards',
-           'strip', 'compile', 'models', 'demo', 'parser', 'main']
+           'strip', 'compile', 'flash', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
 import argparse, dataclasses, json, math, os, sys
@@ -141,6 +141,17 @@ def compile(a):
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", str(chosen.plan)]
     return facts | dict(model=str(path)), "\n".join(lines)
 
+def flash(a):
+    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
+    from mobilenet_keras.flash import flash
+    image = a.image
+    if Path(image).suffix == ".tflite":
+        from mobilenet_keras.firmware import build
+        if not a.board: raise MobileNetError("Firmware is built for one board; give its id with --board, e.g. --board pico.")
+        image = build(image, a.board)
+    done = flash(image, a.board, a.volume, a.port, a.dry_run, a.wait)
+    return done.to_dict(), str(done)
+
 def models(a):
     "List the published networks with ImageNet weights."
     from mobilenet_keras.weights import list_models
@@ -243,6 +254,13 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["-o", "--out"], dict(help="file to write (default: the model's name with .mbn, here)")),
         (["--input"], dict(choices=["streamed", "held"], default="streamed", help="rows are pushed, or the image lies in RAM and is overwritten (default: streamed)")),
         (["--target"], dict(choices=["portable"], default="portable", help="layout of the weights (default: portable)"))]),
+    "flash": (flash, "mobilenet flash firmware.uf2 --board pico", [
+        (["image"], dict(help=".uf2, .hex or .elf of `mobilenet build`, or an int8 .tflite to build first")),
+        (["--board"], dict(help="board's id (default: the one that the image was built for)")),
+        (["--volume"], dict(metavar="DIR", help="where the board's disk is mounted, if there are several")),
+        (["--port"], dict(help="serial port of the board's console, to ask it (default: its own, if it is known by its USB numbers)")),
+        (["--dry-run"], dict(action="store_true", help="check everything, write nothing")),
+        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)"))]),
     "models": (models, "mobilenet models --max-mmacs 50", [
         (["--max-mmacs"], dict(type=float, help="only networks of at most so many million multiply-accumulates"))]),
     "demo": (demo, "mobilenet demo", [
@@ -284,7 +302,7 @@ def main(argv:list|None=None): # Arguments, by default the command line's
         return 0
     except MemoryError: return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
     except OSError as e: return _complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}", 2)
-    except KeyboardInterrupt: return _complain("interrupted", 130)
+    except KeyboardInterrupt as e: return _complain(str(e) or "interrupted", 130)
 
 def _finite(facts):
     "`facts` with null for NaN and infinity, which JSON has no word for."

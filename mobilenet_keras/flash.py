@@ -7,7 +7,7 @@ __all__ = ['FAMILIES', 'WAYS', 'Way', 'way', 'read_uf2', 'read_hex', 'App', 'Ima
            'find_volume', 'find_port', 'ask', 'probe_command', 'Flashed', 'flash']
 
 # %% ../nbs/api/18_flash.ipynb #00000003
-import os, shutil, struct, subprocess, sys, time, zlib
+import os, re, shutil, struct, subprocess, sys, time, zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -207,7 +207,7 @@ def _mounts():
     if sys.platform == "darwin": return sorted(Path("/Volumes").glob("*"))
     try: lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError: return []
-    return [Path(l.split()[1].encode().decode("unicode_escape")) for l in lines if l.startswith("/dev/")]
+    return [Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), l.split()[1])) for l in lines if l.startswith("/dev/")]
 
 def volumes() -> list: # Of `Volume`
     "The disks of boards that are mounted now."

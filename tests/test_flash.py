@@ -1,0 +1,429 @@
+"""Flashing on folders that play boards' disks, pseudo-terminals that play consoles, and scripts that play other people's tools."""
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from adafruit_uf2 import uf2conv
+from console_app import Running, app_data, build
+
+from mobilenet_keras import cli, device, flash
+from mobilenet_keras.compiler import Engine, _example, compile_model
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.firmware import boot2_crc, intel_hex, uf2
+from mobilenet_keras.runtime import noise_photos
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+
+RP2040, RP2350 = 0xE48BFF56, 0xE48BFF59
+INFO = {"rp2040": "UF2 Bootloader v3.0\nModel: Raspberry Pi RP2\nBoard-ID: RPI-RP2\n",
+        "rp2350": "UF2 Bootloader v1.0\nModel: Raspberry Pi RP2350\nBoard-ID: RP2350\n"}
+DETAILS = "# DAPLink Firmware - see https://mbed.com/daplink\r\nUnique ID: 9904360249124e45005c600f00000047000000009796990b\r\nHIC ID: 9796990b\r\n"
+
+
+@pytest.fixture(autouse=True)
+def no_boards_but_ours(monkeypatch, tmp_path):
+    """Whatever is plugged into this machine stays out of it."""
+    monkeypatch.setattr(flash, "_mounts", lambda: [])
+    monkeypatch.setattr(flash, "_LABELS", tmp_path / "by-label")
+    monkeypatch.setattr(flash, "ports", lambda usb: {})
+    path = tmp_path / "bin"
+    path.mkdir()
+    monkeypatch.setenv("PATH", str(path))
+
+
+def contents(board="pico", base=0x10000000, boot=True):
+    """The flash of a board with a console app: a second stage, an image definition, the parts, but no code."""
+    engine, model = Engine(_example()), _example()
+    mbn, photo = compile_model(model).data, noise(engine)
+    parts, places = b"\xd3\xde\xff\xff" * 16, []
+    for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.out_bytes),
+                 board.encode() + b"\0", b"example\0", b"0.1.0\0"):
+        places.append(base + 256 * boot + len(parts))
+        parts += part + bytes(-len(part) % 4)
+    stage = bytes(252) + struct.pack("<I", boot2_crc(bytes(252)))
+    return stage * boot + parts + b"MBN-APP1" + struct.pack("<8I", *places)
+
+
+def noise(engine):
+    return (noise_photos(1, *engine.shape)[0].astype(np.int16) - 128).astype(np.int8)
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def image(tmp_path):
+    return write(tmp_path / "firmware.uf2", uf2(0x10000000, contents(), RP2040))
+
+
+class Disk:
+    """A folder that plays a boot loader's disk: it looks at the files as the ROM does, in a thread of its own."""
+
+    def __init__(self, folder, chip="rp2040"):
+        self.folder, self.flash, self.family, self.over = folder, {}, dict(rp2040=RP2040, rp2350=RP2350)[chip], False
+        folder.mkdir()
+        (folder / "INFO_UF2.TXT").write_text(INFO[chip])
+        (folder / "INDEX.HTM").write_text("<html>")
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while not self.over and not any(map(self.takes, [p for p in self.folder.iterdir() if p.name not in ("INFO_UF2.TXT", "INDEX.HTM")])):
+            time.sleep(.02)
+        if not self.over:
+            shutil.rmtree(self.folder)
+
+    def takes(self, path):
+        """All blocks of the family are there; others are ignored in silence."""
+        data, seen, total = path.read_bytes() if path.exists() else b"", set(), None
+        for at in range(0, len(data) - 511, 512):
+            magic, second, flags, address, size, number, count, family = struct.unpack_from("<8I", data, at)
+            last = struct.unpack_from("<I", data, at + 508)[0]
+            if (magic, second, last) == (0x0A324655, 0x9E5D5157, 0x0AB16F30) and not flags & 1 and family == self.family and size == 256:
+                self.flash[address], total = data[at + 32:at + 288], count
+                seen.add(number)
+        return total is not None and len(seen) == total
+
+    def close(self):
+        self.over = True
+        self.thread.join()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    found = Disk(tmp_path / "RPI-RP2")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def apps(tmp_path_factory):
+    """{name: console app for this computer} that says it is a pico: the right one, one with another model, one that miscounts."""
+    def make(name, model, expected=None, board="pico"):
+        engine = Engine(model)
+        photo = noise(engine)
+        expected = engine.run(photo) if expected is None else expected
+        return build(tmp_path_factory.mktemp(name), app_data(model, photo, expected, board=board))
+    other = np.zeros(5, np.int8)
+    return dict(right=make("right", _example()), model=make("model", _example(seed=1)), scores=make("scores", _example(), other),
+                board=make("board", _example(), board="pico2"))
+
+
+@pytest.fixture
+def console(apps):
+    """Start an app; its port."""
+    running = []
+
+    def start(name):
+        running.append(Running(apps[name]))
+        return running[-1].port
+    yield start
+    for one in running:
+        with device.Device(one.port) as end:
+            end.leave()
+        assert one.close() == (0, "")
+
+
+def mobilenet(capsys, *args):
+    """(exit code, facts or text, complaint)."""
+    code = cli.main([*map(str, args)])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if "--json" in args and out else out, err
+
+
+def test_flash_and_ask(image, disk, console, capsys, tmp_path):
+    code, facts, _ = mobilenet(capsys, "flash", image, "--board", "pico", "--volume", disk.folder, "--port", console("right"), "--json")
+    assert code == 0 and facts["verified"] and facts["identity"]["board"] == "pico" and facts["inference"]["as_built"]
+    assert not disk.folder.exists()
+    whole = b"".join(disk.flash[a] for a in sorted(disk.flash))
+    assert min(disk.flash) == 0x10000000 and whole[:len(contents())] == contents()
+
+
+def test_without_a_port_it_claims_no_more_than_it_knows(image, disk, monkeypatch, capsys):
+    monkeypatch.setattr(flash, "_mounts", lambda: [disk.folder.parent, disk.folder])
+    code, text, _ = mobilenet(capsys, "flash", image)  # board and disk are found
+    assert code == 0 and "the board took them" in text and "NOT verified" in text and "ntested on hardware" in text
+
+
+@pytest.mark.parametrize("name, complaint", [("model", "its model's checksum is"), ("board", "its board is pico2, not pico"),
+                                             ("scores", "other scores for its built-in photo")])
+def test_a_board_that_runs_something_else(image, disk, console, capsys, name, complaint):
+    code, text, err = mobilenet(capsys, "flash", image, "--volume", disk.folder, "--port", console(name))
+    assert code == 2 and complaint in err and not text and not disk.folder.exists()
+
+
+def test_a_port_that_cannot_be_opened_is_told_before_anything_is_written(image, disk, capsys):
+    code, _, err = mobilenet(capsys, "flash", image, "--volume", disk.folder, "--port", "/dev/ttyNONE7")
+    assert code == 2 and "can't be opened" in err and disk.folder.exists() and not disk.flash
+
+
+def test_dry_run_writes_nothing(image, tmp_path, monkeypatch, capsys):
+    code, text, _ = mobilenet(capsys, "flash", image, "--board", "pico", "--dry-run")
+    assert code == 0 and "which is not here now" in text and "Nothing was written" in text
+    folder = tmp_path / "RPI-RP2"
+    folder.mkdir()
+    (folder / "INFO_UF2.TXT").write_text(INFO["rp2040"])
+    code, facts, _ = mobilenet(capsys, "flash", image, "--volume", folder, "--dry-run", "--json")
+    assert code == 0 and facts["dry_run"] and not facts["verified"] and [p.name for p in folder.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_which_board(image, tmp_path, monkeypatch, capsys):
+    assert "hold its BOOTSEL button" in mobilenet(capsys, "flash", image)[2]
+    folders = [tmp_path / name for name in ("a b", "c", "d")]
+    for folder, chip in zip(folders, ("rp2040", "rp2040", "rp2350")):
+        folder.mkdir()
+        (folder / "INFO_UF2.TXT").write_text(INFO[chip])
+    monkeypatch.setattr(flash, "_mounts", lambda: folders)
+    code, _, err = mobilenet(capsys, "flash", image)
+    assert code == 2 and "There are 2 boards" in err and "a b" in err and "Which one? Give --volume" in err
+    monkeypatch.setattr(flash, "_mounts", lambda: folders[2:])
+    assert f"Other disks: {folders[2]} (Raspberry Pi RP2350) is pico2" in mobilenet(capsys, "flash", image)[2]
+    assert "is the disk of pico2, not of pico" in mobilenet(capsys, "flash", image, "--volume", folders[2])[2]
+    assert "not the disk of a board" in mobilenet(capsys, "flash", image, "--volume", tmp_path)[2]
+    monkeypatch.setattr(flash, "ports", lambda usb: {"/dev/a": "Debug Probe", "/dev/b": "Debug Probe"} if (0x2E8A, 0x000C) in usb else {})
+    assert "Which one? Give --port" in mobilenet(capsys, "flash", image)[2]
+
+
+def test_names_are_escaped_in_proc_mounts(monkeypatch):
+    monkeypatch.undo()
+    lines = "proc /proc proc rw 0 0\n/dev/sdb1 /media/jörg/RPI\\040RP2 vfat rw 0 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, **more: lines)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert flash._mounts() == [Path("/media/jörg/RPI RP2")]
+
+
+def script(folder, name, text):
+    path = folder / "bin" / name
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_a_disk_that_is_not_mounted(image, disk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "platform", "linux")
+    (tmp_path / "by-label").mkdir()
+    (tmp_path / "by-label/RPI-RP2").write_text("")
+    code, _, err = mobilenet(capsys, "flash", image)
+    assert code == 2 and "there is no udisksctl" in err and "sudo mount -o uid=$(id -u)" in err and "--volume /mnt/board" in err
+    script(tmp_path, "udisksctl", "echo 'Not authorized' >&2; exit 1")
+    assert "can't be mounted: Not authorized" in mobilenet(capsys, "flash", image)[2]
+    script(tmp_path, "udisksctl", f"[ \"$1 $2 $3\" = 'mount --no-user-interaction --block-device' ] && echo \"Mounted $4 at {disk.folder}.\"")
+    assert mobilenet(capsys, "flash", image)[0] == 0 and not disk.folder.exists()
+
+
+def faulty_fsync(monkeypatch, after, error):
+    """The `after`th piece is the last that arrives."""
+    calls = iter(range(1 << 20))
+    monkeypatch.setattr(flash, "_CHUNK", 4096)
+
+    def fsync(number):
+        if next(calls) >= after:
+            raise error
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A disk that takes notice of nothing."""
+    folder = tmp_path / "RPI-RP2"
+    folder.mkdir()
+    (folder / "INFO_UF2.TXT").write_text(INFO["rp2040"])
+    return folder
+
+
+@pytest.mark.parametrize("number, complaint", [(errno.EIO, "Input/output error"), (errno.ENOSPC, "No space")])
+def test_a_copy_that_breaks_off(image, idle, monkeypatch, capsys, number, complaint):
+    faulty_fsync(monkeypatch, 2, OSError(number, os.strerror(number)))
+    code, text, err = mobilenet(capsys, "flash", image, "--volume", idle)
+    assert code == 2 and not text and "Only 12,288 of" in err and complaint in err and "may hold half an image" in err
+    assert [p.name for p in idle.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_an_error_after_the_last_byte_is_a_board_that_restarts(image, disk, monkeypatch, capsys):
+    """A Pico is gone before the computer has written the directory entry."""
+    pieces = -(-image.stat().st_size // 4096)
+    faulty_fsync(monkeypatch, pieces - 1, OSError(errno.EIO, "Input/output error"))
+    assert mobilenet(capsys, "flash", image, "--volume", disk.folder)[0] == 0
+
+
+def test_a_board_that_takes_no_notice(image, idle, capsys):
+    code, text, err = mobilenet(capsys, "flash", image, "--volume", idle, "--wait", ".2")
+    assert code == 2 and not text and "the board did not restart in 0.2 s: it has not taken the image" in err
+    assert [p.name for p in idle.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_interrupted(image, idle, monkeypatch, capsys):
+    faulty_fsync(monkeypatch, 1, KeyboardInterrupt())
+    code, text, err = mobilenet(capsys, "flash", image, "--volume", idle)
+    assert code == 130 and not text and "interrupted before" in err and "hold its BOOTSEL button down" in err
+
+
+# ---- Images
+
+def test_adafruits_uf2_is_read_and_ours_is_read_by_it(monkeypatch):
+    data = contents()
+    monkeypatch.setattr(uf2conv, "familyid", RP2040)
+    monkeypatch.setattr(uf2conv, "appstartaddr", 0x10000000)
+    (address, read), = flash.read_uf2(theirs := uf2conv.convert_to_uf2(data))[0]
+    assert address == 0x10000000 and read[:len(data)] == data and flash.read_uf2(theirs)[1] == RP2040
+    assert uf2conv.convert_from_uf2(uf2(0x10000000, data, RP2040))[:len(data)] == data
+
+
+def test_objcopys_hex_is_read(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    if not shutil.which("objcopy"):
+        pytest.skip("needs objcopy")
+    data = np.random.default_rng(0).bytes(200_001)
+    write(tmp_path / "x.bin", data)
+    for address in (0, 0x0800FFF0, 0x10000000):
+        subprocess.run(["objcopy", "-I", "binary", "-O", "ihex", f"--change-addresses={address}", tmp_path / "x.bin", tmp_path / "x.hex"], check=True)
+        assert flash.read_hex((tmp_path / "x.hex").read_bytes()) == ((address, data),)
+
+
+def test_a_file_for_the_rp2350_with_picotools_first_block(tmp_path):
+    data = contents("pico2", boot=False)
+    first = struct.pack("<8I", 0x0A324655, 0x9E5D5157, 0x2000, 0x10FFFF00, 256, 0, 2, 0xE48BFF57) + b"\xef" * 476 + struct.pack("<I", 0x0AB16F30)
+    path = write(tmp_path / "pico2.uf2", first + uf2(0x10000000, data, RP2350))
+    image = flash.open_image(path)
+    assert image.family == RP2350 and image.app.board == "pico2" and image.memory[0][1][:len(data)] == data
+    pico2 = Disk(tmp_path / "RP2350", "rp2350")
+    assert "the board took them" in str(flash.flash(path, volume=pico2.folder))
+    pico2.close()
+
+
+@pytest.mark.parametrize("make, complaint", [
+    (lambda: uf2(0x10000000, contents(), RP2350), "for RP2350, Arm .family 0xe48bff59., and the board would ignore it in silence"),
+    (lambda: uf2(0x10000000, contents(), 0x12345678), "for other chips"),
+    (lambda: uf2(0x10000000, contents("pico2"), RP2040), "it was built for pico2"),
+    (lambda: uf2(0x10000000, b"\1" + contents()[1:], RP2040), "second-stage boot is wrong"),
+    (lambda: uf2(0x10001000, contents(base=0x10001000), RP2040), "begins at 0x10001000"),
+    (lambda: uf2(0x20000000, contents(base=0x20000000), RP2040), "outside the flash"),
+    (lambda: uf2(0x10000000, contents().replace(b"MBN1", b"MBNX"), RP2040), "model in firmware.uf2 is damaged"),
+    (lambda: b"", "cut short"), (lambda: b"PK\3\4" + bytes(508), "Block 0 .* magic"),
+])
+def test_a_pico_gets_no_image_that_it_would_not_run(tmp_path, idle, capsys, make, complaint):
+    code, text, err = mobilenet(capsys, "flash", write(tmp_path / "firmware.uf2", make()), "--board", "pico", "--volume", idle)
+    assert code == 2 and not text and re.search(complaint, err), err
+    assert [p.name for p in idle.iterdir()] == ["INFO_UF2.TXT"]
+
+
+def test_other_wrong_requests(image, tmp_path, capsys):
+    def complaint(*args):
+        code, _, err = mobilenet(capsys, "flash", *args)
+        assert code == 2 and err.count("\n") == 1, err
+        return err
+    assert "Did you mean pico" in complaint(image, "--board", "picoo")
+    assert "it exists only as a program" in complaint(image, "--board", "mps2-an385")
+    assert "No such file" in complaint(tmp_path / "none.uf2")
+    assert "is no image" in complaint(write(tmp_path / "x.bin", b"x"), "--board", "pico")
+    assert "does not say which board" in complaint(write(tmp_path / "x.uf2", uf2(0x10000000, bytes(256), RP2040)))
+    assert "takes .uf2 files" in complaint(write(tmp_path / "x.hex", intel_hex(0x10000000, contents())), "--board", "pico")
+    assert "Firmware is built for one board" in complaint(tmp_path / "model.tflite")
+    assert "has no image definition" in complaint(write(tmp_path / "p.uf2", uf2(0x10000000, bytes(512), RP2350)), "--board", "pico2")
+
+
+def test_damaged_images_are_refused_or_harmless(tmp_path):
+    """A turned over bit or a cut: an error, or an image whose model is still whole."""
+    rng = np.random.default_rng(0)
+    good = {"uf2": uf2(0x10000000, contents(), RP2040), "hex": intel_hex(0x10000000, contents())}
+    refused = 0
+    for kind, data in good.items():
+        for i in range(150):
+            bad = bytearray(data)
+            if i % 3:
+                bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
+            else:
+                del bad[int(rng.integers(len(bad))):]
+            try:
+                app = flash.open_image(write(tmp_path / f"x.{kind}", bytes(bad))).app
+                assert app is None or app.whole
+            except MobileNetError:
+                refused += 1
+    assert refused > 150
+
+
+# ---- Other boards
+
+class Microbit:
+    """A DAPLink disk: it takes a .hex, goes away, and comes back without it, or with FAIL.TXT."""
+
+    def __init__(self, folder, fails=False):
+        self.folder, self.fails, self.taken, self.over = folder, fails, b"", False
+        folder.mkdir()
+        (folder / "DETAILS.TXT").write_text(DETAILS)
+        (folder / "FAIL.TXT").write_text("error: of another day")
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while not self.over and not self.taken:
+            time.sleep(.02)
+            for path in self.folder.glob("*.hex"):
+                if (data := path.read_bytes()).endswith(b":00000001FF\n"):
+                    shutil.rmtree(self.folder)
+                    time.sleep(.1)
+                    self.folder.mkdir()
+                    if self.fails:
+                        (self.folder / "FAIL.TXT").write_text("error: The hex file cannot be decoded.\ntype: user\n")
+                    (self.folder / "DETAILS.TXT").write_text(DETAILS)
+                    self.taken = data
+
+    def close(self):
+        self.over = True
+        self.thread.join()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_microbit(tmp_path, capsys, fails, monkeypatch):
+    board = Microbit(tmp_path / "MICROBIT", fails)
+    monkeypatch.setattr(flash, "_mounts", lambda: [board.folder])
+    data = intel_hex(0, contents("microbit-v2", 0, False))
+    code, text, err = mobilenet(capsys, "flash", write(tmp_path / "firmware.hex", data))
+    board.close()
+    assert board.taken == data
+    if fails:
+        assert code == 2 and "The board refused the image: error: The hex file cannot be decoded." in err
+    else:
+        assert code == 0 and "the board took them" in text
+    v1 = write(tmp_path / "v1.hex", intel_hex(0, contents("microbit", 0, False)))
+    assert "There is no disk of a microbit here" in mobilenet(capsys, "flash", v1)[2]
+    assert "is the disk of microbit-v2, not of microbit" in mobilenet(capsys, "flash", v1, "--volume", board.folder)[2]
+
+
+def test_a_microbit_that_says_nothing(tmp_path, capsys):
+    (tmp_path / "MICROBIT").mkdir()
+    (tmp_path / "MICROBIT/DETAILS.TXT").write_text(DETAILS)
+    path = write(tmp_path / "firmware.hex", intel_hex(0, contents("microbit-v2", 0, False)))
+    assert "has not said that it took them" in mobilenet(capsys, "flash", path, "--volume", tmp_path / "MICROBIT", "--wait", ".2")[2]
+
+
+def test_debug_probes(tmp_path, capsys):
+    path = write(tmp_path / "firmware.hex", intel_hex(0x08000000, contents("nucleo-f446re", 0x08000000, False)))
+    assert "neither is installed" in mobilenet(capsys, "flash", path)[2]
+    log = tmp_path / "log"
+    script(tmp_path, "openocd", f'for a in "$@"; do echo "$a" >> {log}; done')
+    code, text, _ = mobilenet(capsys, "flash", path)
+    said = log.read_text().splitlines()
+    assert code == 0 and "written by openocd" in text and said[:3] == ["-f", "board/st_nucleo_f4.cfg", "-c"]
+    assert said[3].startswith("program {") and said[3].endswith("firmware.hex} verify reset exit")
+    log.unlink()
+    script(tmp_path, "pyocd", f'for a in "$@"; do echo "$a" >> {log}; done; /bin/cp "$4" {log}.hex')
+    assert "written by pyocd" in mobilenet(capsys, "flash", path)[1]
+    assert log.read_text().splitlines()[:3] == ["flash", "--target", "stm32f446retx"]
+    assert Path(f"{log}.hex").read_bytes() == path.read_bytes()
+    script(tmp_path, "pyocd", "echo 'No available debug probes are connected' >&2; exit 1")
+    code, _, err = mobilenet(capsys, "flash", path)
+    assert code == 2 and "pyocd could not flash nucleo-f446re: No available debug probes" in err
+    assert "has no disk" in mobilenet(capsys, "flash", path, "--volume", tmp_path)[2]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Target', 'targets', 'target', 'needs', 'largest', 'check_fits', 'Elf', 'boot2_crc', 'uf2', 'intel_hex', 'data_source',
-           'board_sources', 'linker_script', 'Firmware', 'build']
+           'board_sources', 'linker_script', 'Firmware', 'build', 'write_sources']
 
 # %% ../nbs/api/15_firmware.ipynb #00000003
 import functools, os, re, shutil, struct, subprocess, sys, tempfile
@@ -387,3 +387,60 @@ def build(self:Model,
 ) -> Firmware:
     "Compile and link this model for a board."
     return build(self, board, photo, cc)
+
+# %% ../nbs/api/15_firmware.ipynb #0000001b
+_CMAKE = """cmake_minimum_required(VERSION 3.13)
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+if(NOT CMAKE_C_COMPILER)
+  set(CMAKE_C_COMPILER arm-none-eabi-gcc)
+endif()
+project(firmware C)
+# The engine and the model, for a firmware of your own: link with `mobilenet`, include "mbn.h".
+add_library(mobilenet STATIC @ENGINE@)
+target_include_directories(mobilenet PUBLIC engine)
+target_compile_options(mobilenet PUBLIC @FLAGS@ -Wall -Wextra -O3 -ffreestanding -ffunction-sections -fdata-sections)
+# The console app for @BOARD@.
+add_executable(firmware.elf @BOARDS@)
+target_compile_definitions(firmware.elf PRIVATE @DEFINES@)
+target_link_libraries(firmware.elf PRIVATE mobilenet gcc)
+target_link_options(firmware.elf PRIVATE @FLAGS@ -nostdlib -T${CMAKE_SOURCE_DIR}/boards/board.ld -Wl,-e,reset -Wl,--gc-sections)
+"""
+_README = """# @NAME@ for @BOARD@
+
+Written by mobilenet-keras @VERSION@; the files in engine/ and boards/ are its own, data.c holds the model and a photo. @TESTED@.
+
+With Arm's gcc:
+
+    cmake -B build && cmake --build build
+
+or without CMake, with any compiler for this core:
+
+    @COMMAND@
+
+In a firmware of your own take engine/ and the array `app_model` of boards/data.c; engine/mbn.h says how to call it. The arena
+is @ARENA@ bytes, the C stack about 1 KB.@BOOT@
+"""
+
+def write_sources(
+    model,      # A `Model` or the path of an int8 .tflite file
+    board:str,  # A board's id
+    folder,     # A new or empty folder
+    photo=None, # To build in; None: seeded noise
+) -> Path:      # The folder
+    "Write engine, board, model and a CMakeLists.txt as a plain C project."
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
+    model, t, compiled, image, expected = _prepared(model, board, photo)
+    files = {f"engine/{p.name}": p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
+    files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
+    c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith(".c"))
+    flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft"
+    command = f"arm-none-eabi-gcc {flags} {' '.join(_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
+    boot = "\n\nThe first 256 bytes need their checksum before a board starts: `mobilenet build` seals them." if "boot2" in "".join(files.values()) and "RP2040" in t.defines else ""
+    holes = dict(ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
+                 TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena, BOOT=boot)
+    fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)
+    for name, text in {**files, "CMakeLists.txt": fill(_CMAKE), "README.md": fill(_README)}.items():
+        with written_whole(folder/name) as part: part.write_text(text, encoding="utf-8", newline="\n")
+    return folder

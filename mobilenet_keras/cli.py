@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'classify', 'export', 'inspect', 'profile', 'boards',
-           'strip', 'compile', 'flash', 'models', 'demo', 'parser', 'main']
+           'strip', 'compile', 'build', 'simulate', 'flash', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
 import argparse, dataclasses, json, math, os, sys
@@ -141,6 +141,26 @@ def compile(a):
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", str(chosen.plan)]
     return facts | dict(model=str(path)), "\n".join(lines)
 
+def build(a):
+    "Build firmware for a board: the engine, the model and a console, as one image."
+    from mobilenet_keras.firmware import build, target, write_sources
+    t = target(a.board)  # a wrong name is told before anything is read
+    if a.sources:
+        folder = write_sources(a.model, a.board, a.sources, a.photo)
+        files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+        return dict(folder=str(folder), files=files), f"The project is in {folder}: {', '.join(files)}. Its README.md has the commands."
+    firmware = build(a.model, a.board, a.photo, a.cc)
+    path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
+    return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
+
+def simulate(a):
+    "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
+    from mobilenet_keras.firmware import target
+    from mobilenet_keras.simulate import simulate
+    if a.board: target(a.board)
+    found = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
+    return found.to_dict(), str(found)
+
 def flash(a):
     "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
     from mobilenet_keras.flash import flash
@@ -254,6 +274,21 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["-o", "--out"], dict(help="file to write (default: the model's name with .mbn, here)")),
         (["--input"], dict(choices=["streamed", "held"], default="streamed", help="rows are pushed, or the image lies in RAM and is overwritten (default: streamed)")),
         (["--target"], dict(choices=["portable"], default="portable", help="layout of the weights (default: portable)"))]),
+    "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
+        (["model"], dict(help="int8 .tflite file")),
+        (["--board"], dict(required=True, help="a board that `mobilenet boards` lists")),
+        (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
+        (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
+        (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
+        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead"))]),
+    "simulate": (simulate, "mobilenet simulate model.tflite --board pico --photo photo.jpg", [
+        (["model"], dict(help="int8 .tflite file, or an .elf that `mobilenet build` wrote")),
+        (["--board"], dict(help="a board that `mobilenet boards` lists; an .elf knows its own")),
+        (["--photo"], dict(help="to classify (default: the one that is built in)")),
+        (["--input"], dict(metavar="X.npy", help="instead of a photo: int8 array as the model's input")),
+        (["--emulator"], dict(choices=["qemu", "unicorn"], help="default: qemu where it is installed and has the board")),
+        (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
+        (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),
     "flash": (flash, "mobilenet flash firmware.uf2 --board pico", [
         (["image"], dict(help=".uf2, .hex or .elf of `mobilenet build`, or an int8 .tflite to build first")),
         (["--board"], dict(help="board's id (default: the one that the image was built for)")),

@@ -90,13 +90,14 @@ class Unicorn:
     "An emulated board; `run` starts it as the chip would."
     def __init__(self,
                  firmware:Firmware,
-                 counted=True, # Count instructions, which is about ninety times slower
+                 counted=True, # Count instructions
     ):
         unicorn, arm = need("unicorn", "mcu"), need("unicorn.arm_const", "mcu")
         t = firmware.target
         if t.core not in _CPUS: raise MobileNetError(f"unicorn has no {t.board.core}: {t.id} needs {_QEMU}.")
         self.target, self.sent, self.inbox, self.registers = t, bytearray(), bytearray(), {}
-        self.total, self.cycles, self.after, self.marks, self.stopped = 0, 0, 0, [], False
+        self.total = self.cycles = 0
+        self.marks, self.stopped = [], False  # marks: (instructions, cycles) at each reading of the counter
         self.uc = uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_CPUS[t.core]}"))
         for start, size in filter(None, (t.flash, t.ram, t.vectors, t.stack_in, (0xe0000000, 1 << 20))):
@@ -104,25 +105,27 @@ class Unicorn:
             uc.mem_map(begin, -(-(start + size - begin)//_PAGE)*_PAGE)
         uc.mmio_map(0x40000000, 0x20000000, self._read, None, self._write, None)
         for address, data in firmware.elf.loads: uc.mem_write(address, data)
-        self.sp, self.pc = struct.unpack("<II", firmware.elf.read("vectors")[:8])
-        uc.reg_write(arm.UC_ARM_REG_SP, self.sp)
+        sp, self.pc = struct.unpack("<II", firmware.elf.read("vectors")[:8])
+        uc.reg_write(arm.UC_ARM_REG_SP, sp)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, *_: self._stop())  # a breakpoint: semihosting, to leave
-        if counted: uc.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
-        self._cost = functools.lru_cache(None)(self._cost)
+        if counted: uc.hook_add(unicorn.UC_HOOK_BLOCK, self._counter())
 
     def _stop(self): self.stopped = True; self.uc.emu_stop()
 
-    def _cost(self, address, size):
-        "(instructions, cycles, whether the last may fall through) of a block."
-        found = instructions(bytes(self.uc.mem_read(address, size)))
-        return len(found), sum(m0plus_cycles(*i) for i in found), found[-1][0] >> 12 == 13
-
-    def _block(self, uc, address, size, _):
-        if self.after and address != self.after: self.cycles += 1  # the conditional branch was taken
-        n, cycles, conditional = self._cost(address, size)
-        self.total += n
-        self.cycles += cycles
-        self.after = address + size if conditional else 0
+    def _counter(self):
+        "The hook that is called before each block."
+        costs, after, read = {}, 0, self.uc.mem_read
+        def cost(address, size):
+            found = instructions(bytes(read(address, size)))
+            return len(found), sum(m0plus_cycles(*i) for i in found), address + size if found[-1][0] >> 12 == 13 else 0
+        def block(_, address, size, __):
+            nonlocal after
+            try: n, cycles, falls = costs[address, size]
+            except KeyError: n, cycles, falls = costs[address, size] = cost(address, size)
+            self.total += n
+            self.cycles += cycles + 1 if after and after != address else cycles  # the conditional branch before was taken
+            after = falls
+        return block
 
     def _read(self, uc, offset, size, _):
         t, address = self.target, offset + 0x40000000

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Target', 'targets', 'target', 'needs', 'largest', 'check_fits', 'Elf', 'boot2_crc', 'check_image', 'uf2', 'intel_hex',
-           'data_source', 'board_sources', 'linker_script', 'Firmware', 'build', 'write_sources']
+           'data_source', 'board_sources', 'linker_script', 'Firmware', 'as_input', 'build', 'write_sources']
 
 # %% ../nbs/api/15_firmware.ipynb #00000003
 import functools, os, re, shutil, struct, subprocess, sys, tempfile
@@ -14,9 +14,12 @@ import numpy as np
 from fastcore.basics import patch
 from . import __version__
 from .boards import Board, board as board_of, size_text
-from .compiler import Compiled, compile_model, engine_sources, plan, reference
+from .compiler import Compiled, compile_model, engine_sources
 from .core import MobileNetError, html_table, microcontroller_folder, need, text_table, written_whole
-from .runtime import default_preprocessing, noise_photos, quantized
+from .plan import plan
+from .preprocessing import Preprocessing
+from .runtime import noise_photos
+from .steps import ends, reference
 from .tflite import Model
 from .tflm import c_string
 
@@ -88,8 +91,8 @@ def _resized(steps, width, size):
     made = []
     for i, s in enumerate(steps):
         shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last)
-        if s.op in ("depthwise", "mean", "average", "tee", "add", "softmax", "lookup"): out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
-        kernel = shape[:2] if s.op in ("mean", "average") or s.kernel == s.shape[:2] != (1, 1) else s.kernel
+        if s.op != "conv": out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
+        kernel = shape[:2] if s.sums or s.kernel == s.shape[:2] != (1, 1) else s.kernel
         weights = None if s.weights is None else np.broadcast_to(np.int8(0), (*kernel, out[2]) if s.op == "depthwise" else (out[2], *kernel, shape[2]))
         made.append(replace(s, shape=shape, out=out, kernel=kernel, weights=weights))
     return made
@@ -108,6 +111,7 @@ def largest(
 ) -> tuple|None: # (share of its channels, alpha or None, rows of the input)
     "The relative of a network with the most multiply-adds that fits a board; estimated, as its weights don't exist."
     board, (rows, columns, channels) = board if isinstance(board, Board) else board_of(board), compiled.steps[0].shape
+    if any(s.op in ("keep", "recall") for s in compiled.steps): return None  # no plain chain
     alpha, metadata = _alpha(compiled.steps), needs(compiled)[1] - _constant_bytes(compiled.steps) - rows*columns*channels
     widths = [(a/alpha, a) for a in _ALPHAS if a <= alpha] if alpha else [(w, None) for w in (1, .75, .5, .35, .25)]
     for width, named, size in sorted(((w, a, s) for w, a in widths for s in {rows, *range(32, rows, 32)}), key=lambda v: (-v[0]*v[2], -v[2])):
@@ -373,20 +377,31 @@ class Firmware:
         return dict(model=self.name, board=self.target.id, compiler=self.compiler, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
 
 # %% ../nbs/api/15_firmware.ipynb #00000019
-def _input(model, photo=None):
-    "int8 (height, width, channels): a photo as the model's input; noise if there is none."
-    shape = model.inputs[0].shape[1:]
+def as_input(
+    photo,         # Path, bytes, PIL image or uint8 array; None: seeded noise
+    shape:tuple,   # (height, width, channels) of the model's input
+    scale:float, zero:int, # Its quantization
+    rule:Preprocessing|None, # The model's preprocessing, if it has one
+) -> np.ndarray: # int8 of that shape
+    "A photo as the model's input; where the model doesn't say how, pixels 0 to 255 are given as the range of its input."
     if photo is None: return (noise_photos(1, *shape)[0].astype(np.int16) - 128).astype(np.int8)
-    rule = default_preprocessing(model)
-    return quantized(model, rule.pixels(photo)[None], rule)[0]
+    if shape[2] not in (1, 3): raise MobileNetError(f"The model takes {shape}, which is no photo. Give its input as an array: --input X.npy")
+    rule = rule or Preprocessing(*shape, mean=128 + zero, std=1/scale)
+    return rule.quantize(rule.pixels(photo), scale, zero)
+
+def _expected(model, steps, image):
+    "int8 (outputs,): the first output, by NumPy's integers."
+    first, results = ends(model).outputs[0].index, reference(steps, image)
+    return results[next((i for i, s in enumerate(steps) if s.kept == first), -1)].reshape(-1)
 
 def _prepared(model, board, photo):
     "(model, target, compiled, input, expected output), checked."
     t, model = target(board), model if isinstance(model, Model) else Model.open(model)
     compiled = compile_model(model)
     check_fits(compiled, t.board)
-    image = _input(model, photo)
-    return model, t, compiled, image, reference(compiled.steps, image)[-1].reshape(-1)
+    x = ends(model).input
+    image = as_input(photo, compiled.steps[0].shape, float(x.scale[0]), int(x.zero_point[0]), model.preprocessing)
+    return model, t, compiled, image, _expected(model, compiled.steps, image)
 
 def build(
     model,      # A `Model` or the path of an int8 .tflite file

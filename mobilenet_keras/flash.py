@@ -332,8 +332,8 @@ def ask(
         for what, here, there in (("board", app.board, known.board), ("model", app.model, known.model), ("model's checksum", f"{app.model_crc:08x}", f"{known.model_crc:08x}")):
             if here != there: raise MobileNetError(f"The console at {device.name} is not what was flashed: its {what} is {there}, not {here}. Is it the port of this board, and did the board restart?")
         test = device.self_test()
-    if not test.as_built or (test.scores != app.expected).any():
-        raise MobileNetError(f"The board computes other scores for its built-in photo than this computer did: {test.scores.tolist()} instead of {app.expected.tolist()}. Flash it again; if that repeats, the board is faulty, or this is an error here that we want to know of.")
+    if not test.as_built or test.scores.tobytes() != app.expected.tobytes():
+        raise MobileNetError(f"The board computes other scores for its built-in photo than this computer did: {test.scores.ravel().tolist()} instead of {app.expected.tolist()}. Flash it again; if that repeats, the board is faulty, or this is an error here that we want to know of.")
     return known, test
 
 def _connected(port, wait):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .compiler import _HEADER, reference
+from .compiler import Header, _HEADER, _OUTPUT
 from .core import MissingExtra, MobileNetError, need
-from .firmware import Elf, Firmware, build, boot2_crc, target
+from .firmware import Elf, Firmware, as_input, build, check_image, target
 from .preprocessing import Preprocessing
 from .tflite import Model
 
@@ -40,11 +40,12 @@ def about(self:Firmware) -> About:
     "Shape, quantization, classes and preprocessing of the model inside."
     data = self.elf.read("app_model")
     try:
-        h = struct.unpack_from(_HEADER, data)
-        scale, out_scale, zero, out_zero, at, n = h[15:21]
-        meta = json.loads(data[at:at + n]) if n else {}
+        h = Header._make(struct.unpack_from(_HEADER, data))
+        *_, out_scale, out_zero = struct.unpack_from(_OUTPUT, data, struct.calcsize(_HEADER))
+        names = data[h.label_text:h.label_text + h.label_bytes].decode("utf-8", "replace").split("\0")[:h.labels]
+        meta = json.loads(data[h.metadata:h.metadata + h.metadata_bytes] or b"{}")
         rule = Preprocessing.from_dict(meta["preprocessing"]) if meta.get("preprocessing") else None
-        return About(h[10:13], zero, scale, out_zero, out_scale, meta.get("classes"), rule)
+        return About((h.in_h, h.in_w, h.in_c), h.in_zero, h.in_scale, out_zero, out_scale, names or None, rule)
     except (struct.error, ValueError, AttributeError) as e: raise MobileNetError(f"The model in this firmware is damaged: {e}. Build it again.") from None
 
 # %% ../nbs/api/17_simulate.ipynb #00000008
@@ -211,7 +212,7 @@ def art(
 class Simulation:
     "What an emulated board made of one photo."
     board:str; emulator:str; label:str; scores:list; instructions:int|None; cycles:int|None
-    stack_bytes:int; arena_bytes:int; estimated_ms:float|None; expected:bool; tested:str; image:np.ndarray; said:str
+    stack_bytes:int; arena_bytes:int; estimated_ms:float|None; as_expected:bool|None; tested:str; image:np.ndarray; said:str
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         return {k: v for k, v in vars(self).items() if k not in ("image", "said")}
@@ -241,6 +242,7 @@ def emulator_for(
 ) -> str:
     "The emulator to use: QEMU where it has the board, else unicorn."
     if wanted not in (None, "qemu", "unicorn"): raise MobileNetError(f"Emulators are qemu and unicorn. Received: {wanted!r}")
+    if firmware.target.family: check_image(firmware.elf, firmware.target.family)
     if wanted: return wanted
     if firmware.target.qemu and shutil.which("qemu-system-arm"): return "qemu"
     if firmware.target.core in _CPUS: return "unicorn"
@@ -252,6 +254,7 @@ def run_firmware(
     emulator:str|None=None,   # "qemu" or "unicorn"; None: what is there
     counted=True,             # Count instructions
     seconds=120,
+    own=True,                 # The photo is the one that was built in with the answer that is expected
 ) -> Simulation:
     "Run a firmware on an emulated board until it has classified its built-in photo."
     which, about, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
@@ -269,7 +272,7 @@ def run_firmware(
     scores, mhz = [int(v) for v in facts["output"].split()], t.board.mhz
     ms = None if mhz is None or count is None else (cycles or count*_CYCLES[t.core])/mhz/1000
     return Simulation(t.id, which, _label(about, scores), scores, count, cycles, int(facts["stack_bytes"]), int(facts["arena_bytes"]), ms,
-                      facts["photo"] == "as expected", t.tested, image, "\n".join(f"{k} {v}" for k, v in facts.items()))
+                      facts["photo"] == "as expected" if own else None, t.tested, image, "\n".join(f"{k} {v}" for k, v in facts.items()))
 
 # %% ../nbs/api/17_simulate.ipynb #00000010
 def _image(about, photo, input):
@@ -281,9 +284,7 @@ def _image(about, photo, input):
         if x.dtype != np.int8 or x.shape != about.shape: raise MobileNetError(f"The model takes int8 {about.shape}. Received: {x.dtype} {x.shape}")
         return x
     if photo is None: return None
-    low = -128 - about.zero  # without a rule of its own, pixels 0 to 255 are the range of the input, as in runtime.default_preprocessing
-    rule = about.preprocessing or Preprocessing(*about.shape, mean=-low, std=1/about.scale)
-    return rule.quantize(rule.pixels(photo), about.scale, about.zero)
+    return as_input(photo, about.shape, about.scale, about.zero, about.preprocessing)
 
 def simulate(
     model,                    # A `Model`, the path of an int8 .tflite, a `Firmware`, or the path of an .elf
@@ -304,9 +305,10 @@ def simulate(
     else: firmware = build(model, board, cc=cc)
     about = firmware.about()
     image = _image(about, photo, input)
-    if image is None: image = np.frombuffer(firmware.elf.read("app_photo"), np.int8).reshape(about.shape)
+    own = image is None
+    if own: image = np.frombuffer(firmware.elf.read("app_photo"), np.int8).reshape(about.shape)
     else: firmware = firmware.with_photo(image)
-    return run_firmware(firmware, image, emulator, counted, seconds)
+    return run_firmware(firmware, image, emulator, counted, seconds, own)
 
 @patch
 def simulate(self:Model,

@@ -48,7 +48,7 @@ static mbn_status infer(const uint8_t *file, uint32_t n, uint64_t max_work) {
   if (!status) status = mbn_begin(m);
   for (int y = 0; !status && y < h->in_h; y++) status = mbn_push_row(m, pixels);
   if (!status) status = mbn_finish(m, &out);
-  if (!status) { volatile int sum = 0; for (uint32_t i = 0; i < h->out_bytes; i++) sum += out[i]; }
+  if (!status) { volatile int sum = 0; for (uint32_t k = 0; k < h->outputs; k++) for (uint32_t i = 0; i < mbn_outputs(file)[k].bytes; i++) sum += mbn_result(m, k)[i]; }
   free(pixels), free(arena);
   return status;
 }
@@ -62,7 +62,7 @@ static uint32_t chance(uint32_t below) {
 static int fuzz(const uint8_t *good, uint32_t n, int count) {
   static const uint32_t odd[] = {0, 1, 2, 3, 4, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 0x7fffffff, 0x80000000u, 0xfffffff0u, 0xffffffffu};
   const mbn_header *h = (const void *)good;
-  const uint32_t tables = (uint32_t)(sizeof *h + h->stages * sizeof(mbn_stage) + h->steps * sizeof(mbn_step));
+  const uint32_t tables = (uint32_t)(sizeof *h + h->outputs * sizeof(mbn_output) + h->stages * sizeof(mbn_stage) + h->steps * sizeof(mbn_step));
   int seen[MBN_STATUS_COUNT] = {0};
   for (int k = 0; k < count; k++) {
     const uint32_t size = chance(50) ? n : chance(n + 1);
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
   for (size_t at = 0; !status && at < images_n; at += image) {
     const int8_t *out;
     status = mbn_run(m, (const int8_t *)images + at, &out);
-    if (!status) fwrite(out, 1, h->out_bytes, stdout);
+    for (uint32_t k = 0; !status && k < h->outputs; k++) fwrite(mbn_result(m, k), 1, mbn_outputs(file)[k].bytes, stdout);
   }
   if (status) fprintf(stderr, "%s\n", mbn_sentence(status));
   free(arena), free(images), free(file);

@@ -18,7 +18,8 @@ from adafruit_uf2 import uf2conv
 from console_app import Running, app_data, build
 
 from mobilenet_keras import cli, device, flash
-from mobilenet_keras.compiler import Engine, _example, compile_model
+from mobilenet_keras.builder import example
+from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.firmware import boot2_crc, intel_hex, uf2
 from mobilenet_keras.runtime import noise_photos
@@ -44,10 +45,10 @@ def no_boards_but_ours(monkeypatch, tmp_path):
 
 def contents(board="pico", base=0x10000000, boot=True):
     """The flash of a board with a console app: a second stage, an image definition, the parts, but no code."""
-    engine, model = Engine(_example()), _example()
+    engine, model = Engine(example()), example()
     mbn, photo = compile_model(model).data, noise(engine)
     parts, places = b"\xd3\xde\xff\xff" * 16, []
-    for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.out_bytes),
+    for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.run(photo).size),
                  board.encode() + b"\0", b"example\0", b"0.1.0\0"):
         places.append(base + 256 * boot + len(parts))
         parts += part + bytes(-len(part) % 4)
@@ -118,8 +119,8 @@ def apps(tmp_path_factory):
         expected = engine.run(photo) if expected is None else expected
         return build(tmp_path_factory.mktemp(name), app_data(model, photo, expected, board=board))
     other = np.zeros(5, np.int8)
-    return dict(right=make("right", _example()), model=make("model", _example(seed=1)), scores=make("scores", _example(), other),
-                board=make("board", _example(), board="pico2"))
+    return dict(right=make("right", example()), model=make("model", example(seed=1)), scores=make("scores", example(), other),
+                board=make("board", example(), board="pico2"))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
 LIGHT = ["core", "preprocessing", "tflite", "runtime", "tflm", "cli"]
-LIGHT += [name for name in ("boards", "intervals", "profile", "compiler", "firmware", "device", "simulate", "flash", "edgetpu")
+LIGHT += ["boards", "fixedpoint", "intervals", "builder", "profile", "steps", "plan", "compiler"]
+LIGHT += [name for name in ("firmware", "device", "simulate", "flash", "edgetpu")
           if (PACKAGE / f"{name}.py").exists()]
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")
 

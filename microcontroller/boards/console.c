@@ -5,11 +5,13 @@
 enum { END = 0xC0, ESCAPE = 0xDB, ESCAPED_END = 0xDC, ESCAPED_ESCAPE = 0xDD };
 enum { HEAD = 4, CRC = 4 };
 
-const volatile console_about console_app = { /* volatile: read where it lies, so that no linker leaves it out */
+static const console_about about = {
     CONSOLE_MAGIC, app_model, &app_model_bytes, app_photo, app_expected, &app_expected_bytes, app_board, app_model_name, app_version};
 
+#define ABOUT (*(const volatile console_about *)&about) /* read where it lies, so that it stays in the image */
+
 static mbn *model;
-static const int8_t *scores;                                 /* (out_bytes), until the next begin; 0: none yet */
+static int done;                                             /* the outputs lie there, until the next begin */
 static uint64_t ticks;                                       /* of the inference so far */
 static uint32_t message[(HEAD + CONSOLE_ROW_BYTES + CRC + 3) / 4]; /* words, so that a row is aligned */
 static uint32_t crc;                                         /* of the message that is being sent */
@@ -95,17 +97,17 @@ static int32_t receive(void) {
 
 static mbn_status begin(void) {
   mbn_status status;
-  scores = 0, ticks = 0;
+  done = 0, ticks = 0;
   COUNTED(status, mbn_begin(model));
   return status;
 }
 
 static mbn_status finish(void) {
   mbn_status status = MBN_OK;
-  const int8_t *made = 0;
-  if (scores) return MBN_OK; /* asked again: they still lie there */
-  COUNTED(status, mbn_finish(model, &made));
-  if (!status) scores = made;
+  const int8_t *output;
+  if (done) return MBN_OK; /* asked again */
+  COUNTED(status, mbn_finish(model, &output));
+  done = !status;
   return status;
 }
 
@@ -113,31 +115,33 @@ static uint32_t row_bytes(void) { return (uint32_t)model->file->in_w * model->fi
 
 static mbn_status self_test(void) {
   mbn_status status = begin();
-  for (uint32_t y = 0; !status && y < model->file->in_h; y++) COUNTED(status, mbn_push_row(model, console_app.photo + y * row_bytes()));
+  for (uint32_t y = 0; !status && y < model->file->in_h; y++) COUNTED(status, mbn_push_row(model, ABOUT.photo + y * row_bytes()));
   return status ? status : finish();
 }
 
 static uint32_t as_built(void) {
-  if (app_expected_bytes != model->file->out_bytes) return 0;
+  const int8_t *output = mbn_result(model, 0);
+  if (app_expected_bytes != mbn_outputs(model->file)->bytes) return 0;
   for (uint32_t i = 0; i < app_expected_bytes; i++)
-    if (scores[i] != console_app.expected[i]) return 0;
+    if (output[i] != ABOUT.expected[i]) return 0;
   return 1;
 }
 
 static void put_identity(void) {
   const mbn_header *h = model->file;
-  const console_identity id = {CONSOLE_PROTOCOL, MBN_VERSION, h->file_bytes, h->crc, h->in_h, h->in_w, h->in_c, (uint16_t)(h->in_zero + 128),
-                               (uint16_t)(h->out_zero + 128), 0, h->out_bytes, h->in_scale, h->out_scale, h->arena_bytes, app_arena_bytes,
-                               board_tick_hz()};
-  const char *const texts[] = {console_app.board, console_app.model_name, console_app.version};
+  const console_identity id = {CONSOLE_PROTOCOL, MBN_VERSION, h->file_bytes, h->crc, h->in_h, h->in_w, h->in_c, h->flags, h->in_scale, h->in_zero,
+                               h->arena_bytes, app_arena_bytes, board_tick_hz(), h->outputs, h->labels};
+  const char *const texts[] = {ABOUT.board, ABOUT.model_name, ABOUT.version};
   put_bytes(&id, sizeof id);
+  put_bytes(mbn_outputs(h), h->outputs * (uint32_t)sizeof(mbn_output));
   for (int i = 0; i < 3; i++) put_bytes(texts[i], length_of(texts[i]) + 1);
+  for (uint32_t i = 0; i < h->labels; i++) put_bytes(mbn_label(h, i), length_of(mbn_label(h, i)) + 1);
 }
 
 static void put_result(uint32_t verdict) {
   const console_result r = {(uint32_t)ticks, (uint32_t)(ticks >> 32), board_tick_hz(), model->file->arena_bytes, stack_used ? stack_used() : 0, verdict};
   put_bytes(&r, sizeof r);
-  put_bytes(scores, model->file->out_bytes);
+  for (uint32_t k = 0; k < model->file->outputs; k++) put_bytes(mbn_result(model, k), mbn_outputs(model->file)[k].bytes);
 }
 
 /* The row before the one that is expected came twice: its answer was lost. */
@@ -166,7 +170,7 @@ static void serve(const uint8_t *request, uint32_t n) {
 }
 
 void console_run(mbn *m) {
-  model = m, scores = 0;
+  model = m, done = 0;
   for (;;) {
     static const uint8_t garbled[2] = {0, 0};
     const int32_t n = receive();

@@ -10,12 +10,12 @@
  *   sent twice with the same effect, so a client that hears nothing sends it again. What is garbled is answered by command
  *   0x80, CONSOLE_GARBLED. Text between frames is for people.
  *
- *       identify   -> console_identity, then board, model and version, each with a 0 behind it
- *       self-test  -> console_result of the built-in photo, scores
+ *       identify   -> console_identity, mbn_output[outputs], then board, model, version and labels, each with a 0 behind it
+ *       self-test  -> console_result of the built-in photo, then the outputs, int8, one behind the other
  *       begin      -> nothing
  *       row y, int8 (in_w, in_c)
  *                  -> nothing
- *       finish     -> console_result, scores
+ *       finish     -> likewise, of the rows
  *       leave      -> nothing; an emulated board ends
  */
 #ifndef CONSOLE_H
@@ -24,7 +24,7 @@
 
 #define CONSOLE_PROTOCOL 1
 #ifndef CONSOLE_ROW_BYTES
-#define CONSOLE_ROW_BYTES 1024 /* of the longest row that can be received; the build says how long the model's is */
+#define CONSOLE_ROW_BYTES 768 /* of the longest row that can be received; the build says how long the model's is */
 #endif
 
 enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONSOLE_FINISH, CONSOLE_LEAVE };
@@ -44,21 +44,21 @@ typedef struct {
   uint16_t protocol, engine;  /* CONSOLE_PROTOCOL, MBN_VERSION */
   uint32_t model_bytes, model_crc;
   uint16_t in_h, in_w, in_c;  /* rows are int8 (in_w, in_c) */
-  uint16_t in_zero, out_zero; /* + 128 */
-  uint16_t reserved;
-  uint32_t out_bytes;         /* scores: int8 (out_bytes) */
-  uint32_t in_scale, out_scale; /* bits of a float32 */
+  uint16_t flags;             /* of the model: MBN_NCHW, MBN_BGR */
+  uint32_t in_scale;          /* bits of a float32: real = (q - in_zero) * in_scale */
+  int32_t in_zero;
   uint32_t arena_bytes;       /* that the model needs */
   uint32_t arena_given;
   uint32_t tick_hz;           /* 0: ticks are instructions */
-} console_identity; /* 48 bytes */
+  uint16_t outputs, labels;   /* how many */
+} console_identity; /* 44 bytes */
 
 typedef struct {
   uint32_t ticks_low, ticks_high; /* inside the engine, waiting for rows left out */
   uint32_t tick_hz;
   uint32_t arena_bytes;
   uint32_t stack_bytes;       /* the most that was used; 0: not measured */
-  uint32_t verdict;           /* self-test: 1 if the scores are those of the build, 0 if not; else 2 */
+  uint32_t verdict;           /* self-test: 1 if output 0 is that of the build, 0 if not; else 2 */
 } console_result; /* 24 bytes */
 
 /* Where the parts of an app lie: tools find this in its image by the magic. */

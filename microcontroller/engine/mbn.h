@@ -45,29 +45,38 @@
   X(MBN_CRC, "The checksum is wrong: the file was damaged after it was made.") \
   X(MBN_TOO_FEW_ROWS, "mbn_finish was called before all rows were pushed.") \
   X(MBN_TOO_MANY_ROWS, "More rows were pushed than the input has, or none was expected: call mbn_begin first.") \
-  X(MBN_HELD_ONLY, "mbn_input needs a model compiled with --input held.")
+  X(MBN_NO_PIXELS, "The file does not say how photos become its input: prepare the int8 rows yourself.") \
+  X(MBN_BUSY, "The model is in the middle of a call: this was called from its own yield function.") \
+  X(MBN_STOPPED, "The yield function asked to stop: call mbn_begin to start again.")
 #define MBN_NAME(name, sentence) name,
 typedef enum { MBN_STATUSES(MBN_NAME) MBN_STATUS_COUNT } mbn_status;
 #undef MBN_NAME
 
-/* Steps. A head gathers its input and decides when a group of pixels can be made: rings and pools. The others take the
+/* Steps. A head gathers its input and decides when a group of pixels can be made: rings and sums. The others take the
  * group that the step before made, and make one of as many pixels. */
 typedef enum {
-  MBN_CONV,      /* weights (out_c, kh, kw, in_c); a head unless it is 1x1 with stride 1 */
-  MBN_DEPTHWISE, /* weights (kh, kw, out_c); output channel c reads input channel c / (out_c / in_c); a head */
-  MBN_ADD,       /* its input plus the pixels that a TEE put aside */
-  MBN_MEAN,      /* of the whole map, as TFLM's MEAN; a head */
-  MBN_AVERAGE,   /* of the whole map, as TFLM's AVERAGE_POOL_2D; a head */
-  MBN_SOFTMAX,   /* over the channels */
-  MBN_LOOKUP,    /* each byte through a table, as LOGISTIC */
-  MBN_TEE,       /* puts its input aside for an ADD and passes it on */
+  MBN_CONV,           /* weights (out_c, kh, kw, in_c); a head unless it is 1x1 with stride 1 */
+  MBN_DEPTHWISE,      /* weights (kh, kw, out_c); output channel c reads input channel c / (out_c / in_c); a head */
+  MBN_MAX_POOL,       /* of kh x kw pixels; a head */
+  MBN_AVERAGE_POOL,   /* of kh x kw pixels, as TFLM's AVERAGE_POOL_2D; a head */
+  MBN_ADD,            /* its input plus the pixels that a TEE put aside */
+  MBN_MEAN,           /* of the whole map, as TFLM's MEAN; a head */
+  MBN_GLOBAL_AVERAGE, /* of the whole map, as TFLM's AVERAGE_POOL_2D; a head */
+  MBN_SOFTMAX,        /* over the channels */
+  MBN_LOOKUP,         /* each byte through a table, as LOGISTIC */
+  MBN_TEE,            /* puts its input aside for an ADD or a RECALL and passes it on */
+  MBN_KEEP,           /* writes its input into an output of the model and passes it on */
+  MBN_RECALL,         /* drops its input and goes on with the pixels that a TEE put aside: where branches begin */
   MBN_OPS
 } mbn_op;
 
-#define MBN_HEAD 1 /* flag of a step */
-#define MBN_HELD 1 /* flag of a file: the input lies in the arena */
+#define MBN_HEAD 1        /* flags of a step */
+#define MBN_COUNTS_PADS 2 /* a pool whose taps outside the map count as zero_in: a PAD was folded into it */
+#define MBN_HELD 1        /* flags of a file: the input lies in the arena */
+#define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
+#define MBN_BGR 4         /* channel 0 of the input is blue */
 
-/* The file: header, stages, steps, then constants. Offsets count from the header's first byte. */
+/* The file: header, outputs, stages, steps, then constants. Offsets count from the header's first byte. */
 typedef struct {
   uint32_t magic;
   uint16_t version;
@@ -75,21 +84,31 @@ typedef struct {
   uint32_t file_bytes;      /* all of it, metadata too */
   uint32_t crc;             /* CRC-32 (IEEE 802.3) of the whole file with this field zero */
   uint32_t arena_bytes;     /* everything the engine writes, but the C stack */
-  uint16_t flags;           /* MBN_HELD */
-  uint16_t stages, steps;   /* how many */
+  uint16_t flags;           /* MBN_HELD, MBN_NCHW, MBN_BGR */
   uint16_t align;           /* that the file needs in memory: 4 */
+  uint16_t stages, steps, outputs, labels; /* how many */
   uint16_t in_h, in_w, in_c; /* the input, NHWC */
-  uint16_t states;          /* the most that a stage needs */
-  uint32_t out_bytes;       /* of the output */
-  uint32_t in_scale, out_scale; /* bits of a float32: real = (q - zero) * scale */
-  int32_t in_zero, out_zero;
-  uint32_t metadata, metadata_bytes; /* where, and how long: JSON with labels and preprocessing */
-} mbn_header; /* 64 bytes */
+  uint16_t reserved;
+  uint32_t in_scale;        /* bits of a float32: real = (q - in_zero) * in_scale */
+  int32_t in_zero;
+  uint32_t kept_bytes;      /* of the outputs that KEEPs write, behind the context */
+  uint32_t pixels;          /* file offset: int8 input[in_c][256] for each value of a photo's channel; 0: unknown */
+  uint32_t label_text, label_bytes;  /* file offset and length: UTF-8 strings, each ended by a 0 */
+  uint32_t metadata, metadata_bytes; /* file offset and length: JSON with name and preprocessing */
+} mbn_header; /* 72 bytes */
+
+typedef struct {
+  uint32_t at, bytes;       /* arena offset, valid behind mbn_finish; height * width * channels */
+  uint16_t h, w, c;         /* int8, NHWC */
+  uint16_t reserved;
+  uint32_t scale;           /* bits of a float32: real = (q - zero) * scale */
+  int32_t zero;
+} mbn_output; /* 24 bytes */
 
 typedef struct {
   uint16_t first, count;    /* steps */
   uint16_t group;           /* pixels of a row that are fed at once */
-  uint16_t reserved;
+  uint16_t states;          /* of its steps */
   uint32_t in_bytes;        /* of the whole map it reads, which ends where the arena ends; 0: rows are pushed */
   uint32_t out;             /* arena offset of the map it writes, over input that was consumed */
   uint32_t out_bytes;
@@ -105,9 +124,9 @@ typedef struct {
   uint8_t reserved;
   uint16_t group;           /* a head makes at most so many pixels at once */
   uint32_t out;             /* arena offset of its output group, or MBN_DIRECT */
-  uint32_t buffer;          /* arena offset of its ring, sums or pixels put aside */
-  uint32_t capacity;        /* TEE and ADD: pixels that fit there */
-  uint32_t state;           /* which state is its own; an ADD's is its TEE's */
+  uint32_t buffer;          /* arena offset of its ring, sums, pixels put aside or kept */
+  uint32_t capacity;        /* TEE, ADD, RECALL and KEEP: pixels that fit there */
+  uint32_t state;           /* which state is its own; an ADD's or RECALL's is its TEE's */
   uint32_t weights;         /* file offset */
   uint32_t constants;       /* file offset: CONV, DEPTHWISE int32 bias[out_c], int32 multiplier[out_c], int8 shift[out_c];
                                ADD int32 {multiplier, shift} of input, other, output; MEAN int32 {multiplier, shift};
@@ -121,8 +140,8 @@ typedef union {
            uint16_t ox, oy; /* the next output pixel */
            uint16_t base;   /* column of the window's first pixel */
            uint16_t reserved; } ring;
-  struct { uint32_t in, out, level; } aside;   /* pixel positions in the buffer, and how many are there */
-  struct { uint32_t count, done; } pool;       /* pixels that were added up */
+  struct { uint32_t in, out, level; } aside;   /* TEE, KEEP: pixel positions in the buffer, and how many are there */
+  struct { uint32_t count, done; } sum;        /* pixels that were added up */
 } mbn_state;
 
 typedef struct mbn {
@@ -132,24 +151,32 @@ typedef struct mbn {
   uint32_t written;         /* bytes of the stage's output */
   uint32_t read;            /* arena offset behind the pixels of the stage's input that were read */
   uint32_t status;          /* the first that was not MBN_OK since mbn_begin */
-  uint32_t begun;
-  void (*yield)(void *user); /* if set, called between groups: to serve a watchdog or a radio */
+  uint16_t begun, busy;
+  int (*yield)(void *user); /* see mbn_on_yield */
   void *user;
 } mbn;
 
 /* Check everything that the file says about itself, but not its checksum. `max_work` bounds the multiply-adds and bytes
- * moved of one inference; 0 is no bound. */
+ * moved of one inference; 0 is no bound. The functions that take a `file` and no size need one that this accepted. */
 mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work);
 mbn_status mbn_verify(const void *file, uint32_t file_bytes);   /* the checksum */
-uint32_t mbn_arena_bytes(const void *file);                     /* of a file that mbn_check accepts */
-mbn_status mbn_open(mbn **m, const void *file, uint32_t file_bytes, void *arena, uint32_t arena_bytes, uint64_t max_work);
+uint32_t mbn_arena_bytes(const void *file);
+const mbn_output *mbn_outputs(const void *file);                /* (outputs,) */
+const char *mbn_label(const void *file, uint32_t i);            /* UTF-8; NULL if there is none */
+mbn_status mbn_row(const void *file, const uint8_t *photo, int8_t *row); /* (in_w, in_c) of a photo, red first or gray -> input */
+const char *mbn_sentence(mbn_status status);
 
+mbn_status mbn_open(mbn **m, const void *file, uint32_t file_bytes, void *arena, uint32_t arena_bytes, uint64_t max_work);
 mbn_status mbn_begin(mbn *m);
 mbn_status mbn_push_row(mbn *m, const int8_t *row);             /* row: (in_w, in_c) */
-mbn_status mbn_finish(mbn *m, const int8_t **output);           /* output: (out_bytes), until the next mbn_begin */
+mbn_status mbn_finish(mbn *m, const int8_t **output);           /* output 0, until the next mbn_begin */
 mbn_status mbn_run(mbn *m, const int8_t *image, const int8_t **output); /* image: (in_h, in_w, in_c) */
+const int8_t *mbn_result(const mbn *m, uint32_t k);             /* output k, likewise; NULL if there is none */
 int8_t *mbn_input(mbn *m);            /* held: where the image belongs; consumed by mbn_run; NULL if it is streamed */
-const char *mbn_sentence(mbn_status status);
+
+/* `yield` is called between any two groups of pixels, to serve a watchdog or a radio; what it returns stops the inference
+ * with MBN_STOPPED, unless it is 0. It may run other models, not this one. NULL: none. */
+void mbn_on_yield(mbn *m, int (*yield)(void *user), void *user);
 
 /* The kernel contract. A kernel makes `n` pixels of one row. It gets row pointers, each contiguous, and the taps that lie
  * inside the map, and knows nothing of rings or stages. Taps outside count as zero_in. `bias` holds -zero_in * sum(weights)
@@ -167,10 +194,10 @@ typedef struct {
   int8_t *out;               /* (n, out_c) */
 } mbn_call;
 typedef void (*mbn_kernel)(const mbn_call *call);
-extern const mbn_kernel mbn_kernels[1][MBN_OPS]; /* by layout and op; pools and TEE have none */
+extern const mbn_kernel mbn_kernels[1][MBN_OPS]; /* by layout and op; sums, TEE, KEEP and RECALL have none */
 
-void mbn_pool_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels); /* pixels: (n, channels) */
-void mbn_pool_end(const mbn_step *step, const int32_t *constants, const int32_t *sums, int8_t *out); /* out: (out_c) */
+void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels); /* pixels: (n, channels) */
+void mbn_sum_end(const mbn_step *step, const int32_t *constants, const int32_t *sums, int8_t *out); /* out: (out_c) */
 
 #ifdef MBN_COUNT /* tests: how many pixels each step has made */
 extern uint32_t mbn_counts[MBN_MAX_STEPS];

@@ -167,6 +167,26 @@ static void depthwise(const mbn_call *c) {
 
 /* ---- the rest ---- */
 
+/* The largest or the mean of a window; both, since neither takes much time in a MobileNet. */
+static void pool(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t n = s->out_c, taps = s->kh * s->kw, pads = s->flags & MBN_COUNTS_PADS;
+  for (int32_t p = 0; p < c->n; p++) {
+    const reach r = reach_of(c, p);
+    const int32_t inside = (c->ky1 - c->ky0) * (r.kx1 - r.kx0), count = pads ? taps : inside;
+    for (int32_t i = 0; i < n; i++) {
+      int32_t sum = pads ? (taps - inside) * s->zero_in : 0, top = pads && inside < taps ? s->zero_in : -128;
+      for (int32_t ky = c->ky0; ky < c->ky1; ky++)
+        for (int32_t kx = r.kx0; kx < r.kx1; kx++) {
+          const int32_t x = c->row[ky][(r.at + kx) * n + i];
+          sum += x, top = x > top ? x : top;
+        }
+      const int32_t mean = (sum + (sum > 0 ? count / 2 : -(count / 2))) / count;
+      c->out[p * n + i] = clamp((s->op == MBN_MAX_POOL ? top : mean) - s->zero_out, s); /* scale and zero point stay */
+    }
+  }
+}
+
 /* Both inputs get 20 more bits, are brought to one scale, added, and brought to the output's. */
 static void add(const mbn_call *c) {
   const mbn_step *s = c->step;
@@ -208,11 +228,11 @@ static void lookup(const mbn_call *c) {
   for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
 }
 
-void mbn_pool_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
+void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
   for (; n; n--) for (int32_t i = 0; i < channels; i++) sums[i] += *pixels++;
 }
 
-void mbn_pool_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8_t *out) {
+void mbn_sum_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8_t *out) {
   const int32_t count = s->in_h * s->in_w;
   for (int32_t i = 0; i < s->out_c; i++) {
     const int32_t x = sums[i];
@@ -221,4 +241,5 @@ void mbn_pool_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8
   }
 }
 
-const mbn_kernel mbn_kernels[1][MBN_OPS] = {{conv, depthwise, add, 0, 0, softmax, lookup, 0}};
+const mbn_kernel mbn_kernels[1][MBN_OPS] = {{[MBN_CONV] = conv, [MBN_DEPTHWISE] = depthwise, [MBN_MAX_POOL] = pool, [MBN_AVERAGE_POOL] = pool,
+                                               [MBN_ADD] = add, [MBN_SOFTMAX] = softmax, [MBN_LOOKUP] = lookup}};

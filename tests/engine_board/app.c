@@ -18,7 +18,7 @@ static void counted(const mbn_call *c) {
   inside += start - timer[1];
 }
 
-const mbn_kernel mbn_kernels[1][MBN_OPS] = {{counted, counted, counted, 0, 0, counted, counted, 0}};
+const mbn_kernel mbn_kernels[1][MBN_OPS] = {{counted, counted, counted, counted, counted, 0, 0, counted, counted, 0, 0, 0}};
 
 void *memcpy(void *to, const void *from, size_t n) {
   char *a = to;
@@ -71,7 +71,7 @@ static void run(void) {
   const uint32_t all = start - timer[1];
   print(status), print(all / 8 * 5), print(inside / 8 * 5);
   print((uint32_t)((char *)stack_top - (char *)stack_limit) - unused_stack());
-  for (uint32_t i = 0; !status && i < m->file->out_bytes; i++) print((uint8_t)out[i]);
+  for (uint32_t i = 0; !status && i < mbn_outputs(model)->bytes; i++) print((uint8_t)out[i]);
 }
 
 void reset(void) {

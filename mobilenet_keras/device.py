@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['END', 'ESCAPE', 'ESCAPED', 'PROTOCOL', 'COMMANDS', 'GARBLED', 'Output', 'encode', 'decode', 'Identity', 'Inference',
-           'Device', 'ports']
+           'LineLost', 'Device', 'ports']
 
 # %% ../nbs/api/16_device.ipynb #00000003
 import os, struct, time, zlib
@@ -97,6 +97,9 @@ class Inference:
         return f"class {self.label}, {cost}" + {None: "", True: ", as built", False: ", NOT as built"}[self.as_built]
 
 # %% ../nbs/api/16_device.ipynb #0000000b
+class LineLost(MobileNetError):
+    "The serial line went away while it was read."
+
 class Device:
     "A board on a serial port."
     def __init__(self,
@@ -136,7 +139,7 @@ def ports(
 def _pieces(self:Device):
     "What came in since the last call, between ENDs; a last part without an END stays."
     try: self._buffer += self.stream.read(1) + (self.stream.read(n) if (n := getattr(self.stream, "in_waiting", 0)) else b"")
-    except OSError as e: raise MobileNetError(f"The board at {self.name} went away: {e}. Plug it in again.") from None
+    except OSError as e: raise LineLost(f"The board at {self.name} went away: {e}. Plug it in again.") from None
     *pieces, self._buffer = self._buffer.split(END)
     if len(self._buffer) > 1 << 16: self.said, self._buffer = self._buffer[-2000:], b""
     return [p for p in pieces if p]
@@ -213,4 +216,5 @@ def classify(self:Device,
 @patch
 def leave(self:Device):
     "End the app: an emulated board stops, a real one waits for a reset."
-    self._ask("leave")
+    try: self._ask("leave")
+    except LineLost: pass  # with its last answer

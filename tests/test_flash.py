@@ -17,7 +17,7 @@ import pytest
 from adafruit_uf2 import uf2conv
 from console_app import Running, app_data, build
 
-from mobilenet_keras import cli, device, flash
+from mobilenet_keras import cli, device, firmware, flash
 from mobilenet_keras.builder import example
 from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
@@ -360,10 +360,11 @@ def test_damaged_images_are_refused_or_harmless(tmp_path):
 class Microbit:
     """A DAPLink disk: it takes a .hex, goes away, and comes back without it, or with FAIL.TXT."""
 
-    def __init__(self, folder, fails=False):
-        self.folder, self.fails, self.taken, self.over = folder, fails, b"", False
+    def __init__(self, folder, fails=False, id="9904", then=lambda data: None):
+        self.folder, self.fails, self.then, self.taken, self.over = folder, fails, then, b"", False
+        self.details = DETAILS.replace("9904", id)
         folder.mkdir()
-        (folder / "DETAILS.TXT").write_text(DETAILS)
+        (folder / "DETAILS.TXT").write_text(self.details)
         (folder / "FAIL.TXT").write_text("error: of another day")
         self.thread = threading.Thread(target=self.watch)
         self.thread.start()
@@ -378,8 +379,9 @@ class Microbit:
                     self.folder.mkdir()
                     if self.fails:
                         (self.folder / "FAIL.TXT").write_text("error: The hex file cannot be decoded.\ntype: user\n")
-                    (self.folder / "DETAILS.TXT").write_text(DETAILS)
+                    (self.folder / "DETAILS.TXT").write_text(self.details)
                     self.taken = data
+                    self.then(data)
 
     def close(self):
         self.over = True
@@ -401,6 +403,29 @@ def test_microbit(tmp_path, capsys, fails, monkeypatch):
     v1 = write(tmp_path / "v1.hex", intel_hex(0, contents("microbit", 0, False)))
     assert "There is no disk of a microbit here" in mobilenet(capsys, "flash", v1)[2]
     assert "is the disk of microbit-v2, not of microbit" in mobilenet(capsys, "flash", v1, "--volume", board.folder)[2]
+
+
+def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
+    """`mobilenet flash model.tflite` builds for a micro:bit, copies to its disk, and asks it: QEMU's, which starts when the disk has all."""
+    monkeypatch.undo()  # the compiler is wanted
+    monkeypatch.setattr(flash, "_mounts", lambda: [])
+    if not shutil.which("qemu-system-arm"):
+        pytest.skip("needs qemu-system-arm")
+    example().save(tmp_path / "model.tflite")
+    hex_file = firmware.build(tmp_path / "model.tflite", "microbit").save(tmp_path / "firmware.hex")
+    command = f"qemu-system-arm -M microbit -S -display none -serial pty -monitor stdio -device loader,file={hex_file}"
+    with subprocess.Popen(command.split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as board:
+        port = next(re.search(r"/dev/\S+", line)[0] for line in board.stdout if "redirected" in line)
+
+        def start(data):
+            assert data == hex_file.read_bytes()
+            board.stdin.write("cont\n")
+            board.stdin.flush()
+        disk = Microbit(tmp_path / "MICROBIT", id="9900", then=start)
+        code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", "--board", "microbit", "--volume", disk.folder, "--port", port, "--json")
+        disk.close()
+        assert code == 0 and facts["verified"] and facts["inference"]["as_built"] and facts["inference"]["stack_bytes"] > 500, err
+        board.terminate()
 
 
 def test_a_microbit_that_says_nothing(tmp_path, capsys):

@@ -87,10 +87,11 @@ def _alpha(steps):
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."
+    eights = any(s.op == "add" for s in steps)  # V2 rounds its channels to a multiple of 8, V1 down to the next
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
     def of(shape, keep):
         area = tuple(-(-n*size//first[0]) if n > 1 else 1 for n in shape[:2])
-        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8)
+        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8) if eights else max(1, int(shape[2]*width))
     made = []
     for i, s in enumerate(steps):
         shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last)

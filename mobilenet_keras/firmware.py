@@ -49,11 +49,12 @@ class Target:
     tick:int = 0         # Address of the register that `board_ticks` reads
     ready:tuple = ()     # Addresses of registers in which start-up waits for bits to be set
     qemu:str = ""        # QEMU's machine
+    mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it
     @property
     def board(self) -> Board: return board_of(self.id)
 
-_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, code=_number, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
+_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, code=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), ready=lambda t: tuple(map(_number, t.split())), console=lambda t: (t.split()[0], _number(t.split()[1])))
 
 @functools.cache

@@ -129,7 +129,8 @@ def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch
 def test_mistakes(tmp_path, capsys, monkeypatch):
     model = file_of_example(tmp_path)
     for arguments, said in ((["--board", "picoo"], "Did you mean pico"), (["--board", "pi4"], "no firmware for pi4"),
-                            (["--board", "pico", "--cc", "nogcc"], "no compiler 'nogcc'"), (["--board", "microbit", "-o", str(tmp_path / "x.uf2")], "takes no UF2"),
+                            (["--board", "pico", "--cc", "nogcc"], "no compiler 'nogcc'"),
+                            (["--board", "microbit", "-o", str(tmp_path / "x.uf2")], "takes no UF2"),
                             (["--board", "pico", "-o", str(tmp_path / "example.tflite/x.elf")], "can't be written"),
                             (["--board", "pico", "-o", str(tmp_path / "x.zip")], "Received: 'zip'")):
         assert cli.main(["build", str(model), *arguments]) == 2

@@ -139,9 +139,10 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert "instructions" in capsys.readouterr().out
     np.save("wrong.npy", image[:5])
     (tmp_path / "no.elf").write_bytes(b"no program")
-    for arguments, said in ((["example.tflite"], "On which board?"), (["example.tflite", "--board", "picco"], "Did you mean pico"), (["no.elf"], "no linked 32-bit Arm program"),
-                            (["x.elf", "--board", "pico"], "for mps2-an386, not for pico"), (["x.elf", "--input", "wrong.npy"], "Received: int8 (5, 15, 3)"),
-                            (["x.elf", "--input", "no.elf"], "no .npy file"), (["gone.elf"], "can't be read"), (["x.elf", "--photo", "no.elf"], "not an image")):
-        assert cli.main(["simulate", *arguments]) == 2
+    for line, said in (("example.tflite", "On which board?"), ("example.tflite --board picco", "Did you mean pico"),
+                       ("no.elf", "no linked 32-bit Arm program"), ("x.elf --board pico", "for mps2-an386, not for pico"),
+                       ("x.elf --input wrong.npy", "Received: int8 (5, 15, 3)"), ("x.elf --input no.elf", "no .npy file"),
+                       ("gone.elf", "can't be read"), ("x.elf --photo no.elf", "not an image")):
+        assert cli.main(["simulate", *line.split()]) == 2
         out, err = capsys.readouterr()
         assert said in err and len(err.splitlines()) == 1 and not out, err

@@ -49,11 +49,12 @@ class Target:
     tick:int = 0         # Address of the register that `board_ticks` reads
     ready:tuple = ()     # Addresses of registers in which start-up waits for bits to be set
     qemu:str = ""        # QEMU's machine
+    mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it
     @property
     def board(self) -> Board: return board_of(self.id)
 
-_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, code=_number, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
+_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, code=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), ready=lambda t: tuple(map(_number, t.split())), console=lambda t: (t.split()[0], _number(t.split()[1])))
 
 @functools.cache
@@ -87,10 +88,11 @@ def _alpha(steps):
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."
+    eights = any(s.op == "add" for s in steps)  # V2 rounds its channels to a multiple of 8, V1 down to the next
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
     def of(shape, keep):
         area = tuple(-(-n*size//first[0]) if n > 1 else 1 for n in shape[:2])
-        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8)
+        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8) if eights else max(1, int(shape[2]*width))
     made = []
     for i, s in enumerate(steps):
         shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last)

@@ -269,7 +269,7 @@ def run_firmware(
         if counted:
             (a, ca), (b, cb) = board.marks[:2]
             count, cycles = b - a, cb - ca if t.core == "cortex_m0plus" else None
-    scores, mhz = [int(v) for v in facts["output"].split()], t.board.mhz
+    scores, mhz = [int(v) for v in facts["output"].split()], t.mhz or t.board.mhz
     ms = None if mhz is None or count is None else (cycles or count*_CYCLES[t.core])/mhz/1000
     return Simulation(t.id, which, _label(about, scores), scores, count, cycles, int(facts["stack_bytes"]), int(facts["arena_bytes"]), ms,
                       facts["photo"] == "as expected" if own else None, t.tested, image, "\n".join(f"{k} {v}" for k, v in facts.items()))

@@ -290,7 +290,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),
     "flash": (flash, "mobilenet flash firmware.uf2 --board pico", [
-        (["image"], dict(help=".uf2, .hex or .elf of `mobilenet build`, or an int8 .tflite to build first")),
+        (["image"], dict(help=".uf2, .hex, .bin or .elf of `mobilenet build`, or an int8 .tflite to build first")),
         (["--board"], dict(help="board's id (default: the one that the image was built for)")),
         (["--volume"], dict(metavar="DIR", help="where the board's disk is mounted, if there are several")),
         (["--port"], dict(help="serial port of the board's console, to ask it (default: its own, if it is known by its USB numbers)")),

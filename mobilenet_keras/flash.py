@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .boards import BOARDS, board as board_of
+from .boards import board as board_of
 from .core import MissingExtra, MobileNetError, track
 from .device import Device, Identity, Inference, ports
-from .firmware import Elf, boot2_crc, build
+from .firmware import Elf, boot2_crc, build, target
 from .tflite import Model
 
 # %% ../nbs/api/18_flash.ipynb #00000005
@@ -26,26 +26,25 @@ FAMILIES = {0xe48bff56: "RP2040", 0xe48bff57: "RP2350, absolute", 0xe48bff58: "R
 @dataclass(frozen=True)
 class Way:
     "How a board is flashed."
-    volume:str        # Its disk: "uf2", "daplink", or "" if it has none
-    flash:int         # Address
-    ids:tuple         # On its disk: Board-ID of INFO_UF2.TXT, or the first four digits of DETAILS.TXT's Unique ID
+    volume:str        # Its disk: "uf2", "daplink" (or an ST-LINK's, which works alike), or "" if it has none
+    takes:str         # The kind of file that is copied there
+    ids:tuple         # On its disk: Board-ID of INFO_UF2.TXT, or the first four digits of a DAPLink's or ST-LINK's code
     families:tuple    # Of UF2, that its boot loader takes
     usb:tuple         # (vendor, product) of the serial lines that are surely its own
     pyocd:str         # Target
     openocd:tuple     # Configuration files
-    hint:str = ""     # How its disk comes up
+    hint:str = "plug it in" # How its disk comes up
 
-_BOOTSEL = "hold its BOOTSEL button down while you plug it in"
-_PROBE, _STLINK = ((0x2e8a, 0x000c),), ((0x0483, 0x374b), (0x0483, 0x374e))
-_CMSIS, _ARDUINO = "interface/cmsis-dap.cfg", ((0x2341, 0x805a),)
+_BOOTSEL, _CMSIS = "hold its BOOTSEL button down while you plug it in", "interface/cmsis-dap.cfg"
+_PROBE, _DAPLINK, _STLINK = ((0x2e8a, 0x000c),), ((0x0d28, 0x0204),), ((0x0483, 0x374b), (0x0483, 0x374e))
 WAYS = {
-    "pico":          Way("uf2", 0x10000000, ("RPI-RP2",), (0xe48bff56,), _PROBE, "rp2040", (_CMSIS, "target/rp2040.cfg"), _BOOTSEL),
-    "pico2":         Way("uf2", 0x10000000, ("RP2350",), (0xe48bff59,), _PROBE, "rp2350", (_CMSIS, "target/rp2350.cfg"), _BOOTSEL),
-    "microbit":      Way("daplink", 0, ("9900", "9901"), (), ((0x0d28, 0x0204),), "nrf51", (_CMSIS, "target/nrf51.cfg"), "plug it in"),
-    "microbit-v2":   Way("daplink", 0, ("9903", "9904", "9905", "9906"), (), ((0x0d28, 0x0204),), "nrf52833", (_CMSIS, "target/nrf52.cfg"), "plug it in"),
-    "nano33ble":     Way("", 0, (), (), _ARDUINO, "nrf52840", (_CMSIS, "target/nrf52.cfg")),
-    "nucleo-f446re": Way("", 0x08000000, (), (), _STLINK, "stm32f446retx", ("board/st_nucleo_f4.cfg",)),
-    "nucleo-h743zi": Way("", 0x08000000, (), (), _STLINK, "stm32h743xx", ("board/st_nucleo_h743zi.cfg",)),
+    "pico":          Way("uf2", "uf2", ("RPI-RP2",), (0xe48bff56,), _PROBE, "rp2040", (_CMSIS, "target/rp2040.cfg"), _BOOTSEL),
+    "pico2":         Way("uf2", "uf2", ("RP2350",), (0xe48bff59,), _PROBE, "rp2350", (_CMSIS, "target/rp2350.cfg"), _BOOTSEL),
+    "microbit":      Way("daplink", "hex", ("9900", "9901"), (), _DAPLINK, "nrf51", (_CMSIS, "target/nrf51.cfg")),
+    "microbit-v2":   Way("daplink", "hex", ("9903", "9904", "9905", "9906"), (), _DAPLINK, "nrf52833", (_CMSIS, "target/nrf52.cfg")),
+    "nano33ble":     Way("", "", (), (), (), "nrf52840", (_CMSIS, "target/nrf52.cfg")),
+    "nucleo-f446re": Way("daplink", "bin", ("0777",), (), _STLINK, "stm32f446retx", ("board/st_nucleo_f4.cfg",)),
+    "nucleo-h743zi": Way("daplink", "bin", ("0813", "0836"), (), _STLINK, "stm32h743xx", ("board/st_nucleo_h743zi.cfg",)),
 }
 
 def way(
@@ -114,7 +113,7 @@ class App:
 @dataclass(frozen=True, eq=False)
 class Image:
     "An image for a board."
-    name:str; kind:str   # File name; "uf2", "hex" or "elf"
+    name:str; kind:str   # File name; "uf2", "hex", "bin" or "elf"
     data:bytes           # Of the file
     memory:tuple         # ((address, bytes), ...) in order
     family:int|None = None # Of a UF2
@@ -140,20 +139,26 @@ class Image:
                 except (KeyError, StopIteration): pass  # the letters alone
 
 def open_image(
-    firmware, # Path of a .uf2, .hex or .elf, or what `firmware.build` returns
+    firmware,   # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
+    board=None, # A board's id: only a .bin needs it, as it does not say where it belongs
 ) -> Image:
-    "Read an image, and check what can be checked without knowing the board."
+    "Read an image, and check what can be checked by itself."
     if not isinstance(firmware, (str, Path)):
         kind = firmware.target.image
-        return _parsed(f"{firmware.name}.{kind}", kind, firmware.image())
+        return _parsed(f"{firmware.name}.{kind}", kind, firmware.image(), firmware.target.id)
     path = Path(firmware)
     try: data = path.read_bytes()
     except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror or e}.") from None
-    return _parsed(path.name, path.suffix.lstrip(".").lower(), data)
+    return _parsed(path.name, path.suffix.lstrip(".").lower(), data, board)
 
-def _parsed(name, kind, data):
-    if kind not in ("uf2", "hex", "elf"): raise MobileNetError(f"{name} is no image: they are .uf2, .hex or .elf files, which mobilenet build writes.")
-    memory, family = read_uf2(data) if kind == "uf2" else (read_hex(data) if kind == "hex" else _joined(Elf(data).loads), None)
+def _parsed(name, kind, data, board):
+    if kind not in ("uf2", "hex", "bin", "elf"): raise MobileNetError(f"{name} is no image: they are .uf2, .hex, .bin or .elf files, which mobilenet build writes.")
+    if kind == "bin" and not board: raise MobileNetError(f"{name} does not say which board it is for; give --board with one of: {', '.join(WAYS)}.")
+    memory, family = (), None
+    if kind == "uf2": memory, family = read_uf2(data)
+    if kind == "hex": memory = read_hex(data)
+    if kind == "elf": memory = _joined(Elf(data).loads)
+    if kind == "bin" and data: memory = (target(board).flash[0], bytes(data)),
     image = Image(name, kind, bytes(data), memory, family)
     if image.app and not image.app.whole: raise MobileNetError(f"The model in {name} is damaged: its checksum is wrong. Build the image again.")
     return image
@@ -164,17 +169,17 @@ def check(self:Image,
           board:str, # A board's id
 ):
     "Refuse an image that this board would not run."
-    w, flash = way(board), BOARDS[board].flash
+    w, (flash, size) = way(board), target(board).flash
     wrong = lambda why: MobileNetError(f"{self.name} is not for {board}: {why}. Build it with: mobilenet build MODEL.tflite --board {board}")
     if self.app and self.app.board != board: raise wrong(f"it was built for {self.app.board}")
-    if w.volume == "uf2" and self.kind != "uf2": raise wrong(f"a {board} takes .uf2 files")
+    if w.takes == "uf2" != self.kind: raise wrong("it takes .uf2 files")
     if self.kind == "uf2" and not w.families: raise wrong("it takes no .uf2")
     if self.kind == "uf2" and self.family not in w.families: raise wrong(f"it is for {FAMILIES.get(self.family, 'other chips')} (family {self.family:#x}), and the board would ignore it in silence")
     if not self.memory: raise wrong("it is empty")
-    out = next((a for a, d in self.memory if not w.flash <= a <= a + len(d) <= w.flash + flash), None)
-    if out is not None: raise wrong(f"it writes to {out:#x}, which is outside the flash ({w.flash:#x}, {flash:,} bytes)")
+    out = next((a for a, d in self.memory if not flash <= a <= a + len(d) <= flash + size), None)
+    if out is not None: raise wrong(f"it writes to {out:#x}, which is outside its place in flash ({flash:#x}, {size:,} bytes)")
     start, data = self.memory[0]
-    if start != w.flash: raise wrong(f"it begins at {start:#x} and not where the flash does")
+    if start != flash: raise wrong(f"it begins at {start:#x} and not at {flash:#x}")
     if board == "pico" and int.from_bytes(data[252:256], "little") != boot2_crc(data[:252]): raise wrong("the checksum of its second-stage boot is wrong, and the chip would not start it")
     if board == "pico2" and b"\xd3\xde\xff\xff" not in data[:4096]: raise wrong("it has no image definition in its first 4 KB, and the chip would not start it")
 
@@ -184,7 +189,7 @@ class Volume:
     "A board's disk."
     path:Path
     kind:str  # "uf2" or "daplink"
-    id:str    # Board-ID, or the first four digits of the Unique ID
+    id:str    # Board-ID, or the first four digits of the code
     text:str  # What it says of itself
     @classmethod
     def at(cls, path):
@@ -193,11 +198,19 @@ class Volume:
             try: text = (Path(path)/file).read_text(encoding="utf-8", errors="replace")[:4096]
             except OSError: continue
             facts = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
-            found = facts.get(key, "")
-            return cls(Path(path), kind, found[:4] if kind == "daplink" else found, facts.get("model") or facts.get(key) or "nameless")
+            found = facts.get(key) or (_code(path) if kind == "daplink" else "")
+            return cls(Path(path), kind, found[:4] if kind == "daplink" else found, facts.get("model") or found or "nameless")
     @property
     def board(self) -> str|None: return next((b for b, w in WAYS.items() if w.volume == self.kind and self.id in w.ids), None)
     def __str__(self): return f"{self.path} ({self.text})"
+
+def _code(path):
+    "The code in the link of a disk's page."
+    for page in Path(path).glob("*.[hH][tT][mM]"):
+        try: text = page.read_text(errors="replace")[:8192]
+        except OSError: continue
+        if found := re.search(r"code=([0-9A-Fa-f]{4})", text): return found[1]
+    return ""
 
 def _mounts():
     "Folders at which something is mounted."
@@ -218,7 +231,7 @@ _LABELS = Path("/dev/disk/by-label")
 
 def _mounted(w):
     "Mount the disk of a board that is plugged in but not mounted (Linux), and return where."
-    device = next((_LABELS/label for label in (w.ids if w.volume == "uf2" else ("MICROBIT", "DAPLINK")) if (_LABELS/label).exists()), None)
+    device = next((_LABELS/label for label in (w.ids if w.volume == "uf2" else ("MICROBIT", "DAPLINK", "NODE_F446RE", "NOD_H743ZI2", "NOD_H743ZI")) if (_LABELS/label).exists()), None)
     if device is None: return None
     by_hand = (f"Mount it with: sudo mkdir -p /mnt/board && sudo mount -o uid=$(id -u) {device} /mnt/board; then flash with --volume /mnt/board")
     if not shutil.which("udisksctl"): raise MobileNetError(f"The board's disk {device} is there, but not mounted, and there is no udisksctl to do it. {by_hand}")
@@ -349,13 +362,16 @@ def _connected(port, wait):
 # %% ../nbs/api/18_flash.ipynb #00000019
 def probe_command(
     board:str,  # A board's id
-    path,       # Of a .hex or .elf
+    path,       # Of a .hex, .bin or .elf
 ) -> list:
     "The command that flashes a board through its debug probe."
-    w = way(board)
-    if found := shutil.which("pyocd"): return [found, "flash", "--target", w.pyocd, str(path)]
-    if found := shutil.which("openocd"): return [found, *sum((["-f", f] for f in w.openocd), []), "-c", f"program {{{Path(path).as_posix()}}} verify reset exit"]
-    raise MobileNetError(f"{board} is flashed through its debug probe, by pyOCD or OpenOCD; neither is installed. Install one: pip install pyocd")
+    w, address = way(board), hex(target(board).flash[0])
+    raw = Path(path).suffix == ".bin"
+    if found := shutil.which("pyocd"): return [found, "flash", "--target", w.pyocd, *(["--base-address", address] if raw else []), str(path)]
+    if found := shutil.which("openocd"):
+        return [found, *sum((["-f", f] for f in w.openocd), []), "-c", f"program {{{Path(path).as_posix()}}} verify reset exit{f' {address}' if raw else ''}"]
+    disk = f"copied to its disk, which is not here ({w.hint}; it takes .{w.takes} files), or written" if w.volume else "written"
+    raise MobileNetError(f"An image for {board} is {disk} through a debug probe by pyOCD or OpenOCD, and neither is installed. Install one: pip install pyocd")
 
 def _probe(board, image, path, wait):
     "Run it; what it says at the end becomes the error."
@@ -392,7 +408,7 @@ class Flashed:
                     identity=self.identity and self.identity.to_dict(), inference=self.inference and self.inference.to_dict())
 
 def flash(
-    firmware,     # Path of a .uf2, .hex or .elf, or what `firmware.build` returns
+    firmware,     # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
     board=None,   # A board's id; by default the one that the image was built for
     volume=None,  # Where the board's disk is mounted, if there are several
     port=None,    # Of its console, to ask it; by default the board's own line, if it has one
@@ -400,7 +416,8 @@ def flash(
     wait=20,      # Seconds for the board to restart, and for its console to answer
 ) -> Flashed:
     "Put an image on a board, and ask the board."
-    image = open_image(firmware)
+    if board: way(board)  # a name that is spelt wrong is told before a file is read
+    image = open_image(firmware, board)
     board = board_of(board).id if board else image.app.board if image.app else None
     if board is None: raise MobileNetError(f"{image.name} does not say which board it is for; give --board with one of: {', '.join(WAYS)}.")
     image.check(board)
@@ -415,12 +432,11 @@ def flash(
 def _put(board, image, volume, firmware, wait):
     "Write an image in the way that the board takes it, and say how."
     w = way(board)
-    if volume and not (volume.kind == "daplink" and image.kind == "elf"):
+    if volume and image.kind == w.takes:
         _copy(image, volume, wait)
         return f"copied to {volume}, and the board took them"
     others = ", ".join(f"{v} is {v.board or 'not known here'}" for v in volumes())
     if w.volume == "uf2": raise MobileNetError(f"There is no {board} waiting for an image: {w.hint}, and a disk called {w.ids[0]} comes up. Then flash again. {others and f'Other disks: {others}.'}")
-    if w.volume and not (shutil.which("pyocd") or shutil.which("openocd")): raise MobileNetError(f"There is no disk of a {board} here: {w.hint}. It takes .hex files.")
     import tempfile
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)/f"firmware.{image.kind}"

@@ -310,7 +310,7 @@ def test_a_file_for_the_rp2350_with_picotools_first_block(tmp_path):
     (lambda: uf2(0x10000000, contents("pico2"), RP2040), "it was built for pico2"),
     (lambda: uf2(0x10000000, b"\1" + contents()[1:], RP2040), "second-stage boot is wrong"),
     (lambda: uf2(0x10001000, contents(base=0x10001000), RP2040), "begins at 0x10001000"),
-    (lambda: uf2(0x20000000, contents(base=0x20000000), RP2040), "outside the flash"),
+    (lambda: uf2(0x20000000, contents(base=0x20000000), RP2040), "outside its place in flash"),
     (lambda: uf2(0x10000000, contents().replace(b"MBN1", b"MBNX"), RP2040), "model in firmware.uf2 is damaged"),
     (lambda: b"", "cut short"), (lambda: b"PK\3\4" + bytes(508), "Block 0 .* magic"),
 ])
@@ -328,7 +328,8 @@ def test_other_wrong_requests(image, tmp_path, capsys):
     assert "Did you mean pico" in complaint(image, "--board", "picoo")
     assert "it exists only as a program" in complaint(image, "--board", "mps2-an385")
     assert "No such file" in complaint(tmp_path / "none.uf2")
-    assert "is no image" in complaint(write(tmp_path / "x.bin", b"x"), "--board", "pico")
+    assert "is no image" in complaint(write(tmp_path / "x.img", b"x"), "--board", "pico")
+    assert "it is empty" in complaint(write(tmp_path / "x.bin", b""), "--board", "nano33ble")
     assert "does not say which board" in complaint(write(tmp_path / "x.uf2", uf2(0x10000000, bytes(256), RP2040)))
     assert "takes .uf2 files" in complaint(write(tmp_path / "x.hex", intel_hex(0x10000000, contents())), "--board", "pico")
     assert "Firmware is built for one board" in complaint(tmp_path / "model.tflite")
@@ -401,7 +402,7 @@ def test_microbit(tmp_path, capsys, fails, monkeypatch):
     else:
         assert code == 0 and "the board took them" in text
     v1 = write(tmp_path / "v1.hex", intel_hex(0, contents("microbit", 0, False)))
-    assert "There is no disk of a microbit here" in mobilenet(capsys, "flash", v1)[2]
+    assert "copied to its disk, which is not here (plug it in; it takes .hex files)" in mobilenet(capsys, "flash", v1)[2]
     assert "is the disk of microbit-v2, not of microbit" in mobilenet(capsys, "flash", v1, "--volume", board.folder)[2]
 
 
@@ -422,7 +423,8 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
             board.stdin.write("cont\n")
             board.stdin.flush()
         disk = Microbit(tmp_path / "MICROBIT", id="9900", then=start)
-        code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", "--board", "microbit", "--volume", disk.folder, "--port", port, "--json")
+        where = ("--board", "microbit", "--volume", disk.folder, "--port", port)
+        code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
         disk.close()
         assert code == 0 and facts["verified"] and facts["inference"]["as_built"] and facts["inference"]["stack_bytes"] > 500, err
         board.terminate()
@@ -435,21 +437,51 @@ def test_a_microbit_that_says_nothing(tmp_path, capsys):
     assert "has not said that it took them" in mobilenet(capsys, "flash", path, "--volume", tmp_path / "MICROBIT", "--wait", ".2")[2]
 
 
-def test_debug_probes(tmp_path, capsys):
-    path = write(tmp_path / "firmware.hex", intel_hex(0x08000000, contents("nucleo-f446re", 0x08000000, False)))
-    assert "neither is installed" in mobilenet(capsys, "flash", path)[2]
+def test_a_nucleos_disk(tmp_path, capsys):
+    """An ST-LINK says which board it is on in the link of a page, and takes .bin files."""
+    (disk := tmp_path / "NODE_F446RE").mkdir()
+    (disk / "DETAILS.TXT").write_text("Version: 0221\r\nBuild:   Jan  7 2020\r\n")
+    (disk / "MBED.HTM").write_text('<meta http-equiv="refresh" content="0; url=http://mbed.org/device/?code=07770221066FFF"/>')
+    path = write(tmp_path / "firmware.bin", contents("nucleo-f446re", 0x08000000, False))
+    assert "would be copied to" in mobilenet(capsys, "flash", path, "--board", "nucleo-f446re", "--volume", disk, "--dry-run")[1]
+    assert "is the disk of nucleo-f446re, not of nucleo-h743zi" in mobilenet(
+        capsys, "flash", write(tmp_path / "h7.bin", contents("nucleo-h743zi", 0x08000000, False)), "--board", "nucleo-h743zi", "--volume", disk)[2]
+    assert "does not say which board it is for" in mobilenet(capsys, "flash", path)[2]
+    assert "it was built for nucleo-f446re" in mobilenet(capsys, "flash", path, "--board", "nucleo-h743zi")[2]
+
+
+@pytest.mark.parametrize("kind, board, pyocd, openocd", [
+    ("hex", "nucleo-f446re", ["stm32f446retx"], ""),
+    ("bin", "nano33ble", ["nrf52840", "--base-address", "0x10000"], " 0x10000")])
+def test_debug_probes(tmp_path, capsys, kind, board, pyocd, openocd):
+    data = contents(board, firmware.target(board).flash[0], False)
+    path = write(tmp_path / f"firmware.{kind}", data if kind == "bin" else intel_hex(firmware.target(board).flash[0], data))
+    assert "neither is installed" in mobilenet(capsys, "flash", path, "--board", board)[2]
     log = tmp_path / "log"
     script(tmp_path, "openocd", f'for a in "$@"; do echo "$a" >> {log}; done')
-    code, text, _ = mobilenet(capsys, "flash", path)
+    code, text, _ = mobilenet(capsys, "flash", path, "--board", board)
     said = log.read_text().splitlines()
-    assert code == 0 and "written by openocd" in text and said[:3] == ["-f", "board/st_nucleo_f4.cfg", "-c"]
-    assert said[3].startswith("program {") and said[3].endswith("firmware.hex} verify reset exit")
+    assert code == 0 and "written by openocd" in text and said[0] == "-f" and said[-2] == "-c"
+    assert said[-1].startswith("program {") and said[-1].endswith(f"firmware.{kind}}} verify reset exit{openocd}")
     log.unlink()
-    script(tmp_path, "pyocd", f'for a in "$@"; do echo "$a" >> {log}; done; /bin/cp "$4" {log}.hex')
-    assert "written by pyocd" in mobilenet(capsys, "flash", path)[1]
-    assert log.read_text().splitlines()[:3] == ["flash", "--target", "stm32f446retx"]
-    assert Path(f"{log}.hex").read_bytes() == path.read_bytes()
+    script(tmp_path, "pyocd", f'for a in "$@"; do echo "$a" >> {log}; file="$a"; done; /bin/cp "$file" {log}.image')
+    assert "written by pyocd" in mobilenet(capsys, "flash", path, "--board", board)[1]
+    assert log.read_text().splitlines()[:-1] == ["flash", "--target", *pyocd]
+    assert Path(f"{log}.image").read_bytes() == path.read_bytes()
     script(tmp_path, "pyocd", "echo 'No available debug probes are connected' >&2; exit 1")
-    code, _, err = mobilenet(capsys, "flash", path)
-    assert code == 2 and "pyocd could not flash nucleo-f446re: No available debug probes" in err
-    assert "has no disk" in mobilenet(capsys, "flash", path, "--volume", tmp_path)[2]
+    code, _, err = mobilenet(capsys, "flash", path, "--board", board)
+    assert code == 2 and f"pyocd could not flash {board}: No available debug probes" in err
+    assert board == "nucleo-f446re" or "has no disk" in mobilenet(capsys, "flash", path, "--board", board, "--volume", tmp_path)[2]
+
+
+@pytest.mark.parametrize("board", ["pico", "pico2"])
+def test_a_real_image_arrives_whole(tmp_path, monkeypatch, board):
+    """What `mobilenet build` makes is what the ROM would write, with everything that the ROM looks for."""
+    monkeypatch.setenv("PATH", os.defpath)
+    built = firmware.build(example(), board)
+    disk = Disk(tmp_path / "disk", dict(pico="rp2040", pico2="rp2350")[board])
+    assert "the board took them" in str(flash.flash(built, volume=disk.folder))
+    disk.close()
+    address, data = built.elf.flat()
+    assert b"".join(disk.flash[a] for a in sorted(disk.flash))[:len(data)] == data and min(disk.flash) == address
+    assert flash.open_image(built).app.expected.tobytes() == built.elf.read("app_expected")

@@ -22,6 +22,7 @@ _NAMES = {
     "quantization": "convert quantize",
     "tflm": "export_tflm",
     "compiler": "Engine compile_model",
+    "evaluation": "Evaluation evaluate_folder",
 }
 
 def _later(name, error):

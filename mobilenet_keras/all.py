@@ -23,6 +23,8 @@ _NAMES = {
     "tflm": "export_tflm",
     "compiler": "Engine compile_model",
     "evaluation": "Evaluation evaluate_folder",
+    "firmware": "Firmware build",
+    "simulate": "simulate simulate_folder",
 }
 
 def _later(name, error):

@@ -22,6 +22,9 @@ _NAMES = {
     "quantization": "convert quantize",
     "tflm": "export_tflm",
     "compiler": "Engine compile_model",
+    "evaluation": "Evaluation evaluate_folder",
+    "firmware": "Firmware build",
+    "simulate": "simulate simulate_folder",
     "device": "Device",
     "flash": "flash",
 }

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'classify', 'export', 'inspect', 'profile', 'boards',
-           'strip', 'compile', 'build', 'simulate', 'flash', 'models', 'demo', 'parser', 'main']
+           'strip', 'compile', 'evaluate', 'build', 'simulate', 'flash', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
 import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
-from .core import MissingExtra, MobileNetError, note, text_table
+from .core import MissingExtra, MobileNetError, note, text_table, written_whole
 
 # %% ../nbs/api/22_cli.ipynb #00000005
 class Failed(Exception):
@@ -134,12 +134,26 @@ def compile(a):
     found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
     chosen, tflm = found[a.input], profile(model).arena
     facts = dict(arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
-                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs, input=a.input, target=a.target)
+                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs,
+                 row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=a.input, target=a.target)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
-    lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds.",
+    if a.picture:
+        with written_whole(a.picture) as part: part.write_text(chosen.plan.svg(), encoding="utf-8")
+    work = "all of them in mbn_finish" if a.input == "held" else f"at most {facts['row_macs']:,} when a row is pushed, {facts['finish_macs']:,} in mbn_finish"
+    lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds, {work}.",
              f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
-             + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", str(chosen.plan)]
-    return facts | dict(model=str(path)), "\n".join(lines)
+             + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
+    return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
+
+def evaluate(a):
+    "Classify a folder of labelled photos and say how many are right: a .mbn exactly as on a board."
+    from mobilenet_keras.evaluation import evaluate_folder
+    found = evaluate_folder(a.model, a.folder, a.part, a.runtime)
+    if a.mistakes:
+        with written_whole(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
+    facts = found.to_dict() | dict(folder=a.folder)
+    if found.skipped: raise Failed(facts, str(found))
+    return facts, str(found)
 
 def build(a):
     "Build firmware for a board: the engine, the model and a console, as one image."
@@ -156,8 +170,13 @@ def build(a):
 def simulate(a):
     "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
     from mobilenet_keras.firmware import target
-    from mobilenet_keras.simulate import simulate
+    from mobilenet_keras.simulate import simulate, simulate_folder
     if a.board: target(a.board)
+    if a.dataset:
+        found = simulate_folder(a.model, a.board, a.dataset, a.part, a.emulator, a.seconds, a.cc)
+        facts = found.to_dict() | dict(folder=a.dataset)
+        if found.skipped: raise Failed(facts, str(found))
+        return facts, str(found)
     found = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
     return found.to_dict(), str(found)
 
@@ -273,7 +292,15 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["model"], dict(help="int8 .tflite file")),
         (["-o", "--out"], dict(help="file to write (default: the model's name with .mbn, here)")),
         (["--input"], dict(choices=["streamed", "held"], default="streamed", help="rows are pushed, or the image lies in RAM and is overwritten (default: streamed)")),
-        (["--target"], dict(choices=["portable"], default="portable", help="layout of the weights (default: portable)"))]),
+        (["--target"], dict(choices=["portable"], default="portable", help="layout of the weights (default: portable)")),
+        (["--map"], dict(action="store_true", help="list every buffer in the arena, instead of a line for each stage")),
+        (["--picture"], dict(metavar="SVG", help="write a picture of the arena to this file"))]),
+    "evaluate": (evaluate, "mobilenet evaluate model.mbn my_photos", [
+        (["model"], dict(help=".mbn or .tflite file, or the folder of a run")),
+        (["folder"], dict(help="folder with a folder of photos per class, or with a test folder of such")),
+        (["--part"], dict(choices=["train", "validation", "test"], help="which part of the folder (default: test where there is one, else all)")),
+        (["--runtime"], dict(help="interpreter of a .tflite (default: the smallest installed)")),
+        (["--mistakes"], dict(metavar="PNG", help="write a picture of the worst mistakes to this file"))]),
     "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
         (["model"], dict(help="int8 .tflite file")),
         (["--board"], dict(required=True, help="a board that `mobilenet boards` lists")),
@@ -286,6 +313,8 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--board"], dict(help="a board that `mobilenet boards` lists; an .elf knows its own")),
         (["--photo"], dict(help="to classify (default: the one that is built in)")),
         (["--input"], dict(metavar="X.npy", help="instead of a photo: int8 array as the model's input")),
+        (["--dataset"], dict(metavar="DIR", help="instead of a photo: a folder as `mobilenet evaluate` takes it, uncounted")),
+        (["--part"], dict(choices=["train", "validation", "test"], help="of the data set (default: test where there is one, else all)")),
         (["--emulator"], dict(choices=["qemu", "unicorn"], help="default: qemu where it is installed and has the board")),
         (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, microcontroller_folder, need, written_whole
-from .plan import CONTEXT_BYTES, Plan, _groups, plan
+from .plan import CONTEXT_BYTES, Plan, group_sizes, plan
 from .steps import OPS, ends, lower
 from .tflite import Model
 
@@ -46,7 +46,7 @@ def _constant_arrays(s):
 
 def _packed_steps(stage, kept, constants):
     "The bytes of a stage's steps."
-    buffers, sizes, states, aside, packed = {i: (at, n) for k, i, at, n in stage.buffers if k != "scratch"}, _groups(stage.steps, stage.group), 0, {}, b""
+    buffers, sizes, states, aside, packed = {i: (at, n) for k, i, at, n in stage.buffers if k != "scratch"}, group_sizes(stage.steps, stage.group), 0, {}, b""
     for i, s in enumerate(stage.steps):
         (at, n), state, capacity = buffers.get(i, (0, 0)), states, 0
         if s.op == "tee": aside[s.aside] = at, n//s.shape[2], state

@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['NS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_qemu', 'art', 'Simulation', 'emulator_for',
-           'run_firmware', 'simulate']
+           'run_firmware', 'simulate', 'simulate_folder']
 
 # %% ../nbs/api/17_simulate.ipynb #00000003
-import functools, html, importlib.util, json, shutil, struct, subprocess, tempfile, threading, time
+import functools, html, json, os, shutil, struct, subprocess, tempfile, threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .compiler import Header, _HEADER, _OUTPUT
-from .core import MissingExtra, MobileNetError, need
+from .core import MissingExtra, MobileNetError, need, track
+from .evaluation import Evaluation, _labelled
 from .firmware import Elf, Firmware, as_input, build, check_image, target
 from .preprocessing import Preprocessing
 from .tflite import Model
@@ -286,6 +288,15 @@ def _image(about, photo, input):
     if photo is None: return None
     return as_input(photo, about.shape, about.scale, about.zero, about.preprocessing)
 
+def _firmware(model, board, cc):
+    "A firmware of whatever it may come from."
+    if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"): model = Firmware.open(model)
+    if not isinstance(model, Firmware):
+        if board is None: raise MobileNetError("On which board? Give --board, for example --board pico.")
+        return build(model, board, cc=cc)
+    if board in (None, model.target.id): return model
+    raise MobileNetError(f"This firmware is for {model.target.id}, not for {board}. Build it for that board first.")
+
 def simulate(
     model,                    # A `Model`, the path of an int8 .tflite, a `Firmware`, or the path of an .elf
     board:str|None=None,      # A board's id; None: the firmware's
@@ -297,12 +308,7 @@ def simulate(
     cc=None,                  # As for `build`
 ) -> Simulation:
     "Build a model for a board and run it there, emulated."
-    if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"): model = Firmware.open(model)
-    if isinstance(model, Firmware):
-        if board not in (None, model.target.id): raise MobileNetError(f"This firmware is for {model.target.id}, not for {board}. Build it for that board first.")
-        firmware = model
-    elif board is None: raise MobileNetError("On which board? Give --board, for example --board pico.")
-    else: firmware = build(model, board, cc=cc)
+    firmware = _firmware(model, board, cc)
     about = firmware.about()
     image = _image(about, photo, input)
     own = image is None
@@ -318,3 +324,31 @@ def simulate(self:Model,
 ) -> Simulation:
     "Build this model for a board and run it there, emulated."
     return globals()["simulate"](self, board, photo, **kwargs)
+
+# %% ../nbs/api/17_simulate.ipynb #00000012
+def simulate_folder(
+    model,         # As for `simulate`
+    board:str|None,
+    folder,        # Class folders of photos, or train/validation/test folders of class folders
+    part=None,     # "train", "validation" or "test"; None: the test folder where there is one, else all
+    emulator:str|None=None,
+    seconds=120,   # For each photo
+    cc=None,       # As for `build`
+) -> Evaluation:
+    "Classify a folder of labelled photos on an emulated board, several at a time."
+    firmware = _firmware(model, board, cc)
+    about, outputs = firmware.about(), firmware._of("app_expected")
+    files, names = _labelled(folder, part, about.classes, outputs)
+    skipped = {}
+    def score(path):
+        try: image = as_input(path, about.shape, about.scale, about.zero, about.preprocessing)
+        except MobileNetError as e: skipped[str(path)] = str(e); return None
+        return run_firmware(firmware.with_photo(image), image, emulator, False, seconds, False).scores
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try: found = list(track(pool.map(score, [path for path, _ in files]), f"{len(files):,} photos on an emulated {firmware.target.id}", total=len(files)))
+        except BaseException: pool.shutdown(cancel_futures=True); raise
+    good = [i for i, s in enumerate(found) if s is not None]
+    if not good: raise MobileNetError(f"No photo in {folder} could be read: {next(iter(skipped.values()))}")
+    scores = np.array([found[i] for i in good], np.int16)
+    if outputs == 1: scores = np.concatenate([-scores, scores], 1)  # one sigmoid, of the second class
+    return Evaluation(f"{firmware.name} on an emulated {firmware.target.id}", names, np.array([files[i][1] for i in good]), scores, [files[i][0] for i in good], dict(sorted(skipped.items())))

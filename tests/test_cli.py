@@ -164,6 +164,10 @@ def test_compile_says_what_memory_it_takes(tmp_path):
     facts = json.loads(mobilenet("compile", model, "-o", out, "--json")[1])
     assert facts["mbn_bytes"] == out.stat().st_size and facts["macs"] == 7_489_664
     assert facts["arena_streamed"] < 16_700 and facts["arena_held"] < 36_000 and (facts["tflm_arena"] or 100_000) > 80_000
+    assert 0 < facts["row_macs"] < facts["finish_macs"] < facts["macs"]
+    code, out, _ = mobilenet("compile", model, "-o", tmp_path / "m.mbn", "--map", "--picture", tmp_path / "m.svg", "--json")
+    assert {b["buffer"] for b in json.loads(out)["buffers"]} == {"context", "states", "ring", "scratch", "sums", "read", "written"}
+    assert all(b["at"] + b["bytes"] <= facts["arena_streamed"] for b in json.loads(out)["buffers"]) and "<svg" in (tmp_path / "m.svg").read_text()
     text = mobilenet("compile", model, "--input", "held", cwd=tmp_path)[1]
     assert "held" in text and (tmp_path / "vww_96_int8.mbn").stat().st_size > 208_112
     code, said, err = mobilenet("compile", shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), cwd=tmp_path)

@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import shared
+from PIL import Image
 from test_engine import photos, some_images
 
 from mobilenet_keras import cli
 from mobilenet_keras import simulate as module
 from mobilenet_keras.builder import example
-from mobilenet_keras.compiler import Engine
+from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MissingExtra, MobileNetError
+from mobilenet_keras.evaluation import evaluate_folder
 from mobilenet_keras.firmware import Elf, build, targets
 from mobilenet_keras.runtime import available, load
-from mobilenet_keras.simulate import run_firmware, simulate
+from mobilenet_keras.simulate import run_firmware, simulate, simulate_folder
 from mobilenet_keras.tflite import Model
 
 pytest.importorskip("ziglang"), pytest.importorskip("unicorn")
@@ -146,3 +148,19 @@ def test_command_line(tmp_path, capsys, monkeypatch):
         assert cli.main(["simulate", *line.split()]) == 2
         out, err = capsys.readouterr()
         assert said in err and len(err.splitlines()) == 1 and not out, err
+
+
+@pytest.mark.parametrize("board, emulator", [("mps2-an386", "qemu"), ("pico", "unicorn")])
+def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, capsys):
+    on(board, emulator)
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (10, 20, 20, 3)).astype(np.uint8)):
+        (tmp_path / f"photos/class{i % 5}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"photos/class{i % 5}/{i}.png")
+    theirs = evaluate_folder(compile_model(small()), tmp_path / "photos")
+    ours = simulate_folder(built(board), None, tmp_path / "photos", emulator=emulator)
+    assert ours.scores.tolist() == theirs.scores.tolist() and ours.accuracy == theirs.accuracy and len(ours) == 10
+    (tmp_path / "photos/class0/broken.png").write_bytes(b"no photo")
+    (tmp_path / "x.elf").write_bytes(built(board).elf.data)
+    assert cli.main(["simulate", str(tmp_path / "x.elf"), "--dataset", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1

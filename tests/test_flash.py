@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from adafruit_uf2 import uf2conv
 from console_app import Running, app_data, build
+from unicorn.arm_const import UC_ARM_REG_PC
 
 from mobilenet_keras import cli, device, firmware, flash
 from mobilenet_keras.builder import example
@@ -23,6 +24,7 @@ from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.firmware import boot2_crc, intel_hex, uf2
 from mobilenet_keras.runtime import noise_photos
+from mobilenet_keras.simulate import Unicorn
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 
@@ -474,9 +476,30 @@ def test_debug_probes(tmp_path, capsys, kind, board, pyocd, openocd):
     assert board == "nucleo-f446re" or "has no disk" in mobilenet(capsys, "flash", path, "--board", board, "--volume", tmp_path)[2]
 
 
+class Emulated:
+    """A board on unicorn as a stream; the flash holds what arrived on its disk."""
+
+    def __init__(self, built, arrived):
+        self.board = Unicorn(built, counted=False)
+        for address, data in arrived.items():
+            self.board.uc.mem_write(address, bytes(data))
+        self.board.run()
+        self.board.sent.clear()
+
+    def write(self, data):
+        self.board.inbox += data
+
+    def read(self, n):
+        if not self.board.sent:
+            self.board.uc.emu_start(self.board.uc.reg_read(UC_ARM_REG_PC) | 1, 0xFFFFFFFE, timeout=50_000)
+        found = bytes(self.board.sent)
+        self.board.sent.clear()
+        return found
+
+
 @pytest.mark.parametrize("board", ["pico", "pico2"])
-def test_a_real_image_arrives_whole(tmp_path, monkeypatch, board):
-    """What `mobilenet build` makes is what the ROM would write, with everything that the ROM looks for."""
+def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
+    """What `mobilenet build` makes is what the ROM would write, with everything that the ROM looks for; its console answers."""
     monkeypatch.setenv("PATH", os.defpath)
     built = firmware.build(example(), board)
     disk = Disk(tmp_path / "disk", dict(pico="rp2040", pico2="rp2350")[board])
@@ -484,4 +507,7 @@ def test_a_real_image_arrives_whole(tmp_path, monkeypatch, board):
     disk.close()
     address, data = built.elf.flat()
     assert b"".join(disk.flash[a] for a in sorted(disk.flash))[:len(data)] == data and min(disk.flash) == address
-    assert flash.open_image(built).app.expected.tobytes() == built.elf.read("app_expected")
+    app = flash.open_image(built).app
+    assert app.expected.tobytes() == built.elf.read("app_expected")
+    known, test = flash.ask(app, Emulated(built, disk.flash))
+    assert known.board == board and test.as_built and test.stack_bytes > 500

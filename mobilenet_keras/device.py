@@ -6,7 +6,7 @@
 __all__ = ['END', 'ESCAPE', 'ESCAPED', 'PROTOCOL', 'COMMANDS', 'GARBLED', 'Output', 'encode', 'decode', 'Identity', 'Inference',
            'LineLost', 'Device', 'ports']
 
-# %% ../nbs/api/16_device.ipynb #00000003
+# %% ../nbs/api/16_device.ipynb #00000004
 import os, struct, time, zlib
 from collections import namedtuple
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, need
 
-# %% ../nbs/api/16_device.ipynb #00000005
+# %% ../nbs/api/16_device.ipynb #00000006
 END, ESCAPE = b"\xc0", b"\xdb"
 ESCAPED = ((ESCAPE, b"\xdb\xdd"), (END, b"\xdb\xdc"))
 
@@ -29,7 +29,7 @@ def decode(body:bytes) -> bytes|None: # The message, None if it is damaged
     for byte, escaped in reversed(ESCAPED): body = body.replace(escaped, byte)
     return body[:-4] if len(body) > 4 and zlib.crc32(body[:-4]) == int.from_bytes(body[-4:], "little") else None
 
-# %% ../nbs/api/16_device.ipynb #00000009
+# %% ../nbs/api/16_device.ipynb #0000000a
 PROTOCOL = 1
 COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave".split(), 1)}
 GARBLED = 64                      # CONSOLE_GARBLED: the board could not read a request
@@ -96,7 +96,7 @@ class Inference:
         cost = f"{self.milliseconds:,.1f} ms" if self.tick_hz else f"{self.ticks:,} instructions"
         return f"class {self.label}, {cost}" + {None: "", True: ", as built", False: ", NOT as built"}[self.as_built]
 
-# %% ../nbs/api/16_device.ipynb #0000000b
+# %% ../nbs/api/16_device.ipynb #0000000c
 class LineLost(MobileNetError):
     "The serial line went away while it was read."
 
@@ -134,7 +134,7 @@ def ports(
     from serial.tools.list_ports import comports
     return {p.device: p.description for p in comports() if p.vid is not None and (usb is None or (p.vid, p.pid) in usb)}
 
-# %% ../nbs/api/16_device.ipynb #0000000c
+# %% ../nbs/api/16_device.ipynb #0000000d
 @patch
 def _pieces(self:Device):
     "What came in since the last call, between ENDs; a last part without an END stays."
@@ -181,7 +181,7 @@ def _why_nothing(self:Device, command, heard):
     else: why = "It is silent: is it flashed, powered, out of its boot loader, and are RX and TX not swapped"
     return f"No answer to {command.replace('_', '-')} from {self.name} in {self.timeout:g} s. {why.rstrip('?.')}{'?' if '?' in why or 'is it' in why else '.'}"
 
-# %% ../nbs/api/16_device.ipynb #0000000e
+# %% ../nbs/api/16_device.ipynb #0000000f
 def _inference(data, known):
     "From the answer to `self_test` or `finish`."
     start, sizes = struct.calcsize(_RESULT), [int(np.prod(o.shape)) for o in known.outputs]

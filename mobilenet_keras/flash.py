@@ -396,7 +396,7 @@ class Flashed:
     @property
     def verified(self) -> bool: return self.inference is not None
     def __str__(self):
-        end = "Untested on hardware: what is said here was tried on folders and pseudo-terminals only."
+        end = "Untested on hardware: what is said here was tried on folders, pseudo-terminals and emulated boards only."
         if self.dry_run: return f"{self.image} is sound, and for {self.board}. {self.bytes:,} bytes would be {self.how}. Nothing was written. {end}"
         said = (f"The board says that it is {self.identity}. Its built-in photo gives the scores of the build: {self.inference}." if self.verified else
                 "NOT verified: the board was not asked, as no serial line is known to be its own. Connect its console and say which port with --port." if self.port is None else

@@ -257,6 +257,23 @@ def test_strange_answers(reply, message):
         Device(Scripted(reply), timeout=.3).identify()
 
 
+def test_hostile_identities(running):
+    """Changed, cut and random answers under a right checksum: an identity, or an error that says so."""
+    with Device(running.port) as client:
+        good = client._ask("identify")
+    rng, refused = np.random.default_rng(0), 0
+    for i in range(600):
+        data = bytearray(good if i % 6 else b"\1\0" + rng.bytes(int(rng.integers(200))))
+        for _ in range(3):
+            data[rng.integers(len(data))] = rng.integers(256)
+        try:
+            known = Device(Scripted(answers(bytes(data[:None if i % 3 else rng.integers(len(data))]))), timeout=.3).identify()
+            assert known.outputs and str(known) and known.to_dict()
+        except MobileNetError:
+            refused += 1
+    assert 200 < refused < 600
+
+
 def test_a_board_that_goes_away(small):
     board = Running(small[2])
     client = Device(board.port, timeout=2)

@@ -349,14 +349,16 @@ def benchmarks_page():
     yield ("# Benchmarks\n\n> What the scripts in `benchmarks/` measured. Times are of the machine that ran them: "
            "compare the rows of a table with each other, or run the script on yours.")
     for file in sorted((ROOT / "benchmarks").glob("*.csv")):
-        script = file.with_suffix(".py")
+        script = next((p for p in (file.with_suffix(".py"), file.with_name(f"{file.stem.rpartition('_')[0]}.py")) if p.exists()), file)
         title = file.stem.replace("_", " ").capitalize()
-        doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script.exists() else ""
+        doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script != file else ""
         with file.open(newline="", encoding="utf-8") as lines:
             head, *rows = csv.reader(lines)
         rows = [[f"{int(v):,}" if re.fullmatch(r"\d{4,}", v) else v for v in row] for row in rows]
-        links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in (script, file) if p.exists())
+        links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in dict.fromkeys((script, file)))
         yield f"## {title}\n\n{doc.split(chr(10) * 2)[0]}\n\n{table([h.replace('_', ' ') for h in head], rows)}\n\n{links}"
+        if (plot := file.with_suffix(".svg")).exists():
+            yield f'<div class="output" markdown="0">{plot.read_text(encoding="utf-8").strip()}</div>'
 
 
 def command_line_page():

@@ -2,7 +2,7 @@
 
 Outputs are compared with TFLM's own interpreter, byte for byte, on 20 photos (with ../shared) or images. Instructions are
 exact; TFLM's are those stored in ../shared/facts/tflm_cmsis.csv, measured under the same QEMU with gcc 12.2. Untested on
-hardware. Some minutes: python benchmarks/boards.py [board ...]
+hardware. Half an hour: python benchmarks/boards.py [--resume] [board ...]; --resume keeps the rows that are in boards.csv.
 """
 import csv
 import shutil
@@ -65,24 +65,26 @@ def measured(name, model, key, board, compiler):
 
 
 def main(boards):
-    rows, compilers = [], [None, *(["arm-none-eabi-gcc"] if shutil.which("arm-none-eabi-gcc") else [])]
-    for name, (model, key) in models().items():
-        for board in boards:
-            assert board in targets()
-            for compiler in compilers:
+    path = ROOT / "benchmarks/boards.csv"
+    rows = list(csv.DictReader(path.open())) if path.exists() and "--resume" in sys.argv else []
+    done = {(r["model"], r["board"], r["compiler"]) for r in rows}
+    for compiler in [None, *(["arm-none-eabi-gcc"] if shutil.which("arm-none-eabi-gcc") else [])]:
+        for name, (model, key) in models().items():
+            for board in (b for b in boards if (name, b, compiler or "ziglang") not in done):
+                assert board in targets()
                 start = time.monotonic()
                 try:
-                    rows.append(measured(name, model, key, board, compiler))
+                    row = measured(name, model, key, board, compiler)
                 except MobileNetError as e:
                     print(f"{name}, {board}: {e}", flush=True)
                     continue
-                print(*(rows[-1][c] for c in COLUMNS), f"{time.monotonic() - start:.0f} s", flush=True)
-    if boards == list(BOARDS):
-        with open(ROOT / "benchmarks/boards.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader(), writer.writerows(rows)
-    assert all(row["equal_to_tflm"] for row in rows), "not the bytes of TensorFlow Lite Micro"
+                assert row["equal_to_tflm"], f"{name} on {board} ({compiler}): not the bytes of TensorFlow Lite Micro"
+                rows.append(row)
+                print(*row.values(), f"{time.monotonic() - start:.0f} s", flush=True)
+                with path.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                    writer.writeheader(), writer.writerows(rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(BOARDS))
+    main([a for a in sys.argv[1:] if a != "--resume"] or list(BOARDS))

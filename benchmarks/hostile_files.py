@@ -4,7 +4,6 @@
 
 A file counts as survived when it gives a model or one `MobileNetError`. Needs the real models in ../shared/models.
 """
-import csv
 import resource
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from record import record  # noqa: E402
 from test_tflite import mutations  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError  # noqa: E402
@@ -70,10 +70,7 @@ def measure():
 
 if __name__ == "__main__":
     rows = list(measure())  # anything but a model or a MobileNetError ends this script with a traceback
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    record(__file__, rows)
     for row in rows:
         print(f"{row['source']:36} {row['files']:6,} files: {row['models']:5,} models, {row['errors']:6,} errors, "
               f"mean {row['mean_ms']} ms, slowest {row['slowest_ms']} ms | LiteRT: {row['litert_crashes']} of {row['litert_files']} crashed")

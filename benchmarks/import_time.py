@@ -2,13 +2,13 @@
 
     python benchmarks/import_time.py            # prints a table and writes benchmarks/import_time.csv
 """
-import csv
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+
+from record import record
 
 REPEATS = 7
 MODULES = {  # module -> why it is in the table
@@ -52,11 +52,7 @@ def measure():
 
 if __name__ == "__main__":
     rows = list(measure())
-    target = Path(__file__).with_suffix(".csv")
-    with open(target, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    target = record(__file__, rows)
     print(f"{'module':32}{'median':>10}{'min':>10}{'max':>10}   modules loaded")
     for row in rows:
         times = "".join(f"{row[key]:>7} ms" for key in ("median_ms", "min_ms", "max_ms"))

@@ -2,11 +2,12 @@
 
     python benchmarks/profile_time.py           # prints a table and writes benchmarks/profile_time.csv
 """
-import csv
 import statistics
 import sys
 import time
 from pathlib import Path
+
+from record import record
 
 from mobilenet_keras.profile import profile
 
@@ -42,11 +43,7 @@ if __name__ == "__main__":
     if not MODELS.exists():
         sys.exit(f"This needs the models in {MODELS}.")
     rows = list(measure())
-    target = Path(__file__).with_suffix(".csv")
-    with open(target, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    target = record(__file__, rows)
     for row in rows:
         print(f"{row['model']:32}{row['rows_ms']:>8} ms{row['with_live_macs_ms']:>8} ms{row['with_arena_plan_ms']:>8} ms")
     print(f"Rows, with live MACs, with TFLM's plan: medians of {REPEATS}; written to {target.name}.")

@@ -4,7 +4,6 @@
 
 Sizes and arenas depend on the graph alone, so the weights are random, of a size that keeps activations alive. `list_models()` quotes these figures.
 """
-import csv
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import numpy as np  # noqa: E402
+from record import record  # noqa: E402
 from test_models import randomized  # noqa: E402
 
 from mobilenet_keras.models import MobileNetV1, MobileNetV2, keras  # noqa: E402
@@ -39,10 +39,7 @@ if __name__ == "__main__":
     for known in list_models():
         rows.append(measure(known))
         print(*rows[-1].values(), file=sys.stderr, flush=True)
-    with open(Path(__file__).with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    record(__file__, rows)
     print(f"{'network':26}{'int8 file':>12}{'stripped':>12}{'RAM minimum':>13}{'TFLM arena':>12}   bytes")
     for r in rows:
         print(f"{r['name']:26}{r['int8_bytes']:12,}{r['stripped_bytes']:12,}{r['ram_minimum']:13,}{r['tflm_arena'] or 0:12,}")

@@ -231,7 +231,7 @@ def table(self:Plan) -> str:
     "Every buffer, as text."
     return text_table(_BUFFERS, [r.values() for r in self.buffers()])
 
-_COLORS = {"context": "#202020", "states": "#202020", "kept output": "#c04a4a", "ring": "#3b78c3", "aside": "#4a9a5b", "sums": "#8a5fb5", "scratch": "#d98c21", "read": "#909090", "written": "#505050"}
+_COLORS = {"context": "#b3564b", "states": "#b3564b", "kept output": "#2a9d8f", "ring": "#3b78c3", "aside": "#4a9a5b", "sums": "#8a5fb5", "scratch": "#d98c21", "read": "#a8a8a8", "written": "#6b6b6b"}
 
 @patch
 def svg(self:Plan) -> str: # An SVG picture
@@ -247,7 +247,7 @@ def svg(self:Plan) -> str: # An SVG picture
     y = len(self.stages)*line + 8
     for i, (name, color) in enumerate([p for p in _COLORS.items() if any(b["buffer"] == p[0] for b in boxes) and p[0] != "states"]):
         parts.append(f'<rect x="{left + i*90}" y="{y}" width="9" height="9" fill="{color}"/><text x="{left + i*90 + 13}" y="{y + 9}" font-size="10" fill="currentColor">{name}</text>')
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {y + 14}" width="700" role="img"><title>The arena of {self.arena:,} bytes from left to right, '
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {y + 14}" width="700" style="max-width:100%;height:auto" role="img"><title>The arena of {self.arena:,} bytes from left to right, '
             f'a line for each stage in the order in which they run</title>{"".join(parts)}</svg>')
 
 @patch

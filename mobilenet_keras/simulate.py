@@ -7,7 +7,7 @@ __all__ = ['NS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_qemu'
            'run_firmware', 'simulate', 'simulate_folder']
 
 # %% ../nbs/api/17_simulate.ipynb #00000003
-import functools, html, json, os, shutil, struct, subprocess, tempfile, threading
+import html, json, os, shutil, struct, subprocess, tempfile, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Unicorn:
         t = firmware.target
         if t.core not in _CPUS: raise MobileNetError(f"unicorn has no {t.board.core}: {t.id} needs {_QEMU}.")
         self.target, self.sent, self.inbox, self.registers = t, bytearray(), bytearray(), {}
-        self.total = self.cycles = 0
+        self.counts = lambda: (0, 0)          # (instructions, cycles) so far
         self.marks, self.stopped = [], False  # marks: (instructions, cycles) at each reading of the counter
         self.uc = uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_CPUS[t.core]}"))
@@ -117,22 +117,23 @@ class Unicorn:
 
     def _counter(self):
         "The hook that is called before each block."
-        costs, after, read = {}, 0, self.uc.mem_read
+        costs, after, read, total, ticks = {}, 0, self.uc.mem_read, 0, 0  # local: this runs some million times a second
         def cost(address, size):
             found = instructions(bytes(read(address, size)))
             return len(found), sum(m0plus_cycles(*i) for i in found), address + size if found[-1][0] >> 12 == 13 else 0
         def block(_, address, size, __):
-            nonlocal after
+            nonlocal after, total, ticks
             try: n, cycles, falls = costs[address, size]
             except KeyError: n, cycles, falls = costs[address, size] = cost(address, size)
-            self.total += n
-            self.cycles += cycles + 1 if after and after != address else cycles  # the conditional branch before was taken
+            total += n
+            ticks += cycles + 1 if after and after != address else cycles  # the conditional branch before was taken
             after = falls
+        self.counts = lambda: (total, ticks)
         return block
 
     def _read(self, uc, offset, size, _):
         t, address = self.target, offset + 0x40000000
-        if address == t.tick: self.marks.append((self.total, self.cycles)); return self.total & 0xffffffff
+        if address == t.tick: self.marks.append(self.counts()); return self.marks[-1][0] & 0xffffffff
         if address in t.ready: return 0xffffffff
         place = address - t.console[1]
         _, rx, states = _UARTS[t.console[0]]

@@ -223,7 +223,8 @@ def test_search_a_tutorial_and_the_api(opened):
     assert fold.locator("pre").is_visible()
 
 
-PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "api/", "api/tflite/",
+PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "explain/mbn_format/",
+         "explain/streaming/", "api/", "api/tflite/",
          "api/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 
 

@@ -463,7 +463,7 @@ static void carry(mbn *m, int i, const int8_t *pixels, int32_t n) {
   const uint32_t bytes = (uint32_t)(n * step_of(m, end - 1)->out_c);
   int8_t *out = arena_of(m) + st->out + m->written;
   if (st->out + m->written + bytes > m->read) { m->status = MBN_BROKEN; return; } /* would overtake what is still to be read */
-  if (pixels != out) memcpy(out, pixels, bytes);
+  if (pixels != out) memmove(out, pixels, bytes); /* a KEEP alone moves its input over itself */
   m->written += bytes;
 }
 

@@ -78,8 +78,8 @@ typedef enum {
 
 /* The file: header, outputs, stages, steps, then constants. Offsets count from the header's first byte. */
 typedef struct {
-  uint32_t magic;
-  uint16_t version;
+  uint32_t magic;           /* "MBN1" */
+  uint16_t version;         /* 1 */
   uint16_t layout;          /* of the weights: 0 is portable */
   uint32_t file_bytes;      /* all of it, metadata too */
   uint32_t crc;             /* CRC-32 (IEEE 802.3) of the whole file with this field zero */
@@ -90,7 +90,7 @@ typedef struct {
   uint16_t in_h, in_w, in_c; /* the input, NHWC */
   uint16_t reserved;
   uint32_t in_scale;        /* bits of a float32: real = (q - in_zero) * in_scale */
-  int32_t in_zero;
+  int32_t in_zero;          /* likewise */
   uint32_t kept_bytes;      /* of the outputs that KEEPs write, behind the context */
   uint32_t pixels;          /* file offset: int8 input[in_c][256] for each value of a photo's channel; 0: unknown */
   uint32_t label_text, label_bytes;  /* file offset and length: UTF-8 strings, each ended by a 0 */
@@ -102,7 +102,7 @@ typedef struct {
   uint16_t h, w, c;         /* int8, NHWC */
   uint16_t reserved;
   uint32_t scale;           /* bits of a float32: real = (q - zero) * scale */
-  int32_t zero;
+  int32_t zero;             /* likewise */
 } mbn_output; /* 24 bytes */
 
 typedef struct {
@@ -111,14 +111,14 @@ typedef struct {
   uint16_t states;          /* of its steps */
   uint32_t in_bytes;        /* of the whole map it reads, which ends where the arena ends; 0: rows are pushed */
   uint32_t out;             /* arena offset of the map it writes, over input that was consumed */
-  uint32_t out_bytes;
+  uint32_t out_bytes;       /* of that map */
 } mbn_stage; /* 20 bytes */
 
 typedef struct {
-  uint8_t op, flags;
+  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS */
   uint8_t kh, kw, sh, sw;   /* kernel and stride */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
-  uint16_t in_h, in_w, in_c, out_h, out_w, out_c;
+  uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
   int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside */
   int8_t low, high;         /* bounds of the output: the fused activation */
   uint8_t reserved;

@@ -217,7 +217,8 @@ static void softmax(const mbn_call *c) {
     const int32_t per = reciprocal((int32_t)(((uint32_t)sum << clz) - 0x80000000u));
     const int32_t shift = 12 - clz + 31 - 8 > 31 ? 31 : 12 - clz + 31 - 8; /* beyond 31 all is 0, and TFLM refuses */
     for (int32_t i = 0; i < depth; i++) {
-      const int32_t y = divide_pot(high_mul(per, c->constants[top - x[i]]), shift) - 128;
+      /* a file may let the output overlap the input, and top be no longer the largest: (uint8_t) keeps inside the table */
+      const int32_t y = divide_pot(high_mul(per, c->constants[(uint8_t)(top - x[i])]), shift) - 128;
       c->out[p * depth + i] = (int8_t)(y > 127 ? 127 : y);
     }
   }

@@ -272,11 +272,13 @@ def data_source(
     expected:np.ndarray, # int8 (outputs,)
 ) -> str:
     "The C file of everything that depends on the model."
+    row = int(np.prod(compiled.steps[0].shape[1:]))
     return "\n".join([
         f'/* {re.sub(r"[^ -~]|[*]/", "?", compiled.name)} for {board}, written by mobilenet-keras {__version__}. */', '#include "board.h"', "",
         f"const char app_board[] = {c_string(board)}, app_model_name[] = {c_string(' '.join(compiled.name.split())[:60])}, app_version[] = {c_string(__version__)};",
         f"const uint32_t app_model_bytes = {len(compiled.data)}, app_arena_bytes = {compiled.arena}, app_expected_bytes = {expected.size};",
-        f"uint32_t app_arena[{compiled.arena//4}] __attribute__((aligned(8)));", "",
+        f"uint32_t app_arena[{compiled.arena//4}] __attribute__((aligned(8)));",
+        f"uint32_t app_message[{2 + -(-row//4)}];", f"const uint32_t app_message_bytes = {8 + row};", "",
         _array("uint8_t", "app_model", np.frombuffer(compiled.data, np.uint8)), _array("int8_t", "app_photo", photo), _array("int8_t", "app_expected", expected)])
 
 # %% ../nbs/api/15_firmware.ipynb #00000016

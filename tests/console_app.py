@@ -14,10 +14,10 @@ BOARDS, ENGINE = ROOT / "microcontroller/boards", ROOT / "microcontroller/engine
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
-def app_data(model, photo, expected, board="host", version="0.1.0", kind="streamed"):
+def app_data(model, photo, expected, board="host", version="0.1.0", kind="streamed", row=None):
     """The C file that holds an app's model, arena, photo and names."""
     compiled = compile_model(model, kind)
-    data = np.frombuffer(compiled.data, np.uint8)
+    data, row = np.frombuffer(compiled.data, np.uint8), int(np.prod(compiled.steps[0].shape[1:])) if row is None else row
 
     def numbers(values):
         return ", ".join(map(str, values.ravel().tolist()))
@@ -27,6 +27,8 @@ __attribute__((aligned(4))) const uint8_t app_model[] = {{{numbers(data)}}};
 const uint32_t app_model_bytes = {len(data)};
 __attribute__((aligned(8))) uint32_t app_arena[{compiled.arena // 4}];
 const uint32_t app_arena_bytes = sizeof app_arena;
+uint32_t app_message[{(8 + row + 3) // 4}];
+const uint32_t app_message_bytes = {8 + row};
 const int8_t app_photo[] = {{{numbers(photo)}}};
 const int8_t app_expected[] = {{{numbers(expected)}}};
 const uint32_t app_expected_bytes = {expected.size};

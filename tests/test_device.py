@@ -202,10 +202,10 @@ def test_what_the_board_refuses(ask, small):
 
 def test_a_row_too_long_for_the_build(small, tmp_path):
     engine, some, _ = small
-    board = Running(build(tmp_path, app_data(example(), some[0], engine.run(some[0])), "-DCONSOLE_ROW_BYTES=92"))
+    board = Running(build(tmp_path, app_data(example(), some[0], engine.run(some[0]), row=92)))
     with Device(board.port) as client:
         assert client.self_test().as_built
-        with pytest.raises(MobileNetError, match="build with a larger CONSOLE_ROW_BYTES"):
+        with pytest.raises(MobileNetError, match="longer than the console's buffer"):
             client.classify(some[0])
         client.leave()
     assert board.close()[0] == 0
@@ -308,9 +308,9 @@ def compilers():
 
 @pytest.mark.parametrize("compiler", list(compilers()))
 def test_the_console_is_small_and_needs_nothing(compiler, tmp_path):
-    """On the smallest core: no warning, no C library, a few hundred bytes of RAM besides the row."""
+    """On the smallest core: no warning, no C library, a few words of RAM besides the message."""
     pytest.importorskip("ziglang")
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Os", "-ffreestanding", "-DCONSOLE_ROW_BYTES=288"]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Os", "-ffreestanding"]
     subprocess.run([*compiler, *flags, f"-I{ENGINE}", "-c", BOARDS / "console.c", "-o", tmp_path / "console.o"], check=True)
     listed = subprocess.run(["nm", "-u", tmp_path / "console.o"], capture_output=True, text=True)
     wanted = set(re.findall(r"U (\w+)", listed.stdout))
@@ -319,4 +319,4 @@ def test_the_console_is_small_and_needs_nothing(compiler, tmp_path):
     assert all(w.startswith(("mbn_", "board_", "app_", "stack_used")) for w in wanted - helpers), wanted
     size = subprocess.run(["size", tmp_path / "console.o"], capture_output=True, text=True, check=True).stdout.splitlines()[1]
     text, data, bss = map(int, size.split()[:3])
-    assert text < 3200 and data == 0 and bss < 288 + 64
+    assert text < 3200 and data == 0 and bss < 64

@@ -17,5 +17,7 @@ extern const uint32_t app_arena_bytes;
 extern const int8_t app_photo[];     /* the built-in photo: (in_h, in_w, in_c) */
 extern const int8_t app_expected[];  /* what the model makes of it */
 extern const uint32_t app_expected_bytes;
+extern uint32_t app_message[];       /* the console's buffer: 8 bytes, and a row of the input */
+extern const uint32_t app_message_bytes;
 extern const char app_board[], app_model_name[], app_version[];
 #endif

@@ -13,7 +13,6 @@ static const console_about about = {
 static mbn *model;
 static int done;                                             /* the outputs lie there, until the next begin */
 static uint64_t ticks;                                       /* of the inference so far */
-static uint32_t message[(HEAD + CONSOLE_ROW_BYTES + CRC + 3) / 4]; /* words, so that a row is aligned */
 static uint32_t crc;                                         /* of the message that is being sent */
 
 __attribute__((weak)) uint32_t stack_used(void); /* start.c, if it is linked */
@@ -71,9 +70,9 @@ static void end_answer(void) {
 
 /* ---- receiving ---- */
 
-/* Length of the next message without its CRC, or -1 if it is garbled. */
+/* Length of the next message without its CRC, or -1 if it is garbled. What is longer than app_message is cut, and one byte too long. */
 static int32_t receive(void) {
-  uint8_t *to = (uint8_t *)message;
+  uint8_t *to = (uint8_t *)app_message;
   uint32_t n = 0, sum = 0xffffffffu;
   for (int escaped = 0;;) {
     const int got = board_get();
@@ -84,10 +83,10 @@ static int32_t receive(void) {
     const uint8_t byte = (uint8_t)(!escaped ? got : got == ESCAPED_END ? END : got == ESCAPED_ESCAPE ? ESCAPE : got);
     escaped = 0;
     sum = crc_with(sum, byte);
-    if (n < sizeof message) to[n] = byte;
-    if (n <= sizeof message) n++; /* one more than fits: too long */
+    if (n < app_message_bytes) to[n] = byte;
+    if (n <= app_message_bytes) n++; /* one more than fits: too long */
   }
-  return n < HEAD + CRC || n > sizeof message || sum != 0xDEBB20E3u ? -1 : (int32_t)(n - CRC); /* the CRC of all and its own CRC */
+  return n < HEAD + CRC || sum != 0xDEBB20E3u ? -1 : (int32_t)(n - CRC); /* the CRC of all and its own CRC */
 }
 
 /* ---- commands ---- */
@@ -146,7 +145,7 @@ static void put_result(uint32_t verdict) {
 
 /* The row before the one that is expected came twice: its answer was lost. */
 static uint32_t take_row(uint32_t y, const int8_t *row, uint32_t n) {
-  if (n != row_bytes()) return CONSOLE_LENGTH;
+  if (n != row_bytes() || HEAD + n + CRC > app_message_bytes) return CONSOLE_LENGTH;
   if (model->begun && y + 1 == model->row) return model->status;
   if (model->begun && y != model->row) return CONSOLE_OUT_OF_ORDER;
   mbn_status status;
@@ -160,7 +159,7 @@ static void serve(const uint8_t *request, uint32_t n) {
   if (command < CONSOLE_IDENTIFY || command > CONSOLE_LEAVE) answer(request, CONSOLE_UNKNOWN);
   else if (command != CONSOLE_ROW && n != HEAD) answer(request, CONSOLE_LENGTH);
   else if (command == CONSOLE_IDENTIFY) answer(request, MBN_OK), put_identity();
-  else if (command == CONSOLE_BEGIN) answer(request, row_bytes() > CONSOLE_ROW_BYTES ? (uint32_t)CONSOLE_ROW_TOO_LONG : begin());
+  else if (command == CONSOLE_BEGIN) answer(request, row_bytes() + HEAD + CRC > app_message_bytes ? (uint32_t)CONSOLE_ROW_TOO_LONG : begin());
   else if (command == CONSOLE_ROW) answer(request, take_row(request[2] + 256u * request[3], (const int8_t *)request + HEAD, n - HEAD));
   else if (command == CONSOLE_SELF_TEST) { if (!answer(request, self_test())) put_result(as_built()); }
   else if (command == CONSOLE_FINISH) { if (!answer(request, finish())) put_result(2); }
@@ -174,7 +173,7 @@ void console_run(mbn *m) {
   for (;;) {
     static const uint8_t garbled[2] = {0, 0};
     const int32_t n = receive();
-    if (n >= 0) serve((const uint8_t *)message, (uint32_t)n);
+    if (n >= 0) serve((const uint8_t *)app_message, (uint32_t)n);
     else answer(garbled, CONSOLE_GARBLED), end_answer();
   }
 }

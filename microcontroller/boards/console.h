@@ -23,9 +23,6 @@
 #include "../engine/mbn.h"
 
 #define CONSOLE_PROTOCOL 1
-#ifndef CONSOLE_ROW_BYTES
-#define CONSOLE_ROW_BYTES 768 /* of the longest row that can be received; the build says how long the model's is */
-#endif
 
 enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONSOLE_FINISH, CONSOLE_LEAVE };
 
@@ -35,7 +32,7 @@ enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONS
   X(CONSOLE_UNKNOWN, "There is no such command.") \
   X(CONSOLE_LENGTH, "The message is longer or shorter than its command needs.") \
   X(CONSOLE_OUT_OF_ORDER, "Another row was expected.") \
-  X(CONSOLE_ROW_TOO_LONG, "A row is longer than the console's buffer: build with a larger CONSOLE_ROW_BYTES.")
+  X(CONSOLE_ROW_TOO_LONG, "A row is longer than the console's buffer, app_message: build the app again.")
 #define CONSOLE_NAME(name, sentence) name,
 enum { CONSOLE_BEFORE_FIRST = 63, CONSOLE_STATUSES(CONSOLE_NAME) CONSOLE_STATUS_END };
 #undef CONSOLE_NAME

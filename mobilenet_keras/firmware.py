@@ -92,9 +92,13 @@ def _resized(steps, width, size):
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
     pooled = next((i for i, s in enumerate(steps) if s.sums), 0)
     head = max((i for i, s in enumerate(steps[:pooled]) if s.op == "conv"), default=-1)  # V2's last has 1280 channels at any alpha up to 1
+    def scaled(c):
+        if not eights: return max(1, int(c*width))
+        n = max(8, int(c*width + 4)//8*8)
+        return n if n >= .9*c*width else n + 8
     def of(shape, keep):
         area = tuple(-(-n*size//first[0]) if n > 1 else 1 for n in shape[:2])
-        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8) if eights else max(1, int(shape[2]*width))
+        return *area, shape[2] if keep else scaled(shape[2])
     made = []
     for i, s in enumerate(steps):
         shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last or eights and i == head)

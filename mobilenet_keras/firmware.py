@@ -88,15 +88,21 @@ def _alpha(steps):
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."
-    eights = any(s.op == "add" for s in steps)  # V2 rounds its channels to a multiple of 8, V1 down to the next
+    eights = any(s.op == "add" for s in steps)  # V2 rounds its channels to a multiple of 8, before it expands them sixfold; V1 rounds down to the next
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
+    pooled = next((i for i, s in enumerate(steps) if s.sums), 0)
+    head = max((i for i, s in enumerate(steps[:pooled]) if s.op == "conv"), default=-1)  # V2's last has 1280 channels at any alpha up to 1
+    def scaled(c):
+        if not eights: return max(1, int(c*width))
+        n = max(8, int(c*width + 4)//8*8)
+        return n if n >= .9*c*width else n + 8
     def of(shape, keep):
         area = tuple(-(-n*size//first[0]) if n > 1 else 1 for n in shape[:2])
-        return *area, shape[2] if keep else max(8, int(shape[2]*width/8 + .5)*8) if eights else max(1, int(shape[2]*width))
+        return *area, shape[2] if keep else scaled(shape[2])
     made = []
     for i, s in enumerate(steps):
-        shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last)
-        if s.op != "conv": out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
+        shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last or eights and i == head)
+        if s.op != "conv" or eights and s.kernel == (1, 1) and s.out[2] == 6*s.shape[2] and i < head: out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
         kernel = shape[:2] if s.sums or s.kernel == s.shape[:2] != (1, 1) else s.kernel
         weights = None if s.weights is None else np.broadcast_to(np.int8(0), (*kernel, out[2]) if s.op == "depthwise" else (out[2], *kernel, shape[2]))
         made.append(replace(s, shape=shape, out=out, kernel=kernel, weights=weights))

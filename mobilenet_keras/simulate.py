@@ -260,6 +260,7 @@ def run_firmware(
     own=True,                 # The photo is the one that was built in with the answer that is expected
 ) -> Simulation:
     "Run a firmware on an emulated board until it has classified its built-in photo."
+    if not seconds >= .001: raise MobileNetError(f"A board gets some seconds before it is stopped. Received: {seconds}")
     which, about, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
     count = cycles = None
     if which == "qemu":
@@ -280,6 +281,7 @@ def run_firmware(
 # %% ../nbs/api/17_simulate.ipynb #00000010
 def _image(about, photo, input):
     "int8 (height, width, channels) of a photo or an array, or None."
+    if input is not None and photo is not None: raise MobileNetError("Give a photo or an input, not both.")
     if input is not None:
         try: x = np.asarray(np.load(input) if isinstance(input, (str, Path)) else input)
         except (OSError, ValueError) as e: raise MobileNetError(f"{input} is no .npy file that can be read: {e}") from None

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import ROOT, shared
+from conftest import ROOT
 from test_engine import network
 
 from mobilenet_keras import cli, firmware, simulate  # noqa: F401
@@ -117,13 +117,22 @@ def test_sources_compile_without_a_warning(board, tmp_path):
 def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch):
     """V1 0.25 at 96x96x3 is refused, V1 0.1 is named, and does fit."""
     monkeypatch.setattr(subprocess, "run", None)
-    model = shared("models/mlperf_tiny/vww_96_int8.tflite")
     with pytest.raises(MobileNetError, match=r"bytes of flash too many .* The largest that is estimated to fit: alpha 0.1 at 96x96\."):
-        build(model, "microbit")
-    smaller, estimated = compile_model(network("V1", .1, 96)), firmware._resized(compile_model(model).steps, .4, 96)
+        build(network("V1", .25, 96), "microbit")
+    firmware.check_fits(compile_model(network("V1", .1, 96)), targets()["microbit"])
+
+
+@pytest.mark.parametrize("version, alpha", [("V1", .25), ("V2", .35)])
+def test_the_estimate_of_a_smaller_network_is_near_the_network(version, alpha):
+    smaller, estimated = compile_model(network(version, .1, 64)), firmware._resized(compile_model(network(version, alpha, 96)).steps, .1 / alpha, 64)
     assert firmware.plan(estimated).arena == pytest.approx(smaller.arena, rel=.05)
     assert firmware._constant_bytes(estimated) == pytest.approx(firmware._constant_bytes(smaller.steps), rel=.05)
-    firmware.check_fits(smaller, targets()["microbit"])
+
+
+def test_mobilenet_v2_takes_little_of_a_pico():
+    """The target: 600 KB of flash, 40 KB of RAM, stack and built-in photo included."""
+    found = build(network("V2", .35, 96), "pico")
+    assert found.flash_used < 600 * 1024 and found.ram_used < 40 * 1024
 
 
 def test_mistakes(tmp_path, capsys, monkeypatch):

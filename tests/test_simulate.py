@@ -144,7 +144,8 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     for line, said in (("example.tflite", "On which board?"), ("example.tflite --board picco", "Did you mean pico"),
                        ("no.elf", "no linked 32-bit Arm program"), ("x.elf --board pico", "for mps2-an386, not for pico"),
                        ("x.elf --input wrong.npy", "Received: int8 (5, 15, 3)"), ("x.elf --input no.elf", "no .npy file"),
-                       ("gone.elf", "can't be read"), ("x.elf --photo no.elf", "not an image")):
+                       ("gone.elf", "can't be read"), ("x.elf --seconds 0", "Received: 0.0"),
+                       ("x.elf --input x.npy --photo x.npy", "not both"), ("x.elf --photo no.elf", "not an image")):
         assert cli.main(["simulate", *line.split()]) == 2
         out, err = capsys.readouterr()
         assert said in err and len(err.splitlines()) == 1 and not out, err

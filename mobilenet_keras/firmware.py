@@ -312,7 +312,7 @@ def _run(command, folder):
 def board_sources(t:Target) -> list: # Of paths, headers too
     "The C files of a board's firmware, besides engine and data."
     folder = microcontroller_folder()/"boards"
-    names = ["board.h", "start.h", "start.c", "app.c", *t.sources, *(["console.c"] if (folder/"console.c").exists() else [])]
+    names = ["board.h", "start.h", "console.h", "start.c", "app.c", "console.c", *t.sources]
     return [folder/name for name in names]
 
 def linker_script(t:Target) -> str:

@@ -23,6 +23,10 @@ _NAMES = {
     "tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",
     "compiler": "Engine compile_model",
     "evaluation": "Evaluation evaluate_folder",
+    "firmware": "Firmware build",
+    "simulate": "simulate simulate_folder",
+    "device": "Device",
+    "flash": "flash",
 }
 
 def _later(name, error):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'classify', 'export', 'lint', 'inspect', 'profile',
-           'boards', 'strip', 'compile', 'evaluate', 'models', 'demo', 'parser', 'main']
+           'boards', 'strip', 'compile', 'evaluate', 'build', 'simulate', 'flash', 'models', 'demo', 'parser', 'main']
 
 # %% ../nbs/api/22_cli.ipynb #00000003
 import argparse, dataclasses, json, math, os, sys
@@ -163,6 +163,42 @@ def evaluate(a):
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
 
+def build(a):
+    "Build firmware for a board: the engine, the model and a console, as one image."
+    from mobilenet_keras.firmware import build, target, write_sources
+    t = target(a.board)  # a wrong name is told before anything is read
+    if a.sources:
+        folder = write_sources(a.model, a.board, a.sources, a.photo)
+        files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+        return dict(folder=str(folder), files=files), f"The project is in {folder}: {', '.join(files)}. Its README.md has the commands."
+    firmware = build(a.model, a.board, a.photo, a.cc)
+    path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
+    return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
+
+def simulate(a):
+    "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
+    from mobilenet_keras.firmware import target
+    from mobilenet_keras.simulate import simulate, simulate_folder
+    if a.board: target(a.board)
+    if a.dataset:
+        found = simulate_folder(a.model, a.board, a.dataset, a.part, a.emulator, a.seconds, a.cc)
+        facts = found.to_dict() | dict(folder=a.dataset)
+        if found.skipped: raise Failed(facts, str(found))
+        return facts, str(found)
+    found = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
+    return found.to_dict(), str(found)
+
+def flash(a):
+    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
+    from mobilenet_keras.flash import flash
+    image = a.image
+    if Path(image).suffix == ".tflite":
+        from mobilenet_keras.firmware import build
+        if not a.board: raise MobileNetError("Firmware is built for one board; give its id with --board, e.g. --board pico.")
+        image = build(image, a.board)
+    done = flash(image, a.board, a.volume, a.port, a.dry_run, a.wait)
+    return done.to_dict(), str(done)
+
 def models(a):
     "List the published networks with ImageNet weights."
     from mobilenet_keras.weights import list_models
@@ -280,6 +316,30 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--part"], dict(choices=["train", "validation", "test"], help="which part of the folder (default: test where there is one, else all)")),
         (["--runtime"], dict(help="interpreter of a .tflite (default: the smallest installed)")),
         (["--mistakes"], dict(metavar="PNG", help="write a picture of the worst mistakes to this file"))]),
+    "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
+        (["model"], dict(help="int8 .tflite file")),
+        (["--board"], dict(required=True, help="a board that `mobilenet boards` lists")),
+        (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
+        (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
+        (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
+        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead"))]),
+    "simulate": (simulate, "mobilenet simulate model.tflite --board pico --photo photo.jpg", [
+        (["model"], dict(help="int8 .tflite file, or an .elf that `mobilenet build` wrote")),
+        (["--board"], dict(help="a board that `mobilenet boards` lists; an .elf knows its own")),
+        (["--photo"], dict(help="to classify (default: the one that is built in)")),
+        (["--input"], dict(metavar="X.npy", help="instead of a photo: int8 array as the model's input")),
+        (["--dataset"], dict(metavar="DIR", help="instead of a photo: a folder as `mobilenet evaluate` takes it, uncounted")),
+        (["--part"], dict(choices=["train", "validation", "test"], help="of the data set (default: test where there is one, else all)")),
+        (["--emulator"], dict(choices=["qemu", "unicorn"], help="default: qemu where it is installed and has the board")),
+        (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
+        (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),
+    "flash": (flash, "mobilenet flash firmware.uf2 --board pico", [
+        (["image"], dict(help=".uf2, .hex, .bin or .elf of `mobilenet build`, or an int8 .tflite to build first")),
+        (["--board"], dict(help="board's id (default: the one that the image was built for)")),
+        (["--volume"], dict(metavar="DIR", help="where the board's disk is mounted, if there are several")),
+        (["--port"], dict(help="serial port of the board's console, to ask it (default: its own, if it is known by its USB numbers)")),
+        (["--dry-run"], dict(action="store_true", help="check everything, write nothing")),
+        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)"))]),
     "models": (models, "mobilenet models --max-mmacs 50", [
         (["--max-mmacs"], dict(type=float, help="only networks of at most so many million multiply-accumulates"))]),
     "demo": (demo, "mobilenet demo", [
@@ -321,7 +381,7 @@ def main(argv:list|None=None): # Arguments, by default the command line's
         return 0
     except MemoryError: return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
     except OSError as e: return _complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}", 2)
-    except KeyboardInterrupt: return _complain("interrupted", 130)
+    except KeyboardInterrupt as e: return _complain(str(e) or "interrupted", 130)
 
 def _finite(facts):
     "`facts` with null for NaN and infinity, which JSON has no word for."

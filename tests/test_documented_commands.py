@@ -20,6 +20,8 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_cli.py::test_demo",
+    "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
+    "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",
     "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",

@@ -1,0 +1,49 @@
+/* The console app: says what it is, classifies the photo that was built in, compares, and serves the console if there is one. */
+#include "../engine/mbn.h"
+#include "board.h"
+#include "start.h"
+
+__attribute__((weak)) void console_run(mbn *m); /* console.c, if it is linked: answers for ever */
+
+static void text(const char *s) { while (*s) board_put((uint8_t)*s++); }
+
+static void number(int32_t value) {
+  char digits[12] = {0};
+  int i = 11;
+  uint32_t rest = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
+  do digits[--i] = (char)('0' + rest % 10); while (rest /= 10);
+  if (value < 0) digits[--i] = '-';
+  text(digits + i);
+}
+
+static void fact(const char *name, uint32_t value) { text(name), board_put(' '), number((int32_t)value), board_put('\n'); }
+static void line(const char *name, const char *value) { text(name), board_put(' '), text(value), board_put('\n'); }
+
+static int classify(mbn *m) {
+  const int8_t *out = 0;
+  const uint32_t start = board_ticks();
+  const mbn_status status = mbn_run(m, app_photo, &out);
+  const uint32_t ticks = board_ticks() - start;
+  int same = !status;
+  fact("ticks", ticks), fact("tick_hz", board_tick_hz()), fact("stack_bytes", stack_used());
+  line("status", mbn_sentence(status));
+  if (status) return 1;
+  text("output");
+  for (uint32_t i = 0; i < app_expected_bytes; i++) board_put(' '), number(out[i]), same &= out[i] == app_expected[i];
+  line("\nphoto", same ? "as expected" : "different");
+  return !same;
+}
+
+int main(void) {
+  mbn *m = 0;
+  board_init();
+  line("\nmobilenet-keras", app_version), line("board", app_board), line("model", app_model_name);
+  fact("engine", MBN_VERSION), fact("crc", ((const mbn_header *)(const void *)app_model)->crc), fact("arena_bytes", app_arena_bytes);
+  mbn_status status = mbn_verify(app_model, app_model_bytes);
+  if (!status) status = mbn_open(&m, app_model, app_model_bytes, app_arena, app_arena_bytes, 0);
+  if (status) line("status", mbn_sentence(status));
+  const int wrong = status ? 1 : classify(m);
+  text("ready\n");
+  if (console_run && !status) console_run(m);
+  return wrong;
+}

@@ -1,0 +1,23 @@
+/* What the app asks of a board, and the data that `mobilenet build` generates for it. */
+#ifndef BOARD_H
+#define BOARD_H
+#include <stdint.h>
+
+void board_init(void);               /* clocks, console */
+void board_put(uint8_t byte);        /* blocking */
+int board_get(void);                 /* next byte from the console, or -1 */
+uint32_t board_ticks(void);          /* a counter: instructions, cycles or microseconds, as board.txt says */
+uint32_t board_tick_hz(void);        /* 0: ticks are instructions */
+void board_exit(int status);         /* emulated boards: end; real ones: wait for ever */
+
+extern const uint8_t app_model[];    /* the .mbn file, at a multiple of 4 */
+extern const uint32_t app_model_bytes;
+extern uint32_t app_arena[];
+extern const uint32_t app_arena_bytes;
+extern const int8_t app_photo[];     /* the built-in photo: (in_h, in_w, in_c) */
+extern const int8_t app_expected[];  /* what the model makes of it */
+extern const uint32_t app_expected_bytes;
+extern uint32_t app_message[];       /* the console's buffer: 8 bytes, and a row of the input */
+extern const uint32_t app_message_bytes;
+extern const char app_board[], app_model_name[], app_version[];
+#endif

@@ -1,0 +1,55 @@
+/* RP2040 and RP2350: crystal, PLL, UART 0 on GP0 (to the computer) and GP1, the microsecond timer. Addresses are in board.txt. */
+#include "board.h"
+#include "start.h"
+
+#define CLEAR(address, bits) (REG((address) + 0x3000) = (bits)) /* atomic */
+#define AWAIT(condition) do { } while (!(condition))
+
+static void clocks(void) {
+  enum { REF_CTRL = CLOCKS + 0x30, REF_SELECTED = CLOCKS + 0x38, SYS_CTRL = CLOCKS + 0x3c, SYS_SELECTED = CLOCKS + 0x44, PERI_CTRL = CLOCKS + 0x48 };
+  REG(SYS_CTRL) = 0; /* away from the PLL, which may run if a debugger started us */
+  AWAIT(REG(SYS_SELECTED) & 1);
+  REG(XOSC + 0xc) = 47; /* x 256 cycles: about 1 ms until the crystal of 12 MHz is stable */
+  REG(XOSC) = 0xfabaa0;
+  AWAIT(REG(XOSC + 4) >> 31);
+  REG(REF_CTRL) = 2; /* reference: the crystal */
+  AWAIT(REG(REF_SELECTED) & 4);
+  REG(PLL + 8) = 125; /* 12 MHz * 125 = 1500 MHz */
+  CLEAR(PLL + 4, 0x21); /* power for PLL and VCO */
+  AWAIT(REG(PLL) >> 31);
+  REG(PLL + 0xc) = DIVIDE_1 << 16 | DIVIDE_2 << 12;
+  CLEAR(PLL + 4, 8); /* power for the dividers */
+  REG(SYS_CTRL) = 1;
+  AWAIT(REG(SYS_SELECTED) & 2);
+  REG(PERI_CTRL) = 1 << 11;
+}
+
+void board_init(void) {
+  CLEAR(RESETS, UNRESET);
+  AWAIT((REG(RESETS + 8) & UNRESET) == UNRESET);
+  clocks();
+#ifdef TICKS /* RP2350 */
+  REG(TICKS + 0x1c) = 12, REG(TICKS + 0x18) = 1;
+#else
+  REG(0x4005802c) = 0x20c; /* the watchdog's: 12 cycles of the crystal to a microsecond */
+#endif
+  REG(PADS + 4) = 0x52, REG(PADS + 8) = 0x5a; /* RP2350 isolates pads until they are set up; the receiver's is pulled up */
+  REG(IO + 4) = REG(IO + 0xc) = 2;
+  REG(UART + 0x24) = BAUD_INTEGER, REG(UART + 0x28) = BAUD_FRACTION; /* 115200 */
+  REG(UART + 0x2c) = 0x70, REG(UART + 0x30) = 0x301; /* 8N1 with FIFOs; on */
+}
+
+void board_put(uint8_t byte) {
+  AWAIT(!(REG(UART + 0x18) & 0x20));
+  REG(UART) = byte;
+}
+
+int board_get(void) { return REG(UART + 0x18) & 0x10 ? -1 : (int)(REG(UART) & 0xff); }
+
+uint32_t board_ticks(void) { return REG(TIMER + 0x28); }
+
+uint32_t board_tick_hz(void) { return 1000000; }
+
+void board_exit(int status) {
+  for (;;) __asm__ volatile("wfi" ::"r"(status));
+}

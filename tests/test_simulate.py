@@ -1,0 +1,167 @@
+"""Emulated boards: the bytes of TensorFlow Lite Micro, exact instruction counts, and boards that hang, crash or are damaged."""
+import functools
+import json
+import shutil
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import shared
+from PIL import Image
+from test_engine import photos, some_images
+
+from mobilenet_keras import cli
+from mobilenet_keras import simulate as module
+from mobilenet_keras.builder import example
+from mobilenet_keras.compiler import Engine, compile_model
+from mobilenet_keras.core import MissingExtra, MobileNetError
+from mobilenet_keras.evaluation import evaluate_folder
+from mobilenet_keras.firmware import Elf, build, targets
+from mobilenet_keras.runtime import available, load
+from mobilenet_keras.simulate import run_firmware, simulate, simulate_folder
+from mobilenet_keras.tflite import Model
+
+pytest.importorskip("ziglang"), pytest.importorskip("unicorn")
+QEMU = bool(shutil.which("qemu-system-arm"))
+ON = [(b, "qemu") for b, t in targets().items() if t.qemu] + [(b, "unicorn") for b, t in targets().items() if t.core != "cortex_m55"]
+SHAPE = (17, 15, 3)
+small = functools.cache(lambda: example((1, *SHAPE)))
+built = functools.cache(lambda board: build(small(), board))
+person = functools.cache(lambda board: build(Model.open(shared("models/tflite_micro/person_detect.tflite")), board))
+
+
+def on(board, emulator):
+    if emulator == "qemu" and not QEMU:
+        pytest.skip("needs qemu-system-arm")
+
+
+@pytest.mark.parametrize("board, emulator", ON)
+def test_every_board_says_what_the_engine_says(board, emulator):
+    on(board, emulator)
+    found, engine = built(board), Engine(small())
+    assert run_firmware(found, None, emulator, counted=False).as_expected is True
+    for image in some_images(SHAPE, 4, seed=1):
+        seen = simulate(found, input=image, emulator=emulator, counted=False)
+        assert seen.scores == engine.run(image).tolist() and seen.as_expected is None and seen.instructions is None
+
+
+@pytest.mark.parametrize("board", ["microbit", "mps3-an547", "pico"])
+def test_real_photos_give_the_bytes_of_tflm(board):
+    """`benchmarks/boards.py` does this with 20 photos on every board."""
+    emulator = "qemu" if targets()[board].qemu else "unicorn"
+    on(board, emulator)
+    found, images = person(board), photos((96, 96, 1), 3)
+    model = Model.open(shared("models/tflite_micro/person_detect.tflite"))
+    if available()["tflm"] is not True:
+        pytest.skip("needs tflite-micro")
+    judge = load(model, "tflm").run(images)[0]
+    seen = [simulate(found, input=image, emulator=emulator, counted=False).scores for image in images]
+    assert seen == judge.tolist() and len({tuple(s) for s in seen}) > 1
+
+
+@pytest.mark.skipif(not QEMU, reason="needs qemu-system-arm")
+@pytest.mark.parametrize("board", ["mps2-an385", "mps2-an500", "mps2-an505", "microbit"])
+def test_both_emulators_count_the_same(board):
+    """QEMU counts by its clock, whose tick is 1.28 to 1.6 of an instruction; unicorn by decoding blocks."""
+    ours, theirs = (run_firmware(built(board), None, e) for e in ("unicorn", "qemu"))
+    assert abs(ours.instructions - theirs.instructions) <= 5 and ours.instructions > 3e5
+    assert (ours.scores, ours.stack_bytes) == (theirs.scores, theirs.stack_bytes)
+
+
+def test_cycles_of_the_rp2040():
+    seen = simulate(built("pico"))
+    assert seen.emulator == "unicorn" and seen.instructions < seen.cycles < 2 * seen.instructions
+    assert seen.estimated_ms == pytest.approx(seen.cycles / 125e3) and seen.stack_bytes < 2048 and "untested on hardware" in str(seen)
+
+
+def patched(firmware, symbol, code, at=0):
+    address = (firmware.elf.symbols[symbol][0] & ~1) + at
+    offset, data = firmware.elf.offset(address, len(code)), firmware.elf.data
+    return replace(firmware, elf=Elf(data[:offset] + code + data[offset + len(code):]))
+
+
+@pytest.mark.parametrize("emulator", ["qemu", "unicorn"])
+def test_a_board_that_hangs_is_stopped(emulator):
+    on("mps2-an386", emulator)
+    hangs, start = patched(built("mps2-an386"), "main", b"\xfe\xe7"), time.monotonic()  # b .
+    with pytest.raises(MobileNetError, match="not ready after 1 seconds and was stopped"):
+        simulate(hangs, emulator=emulator, seconds=1)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("emulator", ["qemu", "unicorn"])
+@pytest.mark.parametrize("board", ["mps2-an386", "microbit"])
+def test_a_crash_is_told(board, emulator):
+    on(board, emulator)
+    with pytest.raises(MobileNetError, match="crashed|stopped with a fault"):
+        simulate(patched(built(board), "mbn_open", b"\x00\xde"), emulator=emulator, seconds=5)  # udf
+
+
+@pytest.mark.parametrize("emulator", ["qemu", "unicorn"])
+def test_a_cortex_m0_traps_what_is_not_aligned(emulator):
+    on("microbit", emulator)
+    code = b"\x01\x20\x40\x07\x01\x30\x00\x68"  # movs r0, #1; lsls r0, r0, #29; adds r0, #1; ldr r0, [r0]
+    with pytest.raises(MobileNetError, match="crashed|stopped with a fault"):
+        simulate(patched(built("microbit"), "mbn_open", code), emulator=emulator, seconds=5)
+
+
+def test_a_damaged_model_is_found_by_the_board():
+    with pytest.raises(MobileNetError, match="The checksum is wrong"):
+        simulate(patched(built("mps2-an386"), "app_model", b"\x55", 3000))
+
+
+def test_what_a_boot_rom_refuses_is_refused():
+    with pytest.raises(MobileNetError, match="checksum of the second-stage boot is wrong"):
+        simulate(patched(built("pico"), "boot2", b"\x00\x00"))
+    with pytest.raises(MobileNetError, match="no image definition"):
+        simulate(patched(built("pico2"), "image_definition", b"\x00"))
+
+
+def test_without_qemu(monkeypatch):
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    assert module.emulator_for(built("mps2-an386")) == "unicorn"
+    with pytest.raises(MissingExtra, match="apt-get install qemu-system-arm"):
+        simulate(built("mps3-an547"))
+    with pytest.raises(MissingExtra, match="apt-get install qemu-system-arm"):
+        simulate(built("mps2-an386"), emulator="qemu")
+
+
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.tflite").write_bytes(small().data)
+    image = some_images(SHAPE, 2, seed=2)[0]
+    np.save("x.npy", image)
+    assert cli.main(["simulate", "example.tflite", "--board", "pico", "--input", "x.npy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = {"label": str, "scores": list, "instructions": int, "cycles": int, "stack_bytes": int, "arena_bytes": int, "estimated_ms": float}
+    assert {k: type(found[k]) for k in wanted} == wanted and found["scores"] == Engine(small()).run(image).tolist()
+    assert cli.main(["build", "example.tflite", "--board", "mps2-an386", "-o", "x.elf"]) == 0
+    assert cli.main(["simulate", "x.elf"]) == 0
+    assert "instructions" in capsys.readouterr().out
+    np.save("wrong.npy", image[:5])
+    (tmp_path / "no.elf").write_bytes(b"no program")
+    for line, said in (("example.tflite", "On which board?"), ("example.tflite --board picco", "Did you mean pico"),
+                       ("no.elf", "no linked 32-bit Arm program"), ("x.elf --board pico", "for mps2-an386, not for pico"),
+                       ("x.elf --input wrong.npy", "Received: int8 (5, 15, 3)"), ("x.elf --input no.elf", "no .npy file"),
+                       ("gone.elf", "can't be read"), ("x.elf --seconds 0", "Received: 0.0"),
+                       ("x.elf --input x.npy --photo x.npy", "not both"), ("x.elf --photo no.elf", "not an image")):
+        assert cli.main(["simulate", *line.split()]) == 2
+        out, err = capsys.readouterr()
+        assert said in err and len(err.splitlines()) == 1 and not out, err
+
+
+@pytest.mark.parametrize("board, emulator", [("mps2-an386", "qemu"), ("pico", "unicorn")])
+def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, capsys):
+    on(board, emulator)
+    for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (10, 20, 20, 3)).astype(np.uint8)):
+        (tmp_path / f"photos/class{i % 5}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"photos/class{i % 5}/{i}.png")
+    theirs = evaluate_folder(compile_model(small()), tmp_path / "photos")
+    ours = simulate_folder(built(board), None, tmp_path / "photos", emulator=emulator)
+    assert ours.scores.tolist() == theirs.scores.tolist() and ours.accuracy == theirs.accuracy and len(ours) == 10
+    (tmp_path / "photos/class0/broken.png").write_bytes(b"no photo")
+    (tmp_path / "x.elf").write_bytes(built(board).elf.data)
+    assert cli.main(["simulate", str(tmp_path / "x.elf"), "--dataset", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1

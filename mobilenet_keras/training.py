@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keras', 'AUGMENTATION', 'split_head', 'check_augmentation', 'draw_augmentation', 'weigh', 'Run', 'evaluate',
-           'fine_tune', 'resume']
+           'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
 
 # %% ../nbs/api/11_training.ipynb #00000003
 import contextlib, csv, errno, hashlib, io, json, math, os, platform, shutil, zipfile
@@ -137,7 +137,7 @@ class _Watch(keras.callbacks.Callback):
         self.trainer.reseed(self.phase, epoch)
     def on_train_batch_end(self, batch, logs=None):
         self.bar.advance(self.task)
-        self.trainer.average(int(self.model.optimizer.iterations))
+        self.trainer.average()
     def on_test_begin(self, logs=None): self.trainer.swap()
     def on_test_end(self, logs=None): self.trainer.swap()
     def on_epoch_end(self, epoch, logs):
@@ -178,8 +178,10 @@ class Run:
 # %% ../nbs/api/11_training.ipynb #00000014
 def _write_checkpoint(path, facts, groups):
     "`facts` as JSON and {name: list of arrays} in one file, on the disk before it gets its name."
+    whole = io.BytesIO()
+    np.savez(whole, facts=json.dumps(facts), **{f"{name}.{i}": a for name, arrays in groups.items() for i, a in enumerate(arrays)})
     with written_whole(path) as part, open(part, "wb") as f:
-        np.savez(f, facts=json.dumps(facts), **{f"{name}.{i}": a for name, arrays in groups.items() for i, a in enumerate(arrays)})
+        f.write(whole.getbuffer())
         f.flush()
         os.fsync(f.fileno())
 
@@ -279,11 +281,12 @@ def _difference(there, here):
     "What differs between the identities of two runs, in words; empty where nothing does."
     if there.get("weights") != here["weights"]: return "another network"
     if there.get("classes") != here["classes"]: return "other classes"
-    a, b = there.get("data", {}), here["data"]
-    if a != b: return f"other photos: {a.get('train')} for training and {a.get('validation')} for validation then, {b['train']} and {b['validation']} now" + \
-        (", with other pixels or labels" if a.get("train") == b["train"] and a.get("validation") == b["validation"] else "")
     a, b = there["settings"], here["settings"]
-    return ", ".join(f"{k}={a.get(k)!r} there and {b.get(k)!r} here" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
+    if a != b: return ", ".join(f"{k}={a.get(k)!r} there and {b.get(k)!r} here" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
+    a, b = there.get("data", {}), here["data"]
+    counts = f"other photos: {a.get('train')} for training and {a.get('validation')} for validation then, {b['train']} and {b['validation']} now"
+    same = all(a.get(k) == b[k] for k in ("train", "validation"))
+    return "" if a == b else counts + ", with other pixels or labels"*same
 
 _OURS = ("run.json", "model.keras", "checkpoint.npz", "log.csv")
 
@@ -364,9 +367,10 @@ class _Trainer:
             words = np.random.SeedSequence((self.settings["seed"], phase == "whole", epoch, i)).generate_state(2)
             layer.seed_generator.state.assign(words.astype(layer.seed_generator.state.dtype))
 
-    def average(self, step):
+    def average(self):
         "An exponential moving average of weights and batch statistics; young averages forget faster (as TensorFlow's num_updates)."
         if self.mean is None: return
+        step = int(self.model.optimizer.iterations)
         keep = np.float32(min(self.settings["average"], (1 + step)/(10 + step)))
         for m, w in zip(self.mean, self.arrays()): m += (1 - keep)*(w - m)
 
@@ -413,8 +417,6 @@ def describe(self:_Trainer, finished):
 @patch
 def restore(self:_Trainer):
     "Read the state of a run that was cut short; True if there was one."
-    for left in self.folder.iterdir():
-        if left.name.startswith(tuple(f".{name}." for name in _OURS)): shutil.rmtree(left, ignore_errors=True)
     path = self.folder/"checkpoint.npz"
     if not path.is_file(): return False
     facts, groups = _read_checkpoint(path)
@@ -436,7 +438,7 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     if self.optimizer: _assign(model.optimizer.variables, self.optimizer, self.folder/"checkpoint.npz")
     if phase == "whole" and s["average"] and self.mean is None: self.mean = self.arrays()
     watch = _Watch(self, phase, epochs, batches)
-    try: model.fit(batches, validation_data=validation, initial_epoch=self.done, epochs=epochs, verbose=0, callbacks=[watch])
+    try: model.fit(batches, validation_data=validation, initial_epoch=self.done, epochs=epochs, shuffle=False, verbose=0, callbacks=[watch])  # Keras would shuffle batches by Python's own random state
     finally: watch.close()
 
 @patch
@@ -478,6 +480,8 @@ def run(self:_Trainer):
     s = self.settings
     keras.utils.set_random_seed(s["seed"])
     with _alone(self.folder), _deterministic():
+        for left in self.folder.iterdir():  # what a kill left of a file that was being written
+            if left.name.startswith(tuple(f".{name}." for name in _OURS)): shutil.rmtree(left, ignore_errors=True)
         if (self.folder/"run.json").is_file() and _read_facts(self.folder).get("finished"): return self.finished()
         if not self.restore():
             self.describe(False)
@@ -564,7 +568,61 @@ def resume(
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
     return _Trainer(net, photos, facts["settings"], folder, identity).run()
 
-# %% ../nbs/api/11_training.ipynb #00000028
+# %% ../nbs/api/11_training.ipynb #00000026
+@dataclass
+class LearningRates:
+    "A range test: what the loss was at each learning rate."
+    rates:np.ndarray   # Ascending
+    losses:np.ndarray  # Smoothed, at each
+    @property
+    def suggestion(self) -> float:
+        "A tenth of the rate with the least loss."
+        return float(self.rates[self.losses.argmin()])/10
+    def __repr__(self): return f"Least loss {self.losses.min():.3f} at learning rate {self.rates[self.losses.argmin()]:.2g}; suggested peak: {self.suggestion:.2g}"
+
+@patch
+def plot(self:LearningRates):
+    "Loss by learning rate, as a matplotlib figure."
+    plt = need("matplotlib.pyplot", "train")
+    fig, ax = plt.subplots(figsize=(7, 3))
+    ax.semilogx(self.rates, self.losses)
+    ax.axvline(self.suggestion, ls=":", color="gray"); ax.text(self.suggestion, ax.get_ylim()[1], " suggested", va="top", color="gray")
+    ax.set(xlabel="learning rate", ylabel="loss"); ax.grid(alpha=.3)
+    return fig
+
+def find_learning_rate(
+    net,                   # As for `fine_tune`; it's left as it was
+    photos:Photos,         # Training photos are used, no others
+    lowest:float=1e-5,     # First rate
+    highest:float=1.,      # Last rate
+    steps:int=100,         # Batches; it ends earlier when the loss has exploded
+    batch_size:int=32,     # As in training: larger batches bear larger rates
+    augment:dict|bool=True,# As in training
+    seed:int=0,            # Of order and augmentation
+) -> LearningRates:
+    "Train the whole network for a moment with a growing learning rate, and put its weights back."
+    _check_fit(net, photos)
+    if not (0 < lowest < highest and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
+    settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
+    trainer = _Trainer(net, photos, settings)
+    before, (model, batches, _) = trainer.arrays(), trainer.whole()
+    model.compile(keras.optimizers.AdamW(lowest), trainer.loss, jit_compile=False)
+    rates, losses, mean = np.geomspace(lowest, highest, steps), [], 0.
+    try:
+        for i, rate in enumerate(rates):
+            epoch, at = divmod(i, len(batches))
+            if at == 0: batches.start(epoch)
+            model.optimizer.learning_rate = float(rate)
+            model.reset_metrics()
+            mean = .9*mean + .1*float(model.train_on_batch(*batches[at]))
+            losses.append(mean/(1 - .9**(i + 1)))
+            if not math.isfinite(mean) or losses[-1] > 4*min(losses): break
+    finally: _assign(net.weights, before, net.name)
+    good = np.isfinite(losses)
+    if not good.any(): raise MobileNetError(f"The loss is not finite at learning rate {lowest:g} already. Lower lowest, or look at the photos and the network.")
+    return LearningRates(rates[:len(losses)][good], np.array(losses)[good])
+
+# %% ../nbs/api/11_training.ipynb #0000002a
 @patch
 def plot(self:Run):
     "Training and validation accuracy by epoch, as a matplotlib figure."

@@ -74,7 +74,8 @@ def plain(photos, size):
     layers = keras.layers
     x = inputs = keras.Input((size, size, 3))
     for layer in (layers.RandomFlip("horizontal"), layers.RandomTranslation(.1, .1, fill_mode="nearest"),
-                  layers.RandomRotation(.05, fill_mode="nearest"), layers.RandomZoom(.15, fill_mode="nearest"), layers.RandomBrightness(.15, value_range=(-1, 1))):
+                  layers.RandomRotation(.05, fill_mode="nearest"),
+                  layers.RandomZoom(.15, fill_mode="nearest"), layers.RandomBrightness(.15, value_range=(-1, 1))):
         x = layer(x)
     base = keras.applications.MobileNet((size, size, 3), .25, include_top=False, weights=None, pooling="avg")
     model = keras.Model(inputs, layers.Dense(len(photos.classes), "softmax")(base(x, training=False)))
@@ -144,7 +145,8 @@ def speed(folders, size=96):
             once = features(photos, size) if phase == "frozen" else 0
             rows.append(dict(photos=Path(folder).name, size=size, phase=phase, cores=os.cpu_count(), plain_s=round(a, 2),
                              ours_s=round(b, 2), once_s=round(once, 2), times_faster_over_20_epochs=round(20 * a / (20 * b + once), 2)))
-        rows.append(dict.fromkeys(rows[-1], "") | dict(photos=Path(folder).name, size=size, phase="batches alone", cores=os.cpu_count(), ours_s=round(batches(photos), 2)))
+        rows.append(dict.fromkeys(rows[-1], "")
+                    | dict(photos=Path(folder).name, size=size, phase="batches alone", cores=os.cpu_count(), ours_s=round(batches(photos), 2)))
         print(*rows[-3:], sep="\n", flush=True)
     write("speed", rows)
 

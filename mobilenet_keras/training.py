@@ -308,7 +308,7 @@ def _run_folder(folder, name, identity):
     if folder is None:
         for there in (Path("runs")/f"{name}-{i}" for i in range(1, 10**6)):
             if not there.exists(): return _new_folder(there, name)
-            if (there/"checkpoint.npz").is_file() and not _difference(_read_facts(there), identity) and not _busy(there): return there
+            if all((there/name).is_file() for name in ("checkpoint.npz", "run.json")) and not _difference(_read_facts(there), identity) and not _busy(there): return there
     folder = Path(folder)
     if not (folder/"run.json").is_file(): return _new_folder(folder, name)
     differs = _difference(_read_facts(folder), identity)

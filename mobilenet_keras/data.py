@@ -363,7 +363,7 @@ def duplicate_report(self:Photos) -> str:
         marks = [f"in {' and '.join(parts)}"]*(len(parts) > 1) + [f"called {' and '.join(names)}"]*(len(names) > 1)
         lines.append(f"  {', '.join(str(p) for p in cluster[:4])}{', ...' if len(cluster) > 4 else ''}{': ' + ', '.join(marks) if marks else ''}")
     apart, torn = (sum(len({where[p][k] for p in c}) > 1 for c in self.duplicates) for k in (0, 1))
-    head = f"{sum(map(len, self.duplicates))} photos are near-duplicates, in {len(self.duplicates)} clusters; {apart or 'none'} of them in two parts, {torn or 'none'} with two labels"
+    head = f"{sum(map(len, self.duplicates))} photos are near-duplicates, in {len(self.duplicates)} cluster{'s'*(len(self.duplicates) != 1)}; {apart or 'none'} of them in two parts, {torn or 'none'} with two labels"
     return "\n".join([head, *lines])
 
 @patch
@@ -410,6 +410,8 @@ def from_csv(cls:Photos,
     strange = [(n, value(r, "part")) for n, r in rows if value(r, "part") and value(r, "part").lower() not in PART_NAMES]
     if strange: raise MobileNetError(f"{path}, row {strange[0][0]}: a part is train, validation or test. Received: {strange[0][1]!r}")
     rows = sorted((r for _, r in rows), key=lambda r: _natural(value(r, "file")))
+    twice = [file for file, n in Counter(value(r, "file") for r in rows).items() if n > 1]
+    if twice: raise MobileNetError(f"{path} lists {twice[0]!r} twice; remove one of its rows.")
     classes = tuple(sorted({value(r, "label") for r in rows}))
     twins = [names for names in _by_lower(classes).values() if len(names) > 1]
     if twins: raise MobileNetError(f"{path} has classes that differ only in case: {', '.join(twins[0])}.")

@@ -18,7 +18,7 @@ _NAMES = {
     "boards": "BOARDS",
     "profile": "fits profile",
     "models": "MobileNetV1 MobileNetV2 count_macs",
-    "training": "Run evaluate fine_tune",
+    "training": "Run evaluate find_learning_rate fine_tune resume",
     "quantization": "convert quantize",
     "tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",
     "compiler": "Engine compile_model",

@@ -19,20 +19,39 @@ class Failed(Exception):
 
 # %% ../nbs/api/22_cli.ipynb #00000007
 def train(a):
-    "Fine-tune a MobileNet on a folder of photos."
+    "Fine-tune a MobileNet on a folder of photos; the same command goes on where it was killed."
     from mobilenet_keras.data import Photos, _layout
+    if a.resume: return _train_on(a)
+    if not a.photos: raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --resume RUN.")
     size = _size(a.size)
     _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras import models
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.training import _occupied, fine_tune
     photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)
     weights = None if a.weights == "none" else a.weights
-    if a.out and Path(a.out).exists() and (not Path(a.out).is_dir() or any(Path(a.out).iterdir())): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
+    if a.out and _occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
     net = make(a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
-    run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, seed=a.seed, folder=a.out)
+    run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
+                    class_weights="balanced" if a.balanced else None, average=a.average, patience=a.patience)
+    return _trained(run, photos)
+
+def _train_on(a):
+    "Go on with the run that --resume names."
+    from mobilenet_keras.data import Photos
+    from mobilenet_keras.training import _read_facts, resume
+    source = _read_facts(Path(a.resume)).get("photos") or {}
+    folder = a.photos or source.get("folder")
+    if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
+    photos = Photos.from_folder(**dict(source, folder=folder))
+    return _trained(resume(a.resume, photos), photos)
+
+def _trained(run, photos):
+    "What a run has become, as facts and text."
+    from mobilenet_keras import models
+    net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
     if len(photos.test): facts["test_accuracy"] = run.evaluate(photos.test)["accuracy"]
@@ -248,7 +267,8 @@ def _each_readable(files, do):
 # %% ../nbs/api/22_cli.ipynb #0000000a
 VERBS = {  # verb: (function, example, arguments as (flags, options))
     "train": (train, "mobilenet train my_photos --alpha 0.25 --size 96", [
-        (["photos"], dict(help="folder with a folder of photos per class, or with train/, validation/ and test/")),
+        (["photos"], dict(nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/")),
+        (["--resume"], dict(metavar="RUN", help="go on with this run, which was cut short; all other choices are the run's")),
         (["--model"], dict(choices=["v1", "v2"], default="v1", help="MobileNetV1 or V2 (default: v1)")),
         (["--alpha"], dict(type=float, default=.25, help="width multiplier (default: 0.25)")),
         (["--size"], dict(default="96", help="input size in pixels, 96 or 96x128 (default: 96)")),
@@ -261,9 +281,13 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--resize"], dict(choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)")),
         (["--gray"], dict(action="store_true", help="grayscale input")),
         (["--no-augment"], dict(action="store_true", help="show photos as they are")),
+        (["--label-smoothing"], dict(type=float, default=.1, help="share of the target that is spread over all classes (default: 0.1)")),
+        (["--balanced"], dict(action="store_true", help="every class counts the same, however few photos it has")),
+        (["--average"], dict(type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)")),
+        (["--patience"], dict(type=int, help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)")),
         (["--validation"], dict(type=float, default=.15, help="fraction of the training photos (default: 0.15)")),
         (["--seed"], dict(type=int, default=0, help="of split, order and augmentation (default: 0)")),
-        (["--out"], dict(help="folder for the run (default: a new one below runs/)"))]),
+        (["--out"], dict(help="folder for the run (default: a new one below runs/; where the same run was cut short, that one)"))]),
     "quantize": (quantize, "mobilenet quantize runs/mobilenet_0.25_96-1", [
         (["run"], dict(help="folder that `mobilenet train` wrote")),
         (["--photos"], dict(help="where its photos are now, if they moved")),

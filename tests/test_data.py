@@ -71,3 +71,92 @@ def test_a_photo_of_floats_is_refused(tmp_path):
     Image.fromarray(np.linspace(0, 1, 81, dtype=np.float32).reshape(9, 9)).save(tmp_path / "a.tif")
     with pytest.raises(MobileNetError, match="floating-point"):
         Preprocessing(16, 16).pixels(tmp_path / "a.tif")
+
+
+def test_a_near_duplicate_never_straddles_a_split(tmp_path):
+    """Copies at other sizes, brightness and quality, numbered so that they are no neighbours; and a pair with two labels."""
+    rng = np.random.default_rng(0)
+    scenes = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((96, 96)) for _ in range(40)]
+    for k, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            scenes[k * 20 + i].save(tmp_path / name / f"{i}.png")
+            if i < 8:
+                scenes[k * 20 + i].point(lambda v: v * .8).resize((70, 60)).save(tmp_path / name / f"{900 - 40 * i}.jpg", quality=60)
+    scenes[0].resize((200, 200)).save(tmp_path / "dog/500.jpg")
+    apart = []
+    for seed in range(12):
+        photos = Photos.from_folder(tmp_path, image_size=32, seed=seed)
+        where = {str(p.relative_to(tmp_path)): part for part in ("train", "validation", "test") for p in getattr(photos, part).paths}
+        for name in ("cat", "dog"):
+            assert all(where[f"{name}/{i}.png"] == where[f"{name}/{900 - 40 * i}.jpg"] for i in range(8))
+            assert {where[p] for p in where if p.startswith(name)} == {"train", "validation", "test"}
+        assert where["dog/500.jpg"] == where["cat/0.png"]
+        loose = Photos.from_folder(tmp_path, image_size=32, seed=seed, group=False)
+        where = {str(p.relative_to(tmp_path)): part for part in ("train", "validation", "test") for p in getattr(loose, part).paths}
+        apart += [where[f"cat/{i}.png"] != where[f"cat/{900 - 40 * i}.jpg"] for i in range(8)]
+    assert any(apart), "without groups some pairs straddle, so the test above can fail"
+    assert len(photos.duplicates) == 16 and "16 clusters; none of them in two parts, 1 with two labels" in photos.duplicate_report()
+
+
+@pytest.mark.parametrize("group", [r"(p\d)_", lambda path: path.name[:2]], ids=["regex", "callable"])
+def test_groups_stay_together(tmp_path, group):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(24):
+            Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / name / f"p{i % 6}_{i}.png")
+    for seed in range(5):
+        photos = Photos.from_folder(tmp_path, image_size=16, seed=seed, group=group)
+        people = [{p.name[:2] for p in part.paths} for part in (photos.train, photos.validation, photos.test)]
+        assert all(people) and sum(map(len, people)) == 6, people
+    assert (photos.source is None) == callable(group)
+    if photos.source:
+        assert Photos.from_folder(**photos.source).test.paths == photos.test.paths
+    for bad, message in [("(", "regular expression"), ("nobody", "matches none")]:
+        with pytest.raises(MobileNetError, match=message):
+            Photos.from_folder(tmp_path, group=bad)
+
+
+def test_a_class_of_one_scene_is_told_and_trained(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    scene = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((64, 64))
+    for name in ("burst", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            image = scene if name == "burst" else Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+            image.save(tmp_path / name / f"{i}.png")
+    photos = Photos.from_folder(tmp_path, image_size=32)
+    assert photos.train.counts()["burst"] == 10 and photos.test.counts()["dog"] >= 1
+    assert "'burst' has no test photos" in capsys.readouterr().err
+
+
+def test_huge_photos_and_sideways_ones(folder, monkeypatch):
+    """A photo above the limit is skipped unread; one that a camera held sideways stands upright."""
+    from mobilenet_keras import preprocessing
+    monkeypatch.setattr(preprocessing, "MAX_PIXELS", 2000)
+    Image.new("RGB", (200, 20), "red").save(folder / "cat/wide.png")
+    sideways = Image.new("RGB", (40, 20), "black")
+    sideways.paste("white", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: its left becomes its top
+    sideways.save(folder / "dog/sideways.jpg", exif=exif, quality=95)
+    photos, used = read(folder)
+    assert [p.rsplit("/", 1)[-1] for p in map(str, photos.skipped)] == ["wide.png"] and "2,000 pixels" in next(iter(photos.skipped.values()))
+    part = next(p for p in (photos.train, photos.validation, photos.test) if folder / "dog/sideways.jpg" in p.paths)
+    pixels = part.pixels[part.paths.index(folder / "dog/sideways.jpg")]
+    assert pixels[:6].min() > 200 and pixels[10:].max() < 55
+
+
+@pytest.mark.parametrize("make,message", [
+    (lambda d: None, "at least two class folders"), (lambda d: (d / "cat").mkdir(), "1 class folder cat"),
+    (lambda d: [(d / n).mkdir() for n in ("cat", "dog")], "no files"),
+    (lambda d: [(d / n).mkdir() or (d / n / "a.txt").write_text("no photo") for n in ("cat", "dog")], "'cat' has too few readable photos"),
+    (lambda d: [(d / n).mkdir() or (d / n / "a.txt").write_text("no photo") for n in ("Cat", "cat")], "differ only in case"),
+], ids=["nothing", "one class", "empty classes", "no images", "case"])
+def test_what_can_not_be_divided_is_told(tmp_path, make, message):
+    make(tmp_path)
+    if message == "differ only in case" and len(os.listdir(tmp_path)) < 2:
+        pytest.skip("this file system does not tell Cat from cat")
+    with pytest.raises(MobileNetError, match=message):
+        Photos.from_folder(tmp_path, image_size=16)

@@ -1,0 +1,265 @@
+"""Training that nothing stops for good: SIGKILL at every step, a full disk, a deleted folder, changed photos."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for `python tests/test_training.py`
+
+
+def tiny(seed=None):
+    """A classifier with everything that has state: batch normalization, dropout, a head behind a pool."""
+    import keras
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    x = inputs = keras.Input((12, 12, 3))
+    for layer in (keras.layers.Conv2D(6, 3, 2, use_bias=False), keras.layers.BatchNormalization(momentum=.9), keras.layers.ReLU(6),
+                  keras.layers.DepthwiseConv2D(3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(.3)):
+        x = layer(x)
+    net = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x), name="tiny")
+    net.pretrained, net.preprocessing, net.classes = False, None, ["dark", "light"]
+    return net
+
+
+def spots(n=30, seed=0):
+    """Noise, darker and lighter, three dark ones for two light ones."""
+    from mobilenet_keras.data import Photos
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 5 % 2
+    pixels = rng.normal(100 + 40 * labels[:, None, None, None], 50, (n, 12, 12, 3)).clip(0, 255).astype(np.uint8)
+    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3)
+
+
+CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", average=.9, patience=3, views=2,
+               augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15, contrast=.1, cutout=.3))
+
+
+def train(folder, **changes):
+    from mobilenet_keras.training import fine_tune
+    return fine_tune(tiny(0), spots(), folder=folder, **{**CHOICES, **changes})
+
+
+def weights(run):
+    return b"".join(np.asarray(w).tobytes() for w in run.net.weights)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """A few steps aren't worth a compilation."""
+    import tensorflow as tf
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return train(folder)
+
+
+# Where to kill: before or after the n-th time that a file is moved into place, before it reaches the disk, or after so many seconds.
+MOMENTS = ["replace 0", "replaced 0", "replaced 2", "fsync 1", "replaced 0", "0.3 s", "replace model.keras", "replace run.json", "replaced run.json"]
+
+
+def kill_at(moment):
+    """Make this process kill itself at `moment`."""
+    die, count = (lambda: os.kill(os.getpid(), signal.SIGKILL)), dict(replace=0, fsync=0)
+    if moment.endswith(" s"):
+        return threading.Timer(float(moment[:-2]), die).start()
+    verb, which = moment.split()
+    real = dict(replace=os.replace, fsync=os.fsync)
+
+    def watched(name, *args):
+        hit = which in (str(count[name]), Path(str(args[-1])).name)
+        count[name] += 1
+        if hit and verb == name:
+            die()
+        done = real[name](*args)
+        if hit and verb == name + "d":
+            die()
+        return done
+    os.replace, os.fsync = (lambda *a: watched("replace", *a)), (lambda *a: watched("fsync", *a))
+
+
+def chain(folder):
+    """Train in `folder` in a process for each moment, then in one that nothing kills; prints what became of each."""
+    import tensorflow as tf  # a forked process has it at once; nothing has run yet, so there are no threads to lose
+
+    import mobilenet_keras.training  # noqa: F401
+    ends = []
+    for moment in [*MOMENTS, None]:
+        pid = os.fork()
+        if not pid:
+            tf.config.run_functions_eagerly(True)
+            if moment:
+                kill_at(moment)
+            train(folder)
+            os._exit(0)
+        began, state = os.listdir(folder) if os.path.isdir(folder) else [], os.waitpid(pid, 0)[1]
+        ends.append(dict(moment=moment, signal=os.WTERMSIG(state), code=os.waitstatus_to_exitcode(state), began=sorted(began)))
+    print(json.dumps(ends))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path):
+    from mobilenet_keras.training import Run
+    done = subprocess.run([sys.executable, __file__, tmp_path / "run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout.splitlines()[-1])
+    assert [e["signal"] for e in ends] == [signal.SIGKILL] * len(MOMENTS) + [0] and ends[-1]["code"] == 0, (ends, done.stderr[-2000:])
+    run = Run.open(tmp_path / "run")
+    assert weights(run) == weights(whole) and run.history == whole.history and run.chosen == whole.chosen
+    assert sorted(os.listdir(tmp_path / "run")) == sorted(os.listdir(whole.folder)) == ["log.csv", "model.keras", "run.json"]
+    assert "Going on in" in done.stderr
+
+
+def cut(folder, monkeypatch, epochs, disaster):
+    """Train, and let `disaster` happen in place of saving the epoch after `epochs`."""
+    from mobilenet_keras.training import _Trainer
+    real = _Trainer.save
+    with monkeypatch.context() as patch:
+        patch.setattr(_Trainer, "save", lambda self: disaster(lambda: real(self)) if len(self.history) > epochs else real(self))
+        train(folder)
+
+
+def interrupt(save):
+    raise KeyboardInterrupt
+
+
+def on_a_full_disk(save):
+    """Files may have 4,000 bytes from now on, as if no more were free."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path, monkeypatch, capsys):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.training import Run, resume
+    folder = tmp_path / "run"
+    with pytest.raises(MobileNetError, match="checkpoint.npz can't be written.*untouched"):
+        cut(folder, monkeypatch, 3, on_a_full_disk)
+    assert sorted(os.listdir(folder)) == ["checkpoint.npz", "log.csv", "model.keras", "run.json"]
+    assert Run.open(folder).history == whole.history[:3]
+    assert "stopped after 3 of 6 epochs" in capsys.readouterr().err
+    assert weights(resume(folder, spots())) == weights(whole)
+
+
+def test_a_deleted_folder_is_told_and_not_made_again(tmp_path, monkeypatch):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.training import _Trainer
+    folder, real = tmp_path / "run", _Trainer.end_epoch
+
+    def deleted(self, row):
+        if len(self.history) == 1:
+            shutil.rmtree(folder)
+        real(self, row)
+    monkeypatch.setattr(_Trainer, "end_epoch", deleted)
+    with pytest.raises(MobileNetError, match="moved or deleted"):
+        train(folder)
+    assert not folder.exists()
+
+
+def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.training import _alone, fine_tune, resume
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        cut(folder, monkeypatch, 2, interrupt)
+    before = (folder / "checkpoint.npz").read_bytes()
+    for changes, message in [(dict(epochs=5), "epochs=4 there and 5 here"), (dict(average=0.), "average=0.9 there and 0.0 here")]:
+        with pytest.raises(MobileNetError, match=message):
+            train(folder, **changes)
+    with pytest.raises(MobileNetError, match="21 for training and 9 for validation then, 23 and 12 now"):
+        fine_tune(tiny(0), spots(35), folder=folder, **CHOICES)
+    with pytest.raises(MobileNetError, match="can't go on: it has other photos.*other pixels or labels"):
+        resume(folder, spots(seed=1))
+    with pytest.raises(MobileNetError, match="does not say where its photos are"):
+        resume(folder)
+    if sys.platform != "win32":
+        with _alone(folder), pytest.raises(MobileNetError, match="Another process"):
+            train(folder)
+    assert (folder / "checkpoint.npz").read_bytes() == before
+    (folder / "checkpoint.npz").write_bytes(before[:3000] + bytes(50) + before[3050:])
+    with pytest.raises(MobileNetError, match="is damaged"):
+        train(folder)
+    (folder / "checkpoint.npz").write_bytes(before)
+    assert weights(train(folder)) == weights(whole)   # goes on
+    assert weights(train(folder)) == weights(whole)   # is finished
+    assert json.loads((folder / "run.json").read_text())["finished"]
+
+
+def test_early_stopping_takes_the_best_epoch(tmp_path):
+    run = train(tmp_path / "run", epochs=8, patience=1, learning_rate=.05, frozen_epochs=0)
+    losses = [row["validation_loss"] for row in run.history]
+    assert len(run.history) < 8 and run.chosen == int(np.argmin(losses)) == len(losses) - 2
+    assert run.evaluate(spots().validation)["accuracy"] == pytest.approx(run.validation_accuracy, abs=1e-6)
+
+
+def test_the_learning_rate_finder_leaves_the_network_alone():
+    from mobilenet_keras.training import find_learning_rate
+    net = tiny(0)
+    before = [np.array(w) for w in net.weights]
+    found = find_learning_rate(net, spots(), 1e-4, 100., 40, 8)
+    assert all((a == np.array(b)).all() for a, b in zip(before, net.weights))
+    assert 1e-4 < found.suggestion < 1 and (np.diff(found.rates) > 0).all() and len(found.losses) == len(found.rates)
+
+
+def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
+    """Features are computed once a view, not once an epoch, and the views differ."""
+    from mobilenet_keras.training import _Trainer
+    seen, real = [], _Trainer.features
+    monkeypatch.setattr(_Trainer, "features", lambda self, part, view=0: seen.append(real(self, part, view)) or seen[-1])
+    train(tmp_path / "run", frozen_epochs=5, epochs=0, views=3)
+    assert [len(f) for f in seen] == [21, 21, 21, 9]
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
+
+
+def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """`--out RUN` again and `--resume RUN` both go on; other choices are refused."""
+    from PIL import Image
+
+    from mobilenet_keras import cli, models
+    from mobilenet_keras.training import Run, _Trainer
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(rng.normal(90 + 60 * k, 40, (16, 16, 3)).clip(0, 255).astype(np.uint8)).save(tmp_path / f"photos/{name}/{i}.png")
+    monkeypatch.setattr(models, "MobileNetV1", lambda *a, **k: tiny())
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "photos", "--size", "12", "--weights", "none", "--epochs", "3", "--average", "0.9", "--balanced", "--patience", "9"]
+    assert cli.main([*command, "--out", "whole"]) == 0
+    real = _Trainer.save
+    for again in (["--out", "cut"], None, []):
+        folder = "runs/tiny-1" if again == [] else "cut"
+        with monkeypatch.context() as patch:
+            patch.setattr(_Trainer, "save", lambda self: interrupt(0) if len(self.history) == 2 else real(self))
+            if not os.path.isdir(folder):
+                assert cli.main([*command, *(again or [])]) == 130
+        if again == ["--out", "cut"]:
+            assert cli.main([*command, "--seed", "1", "--out", "cut"]) == 2
+            shutil.copytree("cut", "copy")
+        assert cli.main(["train", "--resume", "copy"] if again is None else [*command, *again]) == 0
+        assert weights(Run.open("copy" if again is None else folder)) == weights(Run.open("whole"))
+    assert not os.path.exists("runs/tiny-2")
+    assert "seed=0 there and 1 here" in capsys.readouterr().err
+    assert cli.main(["train"]) == 2 and cli.main(["train", "--resume", "photos"]) == 2
+
+
+if __name__ == "__main__":
+    chain(sys.argv[1])

@@ -265,7 +265,7 @@ def _message(data):
         else: raise ValueError(f"wire type {kind}")
         fields.setdefault(key >> 3, []).append(value)
         count += 1
-        if count > 2_000_000: raise ValueError("more than two million fields")
+        if count > 200_000: raise ValueError("more than 200,000 fields")
     return fields
 
 def _str(fields, number): return bytes(fields[number][-1]).decode("utf-8", "replace") if number in fields else ""

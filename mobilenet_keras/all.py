@@ -17,7 +17,7 @@ _NAMES = {
     "runtime": "Classifier Verdict available verify",
     "boards": "BOARDS",
     "profile": "fits profile",
-    "models": "MobileNetV1 MobileNetV2 count_macs",
+    "models": "MobileNetV1 MobileNetV2 count_macs load",
     "training": "Run evaluate fine_tune",
     "quantization": "convert quantize",
     "tflm": "export_tflm",

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
-LIGHT = ["core", "preprocessing", "tflite", "runtime", "tflm", "cli"]
+LIGHT = ["core", "preprocessing", "imagenet", "readers", "tflite", "runtime", "tflm", "cli"]
 LIGHT += [name for name in ("boards", "intervals", "profile", "compiler", "firmware", "device", "simulate", "flash", "edgetpu")
           if (PACKAGE / f"{name}.py").exists()]
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")

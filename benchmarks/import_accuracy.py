@@ -1,7 +1,7 @@
-"""Every real weight file: imported, and run beside the framework that made it, on real photos; and 20,000 mutations of a file of each format.
+"""Every real weight file: imported, and run beside the framework that made it, on real photos; and mutations of a file of each format.
 
     python benchmarks/import_accuracy.py               # writes benchmarks/import_accuracy.csv; ten minutes
-    python benchmarks/import_accuracy.py --fuzz 20000  # writes benchmarks/import_fuzz.csv; half an hour
+    python benchmarks/import_accuracy.py --fuzz 20000  # writes benchmarks/import_fuzz.csv; five minutes
 
 Two of the files, and PyTorch, come from MOBILENET_PEERS, a folder made so:
 

@@ -12,7 +12,6 @@ import numpy as np
 def valid(folder, keras=True):
     """{format: path} of small files that the readers accept."""
     from mobilenet_keras.readers import write_safetensors
-    from mobilenet_keras.tflite import _tiny_model
     folder, rng = Path(folder), np.random.default_rng(0)
     arrays = {f"features.{i}.weight": rng.normal(size=(4, 3, 3, 3)) for i in range(3)} | {"bias": rng.normal(size=7)}
     files = {}
@@ -32,7 +31,6 @@ def valid(folder, keras=True):
     net.save(folder / "a.caffemodel")
     files["caffemodel"] = folder / "a.caffemodel"
     put("frozen graph", "a.pb", b"".join(foreign.field(1, const(n, a)) for n, a in arrays.items()))
-    put("tflite", "a.tflite", _tiny_model())
     weights = [dict(name=f"{n}/kernel", shape=list(a.shape), dtype="float32") for n, a in arrays.items()]
     (folder / "shard1.bin").write_bytes(b"".join(a.astype("f").tobytes() for a in arrays.values()))
     put("tfjs", "model.json", json.dumps(dict(format="layers-model", weightsManifest=[dict(paths=["shard1.bin"], weights=weights)])).encode())
@@ -40,6 +38,7 @@ def valid(folder, keras=True):
         import keras as k
         import tensorflow as tf
         model = k.Sequential([k.Input((8, 8, 3)), k.layers.Conv2D(4, 3, name="conv1"), k.layers.BatchNormalization(name="bn")])
+        put("tflite", "a.tflite", tf.lite.TFLiteConverter.from_keras_model(model).convert())
         model.save(folder / "a.keras")
         model.save_weights(folder / "a.weights.h5")
         files |= {"keras": folder / "a.keras", "weights.h5": folder / "a.weights.h5"}

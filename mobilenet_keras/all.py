@@ -17,7 +17,7 @@ _NAMES = {
     "runtime": "Classifier Verdict available verify",
     "boards": "BOARDS",
     "profile": "fits profile",
-    "models": "MobileNetV1 MobileNetV2 count_macs",
+    "models": "MobileNetV1 MobileNetV2 count_macs load",
     "training": "Run evaluate find_learning_rate fine_tune resume",
     "quantization": "convert quantize",
     "tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",

@@ -30,6 +30,7 @@ class Style:
     bn_momentum:float = .9    # Of batch normalization's running statistics
     bn_epsilon:float = 1e-3   # 1e-3: TF and Keras; 1e-5: Caffe and PyTorch
     even_padding:bool = False # Keras's V1 pads (0, 1) at stride 2 even where the size is odd
+    symmetric:bool = False    # PyTorch and Caffe pad (1, 1) at stride 2, whatever the size
 
 def activate(x, style:Style, name:str):
     "The network's activation as a layer called `name`."
@@ -41,10 +42,11 @@ def normalize(x, style:Style, name:str):
     "Batch normalization as a layer called `name`."
     return KL.BatchNormalization(momentum=style.bn_momentum, epsilon=style.bn_epsilon, name=name)(x)
 
-# %% ../nbs/api/02_layers.ipynb #00000010
+# %% ../nbs/api/02_layers.ipynb #0000000a
 def pad_for_stride_2(x, style:Style, name:str):
     "Zeros around `x` so that a valid 3x3 convolution of stride 2 gives half the size, rounded up."
-    before = [0 if size is None or size % 2 == 0 or (style.even_padding and size > 1) else 1 for size in x.shape[1:3]]
+    even = lambda size: size is None or size % 2 == 0 or (style.even_padding and size > 1)
+    before = [0 if even(size) and not style.symmetric else 1 for size in x.shape[1:3]]
     return KL.ZeroPadding2D(tuple((b, 1) for b in before), name=name)(x)
 
 def depthwise(x, stride:int, rate:int, multiplier:int, style:Style, pad:str, name:str):
@@ -53,7 +55,7 @@ def depthwise(x, stride:int, rate:int, multiplier:int, style:Style, pad:str, nam
     return KL.DepthwiseConv2D(3, strides=stride, dilation_rate=rate, depth_multiplier=multiplier, use_bias=False,
                               padding="valid" if stride == 2 else "same", name=name)(x)
 
-# %% ../nbs/api/02_layers.ipynb #00000012
+# %% ../nbs/api/02_layers.ipynb #0000000c
 def depthwise_separable(
     x,               # (N, H, W, C)
     filters:int,     # Output channels
@@ -70,7 +72,7 @@ def depthwise_separable(
     x = KL.Conv2D(filters, 1, padding="same", use_bias=False, name=pw)(x)
     return activate(normalize(x, style, f"{pw}_bn"), style, f"{pw}_relu")
 
-# %% ../nbs/api/02_layers.ipynb #00000016
+# %% ../nbs/api/02_layers.ipynb #00000010
 def inverted_residual(
     x,             # (N, H, W, C)
     filters:int,   # Output channels
@@ -79,19 +81,22 @@ def inverted_residual(
     prefix:str,    # Names the layers: "block_1_" ...
     style:Style,   # Activation, batch normalization, padding
     rate:int=1,    # Dilation of the depthwise filter
+    widen:bool|None=None,  # With an expansion convolution? By default, where `expansion` is not 1
+    project_skip:bool=False, # A 1x1 convolution in the shortcut, where the channels differ (neuleaf)
 ):                 # (N, ceil(H / stride), ceil(W / stride), filters)
     "Widen, filter, project without an activation; add the input where the shapes allow (V2 paper, figure 4d)."
     skip, channels = x, x.shape[-1]
-    if expansion != 1:
+    if expansion != 1 if widen is None else widen:
         x = KL.Conv2D(expansion*channels, 1, padding="same", use_bias=False, name=f"{prefix}expand")(x)
         x = activate(normalize(x, style, f"{prefix}expand_BN"), style, f"{prefix}expand_relu")
     x = depthwise(x, stride, rate, 1, style, f"{prefix}pad", f"{prefix}depthwise")
     x = activate(normalize(x, style, f"{prefix}depthwise_BN"), style, f"{prefix}depthwise_relu")
     x = KL.Conv2D(filters, 1, padding="same", use_bias=False, name=f"{prefix}project")(x)
     x = normalize(x, style, f"{prefix}project_BN")
-    return KL.Add(name=f"{prefix}add")([skip, x]) if stride == 1 and channels == filters else x
+    if project_skip: skip = KL.Conv2D(filters, 1, name=f"{prefix}shortcut")(skip)
+    return KL.Add(name=f"{prefix}add")([skip, x]) if stride == 1 and skip.shape[-1] == filters else x
 
-# %% ../nbs/api/02_layers.ipynb #00000022
+# %% ../nbs/api/02_layers.ipynb #00000018
 def classifier_v1(x, classes:int, dropout:float, activation):
     "Average pool, dropout, 1x1 convolution, reshape: (N, H, W, C) to (N, classes)."
     reshape = KL.Reshape((classes,), name="reshape_2")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['V1_BLOCKS', 'V2_STAGES', 'Strides', 'stem', 'body_v1', 'body_v2', 'assign', 'adapt_stem', 'MobileNetV1',
-           'MobileNetV2', 'count_macs']
+           'MobileNetV2', 'count_macs', 'load']
 
 # %% ../nbs/api/04_models.ipynb #00000003
 import math
@@ -13,7 +13,7 @@ import numpy as np
 from .core import MobileNetError, need, note
 from .preprocessing import Preprocessing
 from .layers import (KL, Style, activate, classifier_v1, classifier_v2, depthwise_separable,
-                                    inverted_residual, keras, make_divisible, normalize)
+                                    inverted_residual, keras, make_divisible, normalize, pad_for_stride_2)
 from .weights import fetch, official_size, official_url, read_h5
 
 # %% ../nbs/api/04_models.ipynb #00000005
@@ -43,12 +43,14 @@ class Strides:
         if self.dilation: self.rate *= stride
         return 1, rate
 
-# %% ../nbs/api/04_models.ipynb #00000010
+# %% ../nbs/api/04_models.ipynb #0000000a
 def stem(x, filters:int, strides:Strides, style:Style, names:tuple):
     "The first convolution: 3x3, stride 2, batch normalization, activation."
     stride, rate = strides(2)
     conv, bn, act = names
-    x = KL.Conv2D(filters, 3, strides=stride, dilation_rate=1 if stride == 2 else rate, padding="same", use_bias=False, name=conv)(x)
+    padded = stride == 2 and style.symmetric
+    if padded: x = pad_for_stride_2(x, style, f"{conv}_pad")
+    x = KL.Conv2D(filters, 3, strides=stride, dilation_rate=1 if stride == 2 else rate, padding="valid" if padded else "same", use_bias=False, name=conv)(x)
     return activate(normalize(x, style, bn), style, act)
 
 def body_v1(x, width, strides:Strides, style:Style, depth_multiplier:int=1):
@@ -59,17 +61,20 @@ def body_v1(x, width, strides:Strides, style:Style, depth_multiplier:int=1):
         x = depthwise_separable(x, width(filters), stride, i, style, rate, depth_multiplier)
     return x
 
-def body_v2(x, width, last:int, strides:Strides, style:Style):
+def body_v2(x, width, last:int, strides:Strides, style:Style, stage_strides:tuple|None=None, first_expansion:int=0, projected:tuple=()):
     "MobileNetV2 without its classifier; `last` is the width of the final 1x1 convolution."
     x = stem(x, width(32), strides, style, ("Conv1", "bn_Conv1", "Conv1_relu"))
-    blocks = [(t, c, s if i == 0 else 1) for t, c, n, s in V2_STAGES for i in range(n)]
+    starts = stage_strides or [s for *_, s in V2_STAGES]
+    blocks = [(t, c, s if i == 0 else 1) for (t, c, n, _), s in zip(V2_STAGES, starts) for i in range(n)]
     for i, (expansion, filters, stride) in enumerate(blocks):
         stride, rate = strides(stride)
-        x = inverted_residual(x, width(filters), stride, expansion, f"block_{i}_" if i else "expanded_conv_", style, rate)
+        if i == 0 and first_expansion: expansion = first_expansion
+        x = inverted_residual(x, width(filters), stride, expansion, f"block_{i}_" if i else "expanded_conv_", style, rate,
+                              True if i == 0 and first_expansion else None, i in projected)
     x = KL.Conv2D(last, 1, use_bias=False, name="Conv_1")(x)
     return activate(normalize(x, style, "Conv_1_bn"), style, "out_relu")
 
-# %% ../nbs/api/04_models.ipynb #00000012
+# %% ../nbs/api/04_models.ipynb #0000000c
 def _class_names(classes):
     "`classes` as (number, names or None)."
     if isinstance(classes, (int, np.integer)) and not isinstance(classes, bool):
@@ -102,7 +107,7 @@ def _taps(model_input, output, wanted):
             maps[tap] = net.get_layer(tap).output
     return maps
 
-# %% ../nbs/api/04_models.ipynb #00000014
+# %% ../nbs/api/04_models.ipynb #0000000e
 def assign(
     net,          # A Keras model
     arrays:dict,  # layer -> {weight -> array}, from `read_h5`
@@ -134,7 +139,7 @@ def adapt_stem(
     if channels == 1: return kernel.sum(axis=2, keepdims=True)
     return kernel[:, :, np.arange(channels) % kernel.shape[2]]*kernel.shape[2]/channels
 
-# %% ../nbs/api/04_models.ipynb #00000015
+# %% ../nbs/api/04_models.ipynb #0000000f
 def _load(net, version, alpha, shape, weights, include_top, classes, names):
     "Fill `net` with official weights or those of a file, and say what is not from there."
     path = Path(weights) if weights != "imagenet" else None
@@ -154,7 +159,7 @@ def _load(net, version, alpha, shape, weights, include_top, classes, names):
     if names is not None and weights == "imagenet": arrays = {k: v for k, v in arrays.items() if k not in ("conv_preds", "predictions")}
     if assign(net, arrays, str(path)): note(f"The classifier is new, for {classes} classes, and has to be trained; everything below it is pretrained.")
 
-# %% ../nbs/api/04_models.ipynb #00000016
+# %% ../nbs/api/04_models.ipynb #00000010
 def _build(version, body, classifier, *, alpha, input_shape, classes, include_top, pooling, dropout, classifier_activation,
            features, weights, include_preprocessing, name):
     "Input, body, head, taps and weights: what V1 and V2 share."
@@ -178,19 +183,26 @@ def _build(version, body, classifier, *, alpha, input_shape, classes, include_to
         if shape[2] in (1, 3) else None
     return net
 
-def _width(alpha, divisible_by, min_depth, whole):
+def _width(alpha, divisible_by, min_depth, whole, rounding="int"):
     "The rounding rule: table channels to real channels. `whole`: Keras's V2 drops the fraction before it rounds."
     if not (isinstance(alpha, (int, float)) and math.isfinite(alpha) and alpha > 0): raise MobileNetError(f"alpha is a number above 0. Received: {alpha!r}")
     for k, v in dict(divisible_by=divisible_by, min_depth=min_depth).items():
         if not (isinstance(v, int) and v >= 1): raise MobileNetError(f"{k} is a whole number of at least 1. Received: {v!r}")
-    if divisible_by == 1: return lambda c: max(int(c*alpha), min_depth)
+    if rounding not in ("int", "round"): raise MobileNetError(f'rounding is "int" or "round". Received: {rounding!r}')
+    if divisible_by == 1: return lambda c: max((int if rounding == "int" else round)(c*alpha), min_depth)
     return lambda c: make_divisible(int(c*alpha) if whole and c != 32 else c*alpha, divisible_by, min_depth)
 
-def _style(weights, activation, bn_momentum, bn_epsilon, pretrained_momentum, even_padding=False):
-    "Momentum 0.9 from scratch (0.99 lags behind on small sets), Keras's own with weights."
-    return Style(activation, bn_momentum if bn_momentum is not None else .9 if weights is None else pretrained_momentum, bn_epsilon, even_padding)
+def _last(alpha, divisible_by, keras_compat):
+    "Channels of V2's last convolution: never below 1280, but where it scales with alpha."
+    return make_divisible(1280*alpha, divisible_by) if alpha > 1 or not keras_compat else 1280
 
-# %% ../nbs/api/04_models.ipynb #00000018
+def _style(weights, activation, bn_momentum, bn_epsilon, pretrained_momentum, padding, even_padding=False):
+    "Momentum 0.9 from scratch (0.99 lags behind on small sets), Keras's own with weights."
+    if padding not in ("tf", "symmetric"): raise MobileNetError(f'padding is "tf" or "symmetric". Received: {padding!r}')
+    momentum = bn_momentum if bn_momentum is not None else .9 if weights is None else pretrained_momentum
+    return Style(activation, momentum, bn_epsilon, even_padding, padding == "symmetric")
+
+# %% ../nbs/api/04_models.ipynb #00000012
 def MobileNetV1(
     alpha:float=1.0,             # Width multiplier, any number above 0
     input_shape:tuple=(224, 224, 3), # (height, width, channels), any size, channels last; None for an open size
@@ -210,20 +222,22 @@ def MobileNetV1(
     divisible_by:int=1,          # Round channels to a multiple
     activation:str="relu6",      # "relu6", "relu" or any Keras activation
     bn_momentum:float|None=None, # 0.9 from scratch, 0.99 with weights
-    bn_epsilon:float=1e-3,       # Of batch normalization
+    bn_epsilon:float=1e-3,       # Of batch normalization: 1e-3 (TensorFlow), 1e-5 (PyTorch, Caffe)
+    padding:str="tf",            # At stride 2: "tf", or "symmetric" (PyTorch, Caffe)
+    rounding:str="int",          # Of widths: "int", or "round" (Zehaos)
     include_preprocessing:bool=False, # Scale raw 0..255 values inside the model
     name:str|None=None,          # Of the model
 ):                               # A `keras.Model` with `.classes`, `.preprocessing` and `.pretrained`
     "MobileNetV1 (Howard et al. 2017, arXiv:1704.04861), (N, H, W, C) float32 to (N, classes)."
-    width = _width(alpha, divisible_by, min_depth or (1 if keras_compat else 8), False)
-    style = _style(weights, activation, bn_momentum, bn_epsilon, .99, keras_compat)
+    width = _width(alpha, divisible_by, min_depth or (1 if keras_compat else 8), False, rounding)
+    style = _style(weights, activation, bn_momentum, bn_epsilon, .99, padding, keras_compat)
     strides = Strides(output_stride, dilation)
     return _build(1, lambda x: body_v1(x, width, strides, style, depth_multiplier), classifier_v1,
                   alpha=alpha, input_shape=input_shape, classes=classes, include_top=include_top, pooling=pooling, dropout=dropout,
                   classifier_activation=classifier_activation, features=features, weights=weights,
                   include_preprocessing=include_preprocessing, name=name or f"mobilenet_{alpha:0.2f}_{input_shape[0]}")
 
-# %% ../nbs/api/04_models.ipynb #00000022
+# %% ../nbs/api/04_models.ipynb #00000016
 def MobileNetV2(
     alpha:float=1.0,             # Width multiplier, any number above 0
     input_shape:tuple=(224, 224, 3), # (height, width, channels), any size, channels last; None for an open size
@@ -242,21 +256,27 @@ def MobileNetV2(
     divisible_by:int=8,          # Round channels to a multiple
     activation:str="relu6",      # "relu6", "relu" or any Keras activation
     bn_momentum:float|None=None, # 0.9 from scratch, 0.999 with weights
-    bn_epsilon:float=1e-3,       # Of batch normalization
+    bn_epsilon:float=1e-3,       # Of batch normalization: 1e-3 (TensorFlow), 1e-5 (PyTorch, Caffe)
+    padding:str="tf",            # At stride 2: "tf", or "symmetric" (PyTorch, Caffe)
+    stage_strides:tuple|None=None, # Of the seven stages; (1, 2, 2, 1, 2, 2, 1) is the paper's first version (shicai)
+    first_expansion:int=0,       # t of an expansion convolution in the first block; 0: there is none
+    projected:tuple=(),          # Numbers of the blocks (from 0) with a 1x1 convolution in the shortcut (neuleaf)
     include_preprocessing:bool=False, # Scale raw 0..255 values inside the model
     name:str|None=None,          # Of the model
 ):                               # A `keras.Model` with `.classes`, `.preprocessing` and `.pretrained`
     "MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), (N, H, W, C) float32 to (N, classes)."
     width = _width(alpha, divisible_by, min_depth or divisible_by, keras_compat)
-    last = make_divisible(1280*alpha, divisible_by) if alpha > 1 or not keras_compat else 1280
-    style = _style(weights, activation, bn_momentum, bn_epsilon, .999)
+    last = _last(alpha, divisible_by, keras_compat)
+    style = _style(weights, activation, bn_momentum, bn_epsilon, .999, padding)
     strides = Strides(output_stride, dilation)
-    return _build(2, lambda x: body_v2(x, width, last, strides, style), classifier_v2,
+    if stage_strides and (len(stage_strides) != len(V2_STAGES) or not set(stage_strides) <= {1, 2}):
+        raise MobileNetError(f"stage_strides is {len(V2_STAGES)} numbers, each 1 or 2. Received: {stage_strides!r}")
+    return _build(2, lambda x: body_v2(x, width, last, strides, style, stage_strides, first_expansion, projected), classifier_v2,
                   alpha=alpha, input_shape=input_shape, classes=classes, include_top=include_top, pooling=pooling, dropout=dropout,
                   classifier_activation=classifier_activation, features=features, weights=weights,
                   include_preprocessing=include_preprocessing, name=name or f"mobilenetv2_{alpha:0.2f}_{input_shape[0]}")
 
-# %% ../nbs/api/04_models.ipynb #00000025
+# %% ../nbs/api/04_models.ipynb #00000019
 def count_macs(net) -> int: # Multiply-accumulates for one input
     "Multiply-accumulates of all convolutions and dense layers of a Keras model with a fixed input size."
     total = 0
@@ -268,3 +288,12 @@ def count_macs(net) -> int: # Multiply-accumulates for one input
         positions = math.prod(out[:-1]) if len(out) == 3 else 1
         total += positions*math.prod(kernel.shape)
     return total
+
+# %% ../nbs/api/04_models.ipynb #00000026
+def load(
+    path,     # A weight file of any system that `mobilenet_keras.importers` knows
+    **kwargs, # As `importers.load` takes them
+):            # A `keras.Model` with `.classes`, `.preprocessing` and `.source`
+    "Build the right variant for a weight file and fill it: `importers.load`."
+    from mobilenet_keras.importers import load
+    return load(path, **kwargs)

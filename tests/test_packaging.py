@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
-LIGHT = ["core", "preprocessing", "tflite", "runtime", "tflm", "cli"]
+LIGHT = ["core", "preprocessing", "imagenet", "readers", "tflite", "runtime", "tflm", "cli"]
 LIGHT += ["boards", "fixedpoint", "intervals", "builder", "profile", "steps", "plan", "compiler", "data", "evaluation"]
 LIGHT += [name for name in ("firmware", "device", "simulate", "flash", "edgetpu")
           if (PACKAGE / f"{name}.py").exists()]

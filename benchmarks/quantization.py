@@ -66,8 +66,9 @@ def main():
             some = q._some(photos.validation.pixels, 60)
             before, after = (q.noise(real, made[k][0].with_metadata(preprocessing=made[k][1]), some, rule)
                              for k in ("converter", "biases corrected, photo's bytes, min-max"))
-            write("quantization_layers.csv", [dict(op=a["op"], name=a["name"], converter_db=round(b["db"], 1), corrected_db=round(a["db"], 1),
-                                                   converter_bias=round(b["bias"], 3), corrected_bias=round(a["bias"], 3)) for b, a in zip(before, after, strict=True)])
+            rows_of = (dict(op=a["op"], name=a["name"], converter_db=round(b["db"], 1), corrected_db=round(a["db"], 1),
+                            converter_bias=round(b["bias"], 3), corrected_bias=round(a["bias"], 3)) for b, a in zip(before, after, strict=True))
+            write("quantization_layers.csv", list(rows_of))
 
 
 if __name__ == "__main__":

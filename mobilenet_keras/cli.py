@@ -70,10 +70,12 @@ def quantize(a):
     if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
     if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
     source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
-    model = quantize(run, Photos.from_folder(**source), a.samples, a.seed)
+    equalization = dict(auto=None, yes=True, no=False)[a.equalize]
+    model = quantize(run, Photos.from_folder(**source), a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.ends)
     path = model.save(a.out or run.folder/"model.tflite")
     facts = dict(model=str(path), bytes=len(model.data), **model.report)
-    return facts, f"The int8 model is {path}. Next: mobilenet verify {path}"
+    layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
+    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {path}"
 
 def verify(a):
     "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the judge."
@@ -315,6 +317,11 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--photos"], dict(help="where its photos are now, if they moved")),
         (["--samples"], dict(type=int, default=300, help="photos for calibration (default: 300)")),
         (["--seed"], dict(type=int, default=0, help="of their draw (default: 0)")),
+        (["--calibration"], dict(choices=["auto", "min-max", "percentile", "mse"], default="auto", help="rule for ranges (default: the best on validation photos)")),
+        (["--equalize"], dict(choices=["auto", "yes", "no"], default="auto", help="equalize channels (default: if it is better on validation photos)")),
+        (["--no-bias-correction"], dict(action="store_true", help="keep in the biases what rounding adds")),
+        (["--ends"], dict(choices=["int8", "uint8"], default="int8", help="type of input and output (default: int8)")),
+        (["--layers"], dict(action="store_true", help="show the signal-to-quantization-noise of each layer")),
         (["--out"], dict(help="file to write (default: model.tflite in the run)"))]),
     "verify": (verify, "mobilenet verify model.tflite my_photos", [
         (["model"], dict(help="int8 .tflite file")),

@@ -221,8 +221,12 @@ def build(a):
 def simulate(a):
     "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
     from mobilenet_keras.firmware import target
-    from mobilenet_keras.simulate import simulate, simulate_folder
+    from mobilenet_keras.simulate import simulate, simulate_folder, simulate_micro
     if a.board: target(a.board)
+    if a.runtime == "tflm":
+        if a.board or a.dataset: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board and --dataset.")
+        found = simulate_micro(a.model, a.photo, a.input)
+        return found.to_dict(), str(found)
     if a.dataset:
         found = simulate_folder(a.model, a.board, a.dataset, a.part, a.emulator, a.seconds, a.cc)
         facts = found.to_dict() | dict(folder=a.dataset)
@@ -389,6 +393,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--input"], dict(metavar="X.npy", help="instead of a photo: int8 array as the model's input")),
         (["--dataset"], dict(metavar="DIR", help="instead of a photo: a folder as `mobilenet evaluate` takes it, uncounted")),
         (["--part"], dict(choices=["train", "validation", "test"], help="of the data set (default: test where there is one, else all)")),
+        (["--runtime"], dict(choices=["engine", "tflm"], default="engine", help="tflm: no board, but TensorFlow Lite Micro on this computer, and its arena beside the engine's (default: engine)")),
         (["--emulator"], dict(choices=["qemu", "unicorn"], help="default: qemu where it is installed and has the board")),
         (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),

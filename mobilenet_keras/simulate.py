@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_qemu', 'art', 'Simulation', 'emulator_for',
-           'run_firmware', 'simulate', 'simulate_folder']
+           'run_firmware', 'simulate', 'simulate_folder', 'MicroRun', 'simulate_micro']
 
 # %% ../nbs/api/17_simulate.ipynb #00000003
 import html, json, os, shutil, struct, subprocess, tempfile, threading
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .compiler import Header, _HEADER, _OUTPUT
-from .core import MissingExtra, MobileNetError, need, track
+from .compiler import Engine, Header, _HEADER, _OUTPUT, compile_model
+from .core import MissingExtra, MobileNetError, need, text_table, track
 from .evaluation import Evaluation, _labelled
 from .firmware import Elf, Firmware, as_input, build, check_image, target
 from .preprocessing import Preprocessing
+from .runtime import noise_photos, real
 from .tflite import Model
+from .tflm import simulate_tflm
 
 # %% ../nbs/api/17_simulate.ipynb #00000005
 @patch(cls_method=True)
@@ -279,12 +281,16 @@ def run_firmware(
                       facts["photo"] == "as expected" if own else None, t.tested, image, "\n".join(f"{k} {v}" for k, v in facts.items()))
 
 # %% ../nbs/api/17_simulate.ipynb #00000010
+def _array(input):
+    "An array, or what an .npy file holds."
+    try: return np.asarray(np.load(input) if isinstance(input, (str, Path)) else input)
+    except (OSError, ValueError, EOFError) as e: raise MobileNetError(f"{input} is no .npy file that can be read: {e}") from None
+
 def _image(about, photo, input):
     "int8 (height, width, channels) of a photo or an array, or None."
     if input is not None and photo is not None: raise MobileNetError("Give a photo or an input, not both.")
     if input is not None:
-        try: x = np.asarray(np.load(input) if isinstance(input, (str, Path)) else input)
-        except (OSError, ValueError) as e: raise MobileNetError(f"{input} is no .npy file that can be read: {e}") from None
+        x = _array(input)
         x = x[0] if x.ndim == 4 and len(x) == 1 else x
         if x.dtype != np.int8 or x.shape != about.shape: raise MobileNetError(f"The model takes int8 {about.shape}. Received: {x.dtype} {x.shape}")
         return x
@@ -355,3 +361,46 @@ def simulate_folder(
     scores = np.array([found[i] for i in good], np.int16)
     if outputs == 1: scores = np.concatenate([-scores, scores], 1)  # one sigmoid, of the second class
     return Evaluation(f"{firmware.name} on an emulated {firmware.target.id}", names, np.array([files[i][1] for i in good]), scores, [files[i][0] for i in good], dict(sorted(skipped.items())))
+
+# %% ../nbs/api/17_simulate.ipynb #00000015
+@dataclass(frozen=True, eq=False, repr=False)
+class MicroRun:
+    "What TensorFlow Lite Micro made of one photo, and what the engine did."
+    name:str; label:str; scores:list; arena:dict; arena_on_board:dict; engine_arena_bytes:int|None; engine_agrees:bool|None; engine:str
+    def to_dict(self) -> dict: # For JSON
+        "Plain values."
+        return dict(runtime="tflm", **{k: v for k, v in vars(self).items() if k != "name"})
+    def __repr__(self): return f"{self.label} by TensorFlow Lite Micro: scores {' '.join(map(str, self.scores))}; arena {self.arena['total']:,} bytes on this computer"
+    def __str__(self):
+        rows = [("head: activations", self.arena["head"]), ("tail: bookkeeping", self.arena["tail"]), *((f"  {k}", v) for k, v in self.arena["sections"].items()), ("all", self.arena["total"]),
+                ("with 1 KB to spare, estimated for a 32-bit core", self.arena_on_board["small"])]
+        return f"{self!r}\n{text_table(('arena of ' + self.name, 'bytes'), rows)}\n{self.engine}"
+
+def simulate_micro(
+    model,      # A `Model`, or the path of an int8 .tflite
+    photo=None, # Path, bytes, PIL image or uint8 array; None: seeded noise
+    input=None, # Instead of a photo: int8 array (height, width, channels), or the path of an .npy with one
+) -> MicroRun:
+    "Run one photo in TensorFlow Lite Micro on this computer, and in the engine."
+    model = model if isinstance(model, Model) else Model.open(model)
+    if input is not None and photo is not None: raise MobileNetError("Give a photo or an input, not both.")
+    if input is not None:
+        x = _array(input)
+        x = x if x.ndim == 4 else x[None]
+        if x.dtype != model.inputs[0].dtype or x.shape != model.inputs[0].shape: raise MobileNetError(f"{model.name} takes {model.inputs[0].dtype} {model.inputs[0].shape}. Received: {x.dtype} {x.shape}")
+    else:
+        t = model.inputs[0]
+        rule = model.preprocessing or Preprocessing(*t.shape[1:], mean=128 + int(t.zero_point[0]), std=1/float(t.scale[0])) if t.scale is not None and t.shape[3:] in ((1,), (3,)) else None
+        if rule is None: raise MobileNetError(f"{model.name} takes {t.dtype} {t.shape}, which is no photo. Give its input as an array: --input X.npy")
+        x = rule.quantize(rule.pixels(noise_photos(1, *t.shape[1:])[0] if photo is None else photo), t.scale[0], t.zero_point[0], t.dtype)[None]
+    found = simulate_tflm(model, x)
+    scores = found["outputs"][0].ravel()
+    best = int(scores.argmax()) if scores.size > 1 else int(real(model.outputs[0], scores)[0] > .5)
+    label, agrees, arena = found["labels"][best] if found["labels"] else str(best), None, None
+    try:
+        compiled = compile_model(model)
+        y = Engine(compiled).run(x[0])
+        arena, agrees = compiled.arena, bool((np.concatenate([v.ravel() for v in (y if isinstance(y, list) else [y])]) == np.concatenate([v.ravel() for v in found["outputs"]])).all())
+        engine = f"The engine: {arena:,} bytes with rows streamed in, {'the same bytes out' if agrees else 'OTHER BYTES OUT: please report this model'}."
+    except MobileNetError as e: engine = f"The engine: {e}"
+    return MicroRun(model.name, label, scores.tolist(), found["arena"], {k: v for k, v in found["arena_on_board"].items() if isinstance(v, int)}, arena, agrees, engine)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import shared
 from PIL import Image
+from test_cli import mobilenet, one_line
 from test_engine import photos, some_images
 
 from mobilenet_keras import cli
@@ -165,3 +166,20 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     assert cli.main(["simulate", str(tmp_path / "x.elf"), "--dataset", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1
+
+
+@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+def test_tflm_beside_the_engine(tmp_path):
+    """`simulate --runtime tflm`: the judge's scores and arena; ours beside them."""
+    path = example().with_metadata(list("abcde")).save(tmp_path / "m.tflite")
+    image = np.random.default_rng(0).integers(-128, 128, (33, 31, 3)).astype(np.int8)
+    np.save(tmp_path / "x.npy", image)
+    code, out, err = mobilenet("simulate", path, "--runtime", "tflm", "--input", tmp_path / "x.npy", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["scores"] == Engine(path).run(image).tolist() and facts["label"] == "abcde"[int(np.argmax(facts["scores"]))]
+    assert facts["engine_agrees"] and facts["arena"]["total"] == facts["arena"]["head"] + facts["arena"]["tail"] > facts["engine_arena_bytes"]
+    (tmp_path / "empty.npy").touch()
+    for more, message in ((["--board", "pico"], "leave out --board"), (["--input", tmp_path / "empty.npy"], "no .npy file"),
+                          (["--photo", path], "not an image")):
+        code, _, err = mobilenet("simulate", path, "--runtime", "tflm", *more)
+        assert code == 2 and message in one_line(err)

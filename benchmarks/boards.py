@@ -14,6 +14,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from record import record  # noqa: E402
 from test_engine import network, photos, some_images  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError  # noqa: E402
@@ -81,9 +82,7 @@ def main(boards):
                 assert row["equal_to_tflm"], f"{name} on {board} ({compiler}): not the bytes of TensorFlow Lite Micro"
                 rows.append(row)
                 print(*row.values(), f"{time.monotonic() - start:.0f} s", flush=True)
-                with path.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                    writer.writeheader(), writer.writerows(rows)
+                record(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 
 Each writes benchmarks/fine_tune_WHAT.csv. The test part is read once for each row, after all choices; nothing is chosen by it.
 """
-import csv
 import math
 import os
 import random
@@ -17,16 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from record import record
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
 SEEDS, SIZES = (0, 1, 2), ((96, 25), (160, 15))  # input side, epochs of the whole network, as the plain script that is compared
 
 
 def write(what, rows):
-    with open(HERE / f"fine_tune_{what}.csv", "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    record(__file__, rows, f"fine_tune_{what}")
 
 
 def interval(values):

@@ -6,18 +6,15 @@ writes quantization.csv, a row for each run and way to quantize, and quantizatio
 first run. Accuracy and agreement are on the test photos, the signal-to-noise of the class scores on test photos too;
 nothing is chosen by them. The interpreter's plain kernels without XNNPACK compute int8.
 """
-import csv
 import sys
-from pathlib import Path
 
 import numpy as np
+from record import record
 
 from mobilenet_keras import quantization as q
 from mobilenet_keras import tflite
 from mobilenet_keras.data import Photos
 from mobilenet_keras.training import Run
-
-HERE = Path(__file__).parent
 
 
 def ways(real, converted, inputs, rule):
@@ -37,13 +34,6 @@ def ways(real, converted, inputs, rule):
     yield "equalized, the same, min-max", q.requantize(equal, converted, q.observe(equal, inputs), "min-max", inputs, folded), folded[3]
 
 
-def write(name, rows):
-    with open(HERE/name, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main():
     rows = []
     for folder in sys.argv[1:]:
@@ -61,14 +51,14 @@ def main():
                              accuracy=round(float((scores.argmax(1) == part.labels).mean()), 4),
                              agreement=round(float((scores.argmax(1) == truth.argmax(1)).mean()), 4)))
             print(rows[-1], flush=True)
-            write("quantization.csv", rows)
+            record(__file__, rows)
         if folder == sys.argv[1]:
             some = q._some(photos.validation.pixels, 60)
             before, after = (q.noise(real, made[k][0].with_metadata(preprocessing=made[k][1]), some, rule)
                              for k in ("converter", "biases corrected, photo's bytes, min-max"))
             rows_of = (dict(op=a["op"], name=a["name"], converter_db=round(b["db"], 1), corrected_db=round(a["db"], 1),
                             converter_bias=round(b["bias"], 3), corrected_bias=round(a["bias"], 3)) for b, a in zip(before, after, strict=True))
-            write("quantization_layers.csv", list(rows_of))
+            record(__file__, list(rows_of), "quantization_layers")
 
 
 if __name__ == "__main__":

@@ -298,8 +298,8 @@ def digit_images(shape, n, seed):
     return (images + rng.normal(0, .05, images.shape)).clip(-1, 1).astype(np.float32), data.target[chosen]
 
 
-TRAINED = {"V1 .25, gray": ("V1", .25, (48, 48, 1), 10, "softmax"), "V1 .5, odd, logits": ("V1", .5, (37, 45, 3), 10, None),
-           "V2 .35": ("V2", .35, (48, 64, 3), 10, "softmax"), "V2 .1, odd, four channels, sigmoid": ("V2", .1, (51, 41, 4), 1, "sigmoid")}
+TRAINED = {"V1 .25, gray": ("V1", .25, (32, 32, 1), 10, "softmax"), "V1 .5, odd, logits": ("V1", .5, (27, 35, 3), 10, None),
+           "V2 .35": ("V2", .35, (32, 40, 3), 10, "softmax"), "V2 .1, odd, four channels, sigmoid": ("V2", .1, (35, 29, 4), 1, "sigmoid")}
 
 
 @needs_tflm
@@ -309,12 +309,12 @@ def test_trained_models_are_tflm(name):
     models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("models", "quantization"))
     version, alpha, shape, classes, head = TRAINED[name]
     models.keras.utils.set_random_seed(5)
-    x, labels = digit_images(shape, 960, 0)
+    x, labels = digit_images(shape, 640, 0)
     y = labels if classes == 10 else labels < 5
     net = getattr(models, f"MobileNet{version}")(alpha, shape, classes, None, classifier_activation=head, output_stride=16, dilation=False)
     loss = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}.get(head)
-    net.compile(models.keras.optimizers.Adam(3e-3), loss or models.keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
-    net.fit(x, y, batch_size=32, epochs=3, verbose=0)
+    net.compile(models.keras.optimizers.Adam(1e-2), loss or models.keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    net.fit(x, y, batch_size=32, epochs=8, verbose=0)
     seen, wanted = digit_images(shape, 100, 1)
     model = Model(quantization.convert(net, x[:100]), "net")
     end = ends(model).input

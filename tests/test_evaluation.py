@@ -122,8 +122,9 @@ def test_interrupted_at_once(tmp_path, folder):
     import subprocess
     import sys
     path = compile_model(network()).save(tmp_path / "m.mbn")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)).save(folder / "lime/large.jpg")  # 50 ms to read
     for i in range(1500):
-        (folder / "lime" / f"{i}.jpg").symlink_to(folder / "lime/lime0.jpg")
+        (folder / "lime" / f"{i}.jpg").symlink_to(folder / "lime/large.jpg")
     running = subprocess.Popen([sys.executable, "-m", "mobilenet_keras.cli", "evaluate", path, folder], stderr=subprocess.PIPE, text=True)
     time.sleep(1.2)
     running.send_signal(signal.SIGINT)

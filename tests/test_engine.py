@@ -304,8 +304,8 @@ TRAINED = {"V1 .25, gray": ("V1", .25, (32, 32, 1), 10, "softmax"), "V1 .5, odd,
 
 @needs_tflm
 @pytest.mark.parametrize("name", TRAINED)
-def test_trained_models_are_tflm(name):
-    """The converter's graph, weights that learned something: 200 images each."""
+def test_trained_models_are_tflm(name, tmp_path):
+    """The converter's graph, weights that learned something: 200 images each. And their app for TFLM."""
     models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("models", "quantization"))
     version, alpha, shape, classes, head = TRAINED[name]
     models.keras.utils.set_random_seed(5)
@@ -323,6 +323,9 @@ def test_trained_models_are_tflm(name):
     said = outputs[:100].argmax(1) if classes == 10 else outputs[:100, 0] < 0
     assert (said == (wanted if classes == 10 else wanted >= 5)).mean() > (.3 if classes == 10 else .65), "it learned something"
     assert len({o.tobytes() for o in outputs}) > 40
+    if shape[2] in (1, 3) and shutil.which("g++"):
+        from test_tflm import check_app
+        check_app(model.with_metadata(map(str, range(10)), Preprocessing.preset("keras", shape[:2], shape[2])), tmp_path / "app")
 
 
 TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),

@@ -178,23 +178,28 @@ def test_arena_of_networks_is_enough_and_near(version, alpha, size, classes):
     assert sizes.on(BOARDS["pico"]) == sizes.small and sizes.on(BOARDS["mps3-an547"]) == sizes.helium
 
 
+def check_app(model, app):
+    """The ops of the file and no other, TFLM's bytes for the built-in photo, and the app's own logic; what it printed."""
+    export_tflm(model, app)
+    assert {f"Add{n}" for n in registered(app)} == {tflm.TFLM_OPS[k] for k in {op.name for op in model.ops}}
+    t, rule = model.inputs[0], model.preprocessing
+    pixels = np.array(array(app, "kTestPixels"), np.uint8).reshape(t.shape[1:])
+    batch = rule.quantize(pixels[None], t.scale[0], t.zero_point[0]) if rule else (pixels[None].astype(np.int16) - 128).astype(np.int8)
+    outputs = simulate_tflm(model, batch)["outputs"]
+    assert array(app, "kExpected") == np.concatenate([o.ravel() for o in outputs]).tolist()
+    code, text = run(app)
+    assert code == 0 and "PASS" in text, text
+    return text
+
+
 @needs_tflm
 @needs_gcc
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "embedding", "two", "map"])
 def test_heads(tmp_path, kind):
     """Each head, stripped or not: ops of the file and no other, TFLM's bytes, and the app's own logic."""
     model, app = heads(kind), tmp_path / "app"
-    export_tflm(model, app)
-    kinds = {op.name for op in model.ops}
-    assert {f"Add{n}" for n in registered(app)} == {tflm.TFLM_OPS[k] for k in kinds}
-    pixels = np.array(array(app, "kTestPixels"), np.uint8).reshape(32, 32, 3)
-    t, rule = model.inputs[0], model.preprocessing
-    batch = rule.quantize(pixels[None], t.scale[0], t.zero_point[0]) if rule else (pixels[None].astype(np.int16) - 128).astype(np.int8)
-    outputs = simulate_tflm(model, batch)["outputs"]
-    assert array(app, "kExpected") == np.concatenate([o.ravel() for o in outputs]).tolist()
+    text = check_app(model, app)
     assert len(set(array(app, "kExpected"))) > (kind != "sigmoid")
-    code, text = run(app)
-    assert code == 0 and "PASS" in text, text
     assert (": yes " in text) == (kind == "sigmoid") and (": a " in text) == (kind == "softmax")
     stripped = export_tflm(model, tmp_path / "small", strip=True)
     assert array(stripped, "kExpected") == array(app, "kExpected") and arenas(stripped)[2] <= arenas(app)[2] <= arenas(stripped)[2] + 512

@@ -9,11 +9,17 @@ class MicroMutableOpResolver {
   TfLiteStatus AddAveragePool2D() { return Add(); }
   TfLiteStatus AddConv2D() { return Add(); }
   TfLiteStatus AddDepthwiseConv2D() { return Add(); }
+  TfLiteStatus AddDequantize() { return Add(); }
   TfLiteStatus AddFullyConnected() { return Add(); }
   TfLiteStatus AddLogistic() { return Add(); }
+  TfLiteStatus AddMaxPool2D() { return Add(); }
   TfLiteStatus AddMean() { return Add(); }
+  TfLiteStatus AddPad() { return Add(); }
+  TfLiteStatus AddPadV2() { return Add(); }
+  TfLiteStatus AddQuantize() { return Add(); }
   TfLiteStatus AddReshape() { return Add(); }
   TfLiteStatus AddSoftmax() { return Add(); }
+  TfLiteStatus AddTranspose() { return Add(); }
 
  private:
   TfLiteStatus Add() { return ++added_ <= kCount ? kTfLiteOk : kTfLiteError; }

@@ -125,7 +125,8 @@ def test_interrupted_at_once(tmp_path, folder):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)).save(folder / "lime/large.jpg")  # 50 ms to read
     for i in range(1500):
         (folder / "lime" / f"{i}.jpg").symlink_to(folder / "lime/large.jpg")
-    running = subprocess.Popen([sys.executable, "-m", "mobilenet_keras.cli", "evaluate", path, folder], stderr=subprocess.PIPE, text=True)
+    heard = dict(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell lets what it starts with & ignore Ctrl-C
+    running = subprocess.Popen([sys.executable, "-m", "mobilenet_keras.cli", "evaluate", path, folder], stderr=subprocess.PIPE, text=True, **heard)
     time.sleep(1.2)
     running.send_signal(signal.SIGINT)
     started = time.monotonic()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEAR', 'CONTRAST', 'PART_NAMES', 'IN_MEMORY', 'Photo', 'Part', 'perceptual_hash', 'connect', 'near_duplicates',
-           'draw_groups', 'photo_files', 'read_photos', 'Photos', 'check_seed', 'group_keys']
+           'draw_groups', 'class_folders', 'photo_files', 'read_photos', 'Photos', 'check_seed', 'group_keys']
 
 # %% ../nbs/api/05_data.ipynb #00000003
 import csv, dataclasses, io, math, os, re, shutil, tempfile
@@ -132,7 +132,7 @@ def draw_groups(
 # %% ../nbs/api/05_data.ipynb #0000000d
 PART_NAMES = dict(train="train", training="train", validation="validation", valid="validation", val="validation", test="test", testing="test")
 
-def _folders(folder):
+def class_folders(folder):
     "Visible folders below `folder`, by name."
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))), key=lambda p: p.name)
 
@@ -151,9 +151,9 @@ def _layout(folder):
     "{part or None: {class name: files}} of a folder of photos."
     folder = Path(folder)
     if not folder.is_dir(): raise MobileNetError(f"No such folder of photos: {folder}")
-    below = _folders(folder)
+    below = class_folders(folder)
     parts = _parts(folder, below)
-    found = {part: {c.name: photo_files(c) for c in _folders(path)} for part, path in parts.items()}
+    found = {part: {c.name: photo_files(c) for c in class_folders(path)} for part, path in parts.items()}
     classes = sorted(set().union(*found.values()))
     for name in classes:
         if not name.isprintable(): raise MobileNetError(f"Class folder {name!r} has letters that can't be written to a model. Rename it.")
@@ -171,7 +171,7 @@ def _parts(folder, below):
     "{part: its folder}, or {None: folder} where the folders are classes."
     named = [(PART_NAMES.get(p.name.lower()), p) for p in below]
     parts = dict(named)
-    if "train" not in parts or not _folders(parts["train"]): return {None: folder}
+    if "train" not in parts or not class_folders(parts["train"]): return {None: folder}
     if None in parts: raise MobileNetError(f"{folder} has {parts['train'].name}/ with class folders, and {parts[None].name}/ beside it. "
                                            "Wanted train/, validation/ and test/ only, or class folders only. Move it elsewhere.")
     if len(named) > len(parts): raise MobileNetError(f"{folder} has two folders for one part: {', '.join(p.name for _, p in named)}. Merge them.")

@@ -113,7 +113,17 @@ def preset(cls:Preprocessing,
     height, width = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     return cls(height, width, channels, **PRESETS[name])
 
-# %% ../nbs/api/01_preprocessing.ipynb #0000000e
+@patch(cls_method=True)
+def spanning(cls:Preprocessing,
+             shape:tuple,     # (height, width, channels)
+             low:float=-1.0,  # What 0 becomes; Keras's range by default
+             high:float=1.0,  # What 255 becomes
+) -> Preprocessing:
+    "Pixels as a whole range of values, such as a quantized input's: for a model that doesn't say how photos are prepared."
+    step = (high - low)/255
+    return cls(*shape, mean=-low/step, std=1/step)
+
+# %% ../nbs/api/01_preprocessing.ipynb #0000000f
 @patch
 def pixels(self:Preprocessing,
            source, # Path, bytes, PIL image or uint8 array
@@ -135,7 +145,7 @@ def pixels(self:Preprocessing,
         image = canvas
     return np.asarray(image).reshape(self.shape)
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000013
+# %% ../nbs/api/01_preprocessing.ipynb #00000014
 def _per_channel(self):
     "Mean and deviation as float32 arrays of one value a channel."
     return (np.broadcast_to(np.float32(v), (self.channels,)) for v in (self.mean, self.std))
@@ -156,7 +166,7 @@ def __call__(self:Preprocessing,
     mean, std = _per_channel(self)
     return (_check(self, pixels).astype(np.float32) - mean)/std
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000016
+# %% ../nbs/api/01_preprocessing.ipynb #00000017
 @patch
 def table(self:Preprocessing,
           scale:float,     # Quantization scale of the model's input
@@ -180,7 +190,7 @@ def quantize(self:Preprocessing,
     pixels, table = _check(self, pixels), self.table(scale, zero_point, dtype)
     return table[pixels, np.arange(self.channels)]
 
-# %% ../nbs/api/01_preprocessing.ipynb #00000019
+# %% ../nbs/api/01_preprocessing.ipynb #0000001a
 @patch
 def to_dict(self:Preprocessing) -> dict:
     "Plain values, for JSON."

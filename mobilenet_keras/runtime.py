@@ -183,8 +183,7 @@ def default_preprocessing(model:Model) -> Preprocessing:
         low, high = (float(t.scale[0]*(q - t.zero_point[0])) for q in (np.iinfo(t.dtype).min, np.iinfo(t.dtype).max))
     note(f"{model.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, "
          f"{'the range of its input' if quantized else 'the way of Keras'}.")
-    step = (high - low)/255
-    return Preprocessing(*t.shape[1:4], mean=-low/step, std=1/step)
+    return Preprocessing.spanning(t.shape[1:4], low, high)
 
 def quantized(
     model:Model,

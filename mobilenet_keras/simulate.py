@@ -15,12 +15,12 @@ import numpy as np
 from fastcore.basics import patch
 from .compiler import Engine, Header, _HEADER, _OUTPUT, compile_model
 from .core import MissingExtra, MobileNetError, need, text_table, track
-from .evaluation import Evaluation, _labelled
+from .evaluation import Evaluation, labelled
 from .firmware import Elf, Firmware, as_input, build, check_image, target
 from .preprocessing import Preprocessing
-from .runtime import noise_photos, real
+from .runtime import real
 from .tflite import Model
-from .tflm import simulate_tflm
+from .tflm import prepared, simulate_tflm
 
 # %% ../nbs/api/17_simulate.ipynb #00000005
 @patch(cls_method=True)
@@ -347,7 +347,7 @@ def simulate_folder(
     "Classify a folder of labelled photos on an emulated board, several at a time."
     firmware = _firmware(model, board, cc)
     about, outputs = firmware.about(), firmware._of("app_expected")
-    files, names = _labelled(folder, part, about.classes, outputs)
+    files, names = labelled(folder, part, about.classes, outputs)
     skipped = {}
     def score(path):
         try: image = as_input(path, about.shape, about.scale, about.zero, about.preprocessing)
@@ -388,11 +388,7 @@ def simulate_micro(
         x = _array(input)
         x = x if x.ndim == 4 else x[None]
         if x.dtype != model.inputs[0].dtype or x.shape != model.inputs[0].shape: raise MobileNetError(f"{model.name} takes {model.inputs[0].dtype} {model.inputs[0].shape}. Received: {x.dtype} {x.shape}")
-    else:
-        t = model.inputs[0]
-        rule = model.preprocessing or Preprocessing(*t.shape[1:], mean=128 + int(t.zero_point[0]), std=1/float(t.scale[0])) if t.scale is not None and t.shape[3:] in ((1,), (3,)) else None
-        if rule is None: raise MobileNetError(f"{model.name} takes {t.dtype} {t.shape}, which is no photo. Give its input as an array: --input X.npy")
-        x = rule.quantize(rule.pixels(noise_photos(1, *t.shape[1:])[0] if photo is None else photo), t.scale[0], t.zero_point[0], t.dtype)[None]
+    else: x = prepared(model, photo)[0]
     found = simulate_tflm(model, x)
     scores = found["outputs"][0].ravel()
     best = int(scores.argmax()) if scores.size > 1 else int(real(model.outputs[0], scores)[0] > .5)

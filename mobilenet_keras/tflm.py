@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'export_tflm', 'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'export_tflm', 'Finding', 'Lint',
+           'lint_tflm']
 
 # %% ../nbs/api/13_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -119,7 +120,7 @@ def simulate_tflm(
     if states["tflm"] is not True: raise MissingExtra(f"TensorFlow Lite Micro is {states['tflm']}.")
     t = model.inputs[0]
     given = isinstance(image, np.ndarray) and image.dtype == t.dtype and image.shape == t.shape
-    outputs, said = judged(model, image if given else _prepared(model, image)[0], ["tflm"], states)["tflm"]
+    outputs, said = judged(model, image if given else prepared(model, image)[0], ["tflm"], states)["tflm"]
     if outputs is None: raise MobileNetError(f"TensorFlow Lite Micro can't run {model.name}: {said}.")
     costs = _profiled(model, said)
     took = costs.arena
@@ -132,7 +133,7 @@ def _profiled(model, said):
     if {"total", "head", "tail"} <= set(report): costs._arena = Arena(*(report.pop(k) for k in ("total", "head", "tail")), report)
     return costs
 
-def _prepared(model, photo):
+def prepared(model, photo):
     "(the input, uint8 pixels, table (256, channels) from pixels to the input, whether blue comes first) for a photo, or for None: seeded noise."
     t = model.inputs[0]
     if t.dtype not in ("int8", "uint8"): raise MobileNetError(f"{model.name} takes {t.dtype}; a photo becomes int8. Quantize the model first.")
@@ -256,7 +257,7 @@ def export_tflm(
     _check_folder(folder, layout)
     tflm_ops(model)
     _check_int8(model)
-    flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), _prepared(model, photo)
+    flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
     verdict, costs = _judged(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
     else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)

@@ -8,40 +8,9 @@ __all__ = ['MULTIPLYING', 'ROUNDINGS', 'REACH', 'operands', 'clamp', 'same_meani
 # %% ../nbs/api/09_intervals.ipynb #00000003
 import numpy as np
 from .fixedpoint import fixed, scaled, scaled_once
-from .tflite import Model, Op, _flatbuffer
+from .tflite import Model, Op
 
-# %% ../nbs/api/09_intervals.ipynb #00000005
-def _example(seed=0, size=8):
-    "An int8 network of five ops on size x size x 3, with seeded weights: for examples and tests."
-    rng = np.random.default_rng(seed)
-    vector = lambda dtype, *v: [np.dtype(dtype).type(x) for x in v]
-    buffers, tensors, ops = [{}], [], []
-    def tensor(shape, kind, scale, zero=0, data=None, axis=0):
-        if data is not None: buffers.append({0: data.tobytes()})
-        tensors.append({0: vector("int32", *shape), 1: np.int8(kind), 2: np.uint32(0 if data is None else len(buffers) - 1), 3: f"t{len(tensors)}",
-                        4: {2: vector("float32", *np.atleast_1d(scale)), 3: vector("int64", *np.full(np.size(scale), zero)), 6: np.int32(axis)}})
-        return len(tensors) - 1
-    def op(code, shape, inputs, options):
-        out = tensor(shape, 9, .05, -128)
-        ops.append({0: np.uint32(code), 1: vector("int32", *inputs), 2: vector("int32", out), 3: np.uint8(options[0]), 4: options[1]})
-        return out
-    def weights(shape, axis):
-        n = shape[axis]
-        w = tensor(shape, 9, rng.uniform(.0005, .003, n), 0, rng.integers(-127, 128, shape, np.int8), axis)
-        return w, tensor((n,), 2, np.full(n, 1e-5), 0, rng.integers(0, 5_000, n, np.int32))
-    stride2, relu6 = {1: np.int32(2), 2: np.int32(2)}, np.int8(3)  # padding 0 is SAME
-    half = size//2
-    x = photo = tensor((1, size, size, 3), 9, 1/128, 0)
-    x = op(0, (1, half, half, 8), (x, *weights((8, 3, 3, 3), 0)), (1, stride2 | {3: relu6}))
-    x = op(1, (1, half, half, 8), (x, *weights((1, 3, 3, 8), 3)), (2, {1: np.int32(1), 2: np.int32(1), 3: np.int32(1), 4: relu6}))
-    x = op(0, (1, half, half, 16), (x, *weights((16, 1, 1, 8), 0)), (1, {1: np.int32(1), 2: np.int32(1), 3: relu6}))
-    x = op(2, (1, 1, 1, 16), (x,), (5, {0: np.int8(1), 1: np.int32(half), 2: np.int32(half), 3: np.int32(half), 4: np.int32(half)}))
-    x = op(0, (1, 1, 1, 5), (x, *weights((5, 1, 1, 16), 0)), (1, {1: np.int32(1), 2: np.int32(1)}))
-    graph = {0: tensors, 1: vector("int32", photo), 2: vector("int32", x), 3: ops, 4: "main"}
-    codes = [{0: np.int8(c), 2: np.int32(3), 3: np.int32(c)} for c in (3, 4, 1)]  # CONV_2D, DEPTHWISE_CONV_2D, AVERAGE_POOL_2D
-    return Model(_flatbuffer(lambda _: {0: np.uint32(3), 1: codes, 2: [graph], 4: buffers}, b"TFL3"), "example")
-
-# %% ../nbs/api/09_intervals.ipynb #00000008
+# %% ../nbs/api/09_intervals.ipynb #00000007
 MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def operands(
@@ -56,10 +25,10 @@ def operands(
     rank = 2 if op.name == "FULLY_CONNECTED" else 4
     return (x, w, b, out) if len(w.shape) == rank and min(len(x.shape), len(out.shape)) >= 1 else None
 
-# %% ../nbs/api/09_intervals.ipynb #0000000b
+# %% ../nbs/api/09_intervals.ipynb #0000000a
 ROUNDINGS = {"double": lambda x, real: scaled(x, *fixed(real)), "single": lambda x, real: scaled_once(x, *fixed(real))}
 
-# %% ../nbs/api/09_intervals.ipynb #0000000d
+# %% ../nbs/api/09_intervals.ipynb #0000000c
 REACH = {"int8": (-128, 127), "uint8": (0, 255)}
 
 def clamp(op, out):
@@ -112,7 +81,7 @@ def _added(model, op, bounds, roundings):
     ends = np.clip(np.stack(ends), *clamp(op, out))
     return ends.min(0), ends.max(0)
 
-# %% ../nbs/api/09_intervals.ipynb #0000000f
+# %% ../nbs/api/09_intervals.ipynb #0000000e
 def _moved(model, op, bounds, roundings):
     "Bounds of ops that only move, pick or average values."
     x, out = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
@@ -156,7 +125,7 @@ def _rescaled(model, op, bounds, roundings):
 _BOUNDS = {"CONV_2D": _multiplied, "DEPTHWISE_CONV_2D": _multiplied, "FULLY_CONNECTED": _multiplied, "ADD": _added, "CONCATENATION": _joined, "QUANTIZE": _rescaled,
            **dict.fromkeys("AVERAGE_POOL_2D MAX_POOL_2D MEAN PAD RESHAPE SQUEEZE EXPAND_DIMS RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR".split(), _moved)}
 
-# %% ../nbs/api/09_intervals.ipynb #00000010
+# %% ../nbs/api/09_intervals.ipynb #0000000f
 def _quantized(t):
     "An 8-bit tensor with one scale; more than a million channels are no channels, and aren't followed."
     return t.dtype in REACH and t.scale is not None and len(t.scale) == 1 and t.scale[0] > 0 and len(t.shape) > 0 and 0 < min(t.shape) and t.shape[-1] <= 1 << 20

@@ -1,4 +1,5 @@
 """The repository itself: its style, what is generated in it, and every notebook, each as a test with a name."""
+import multiprocessing
 import os
 import re
 import subprocess
@@ -13,8 +14,7 @@ NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").
 
 def run(*command, timeout=600):
     """(exit status, all output) of a command in the repository's root."""
-    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-                          env=os.environ | {"QUICK": "1"})
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -36,11 +36,36 @@ def test_readme_holds_the_command_that_ci_runs():
         assert word in blocks[0], f"the test command lacks {word}"
 
 
+def in_notebook(path, told):
+    """The body of a process: all cells of a notebook but those flagged notest or slow; what it prints goes to a file."""
+    with open(told, "w") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    os.chdir(ROOT)
+    os.environ["QUICK"] = "1"
+    from nbdev.test import nbdev_test
+    nbdev_test.__wrapped__(path, n_workers=0, do_print=True)
+
+
+@pytest.fixture(scope="session")
+def imported():
+    """Processes that begin with the large packages imported: each would take eight seconds for TensorFlow alone."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tflite_runtime.interpreter", "nbdev.test", "matplotlib.pyplot", "tensorflow"])  # in this order: see conftest
+    return context
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS)
-def test_notebook(path):
-    """All cells but those flagged notest or slow, in a process of its own and in the notebook's folder; trainings are short."""
+def test_notebook(path, imported, tmp_path):
+    """In a process of its own and in the notebook's folder; trainings are short."""
     for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]+)", (ROOT / path).read_text(encoding="utf-8")))):
         shared(needed)
-    code = f"from nbdev.test import nbdev_test; nbdev_test.__wrapped__({path!r}, n_workers=0, do_print=True)"
-    status, said = run(sys.executable, "-c", code)
-    assert status == 0 and f"Completed {ROOT / path}" in said, said
+    process = imported.Process(target=in_notebook, args=(path, tmp_path / "told"))
+    process.start()
+    process.join(600)
+    if process.is_alive():
+        process.kill()
+    said = (tmp_path / "told").read_text(errors="replace")
+    assert process.exitcode == 0 and f"Completed {ROOT / path}" in said, said

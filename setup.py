@@ -15,7 +15,7 @@ def requirements(key):
 
 
 extras = {name: requirements(f"{name}_requirements") for name in ("train", "pi", "mcu", "demo", "dev")}
-extras["demo"] += extras["train"]
+extras["demo"] += extras["train"] + extras["mcu"]
 extras["dev"] = sorted(set(sum(extras.values(), [])))
 
 setup(

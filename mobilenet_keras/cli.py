@@ -255,15 +255,15 @@ def models(a):
     return rows, text_table(columns.values(), [[r[c] for c in columns] for r in rows])
 
 def demo(a):
-    "Train, quantize, verify and export a digit classifier in a few minutes, offline."
+    "Train, quantize and verify a digit classifier and run it on an emulated board, in a few minutes, offline."
     from mobilenet_keras.demo import demo, digits, picture
     facts = demo(a.out, a.epochs)
     text = [f"float {facts['float_accuracy']:.1%}, int8 {facts['int8_accuracy']:.1%} on {facts['n']} test digits; "
             + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (judge: {facts['judge']})", "",
             picture(facts["seen"], digits().test), "",
-            f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
-            "Now your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
-    if not facts["verified"]: raise Failed(facts, "\n".join(text))
+            f"firmware {facts['uf2']} for a Raspberry Pi Pico", f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
+            "With a Pico at hand:", f"  mobilenet flash {facts['uf2']}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
+    if not (facts["verified"] and facts["board"]["as_expected"]): raise Failed(facts, "\n".join(text))
     return facts, "\n".join(text)
 
 # %% ../nbs/api/22_cli.ipynb #00000008

@@ -163,12 +163,10 @@ static int on_pause(void *user) {
   if (self->pauses++ % PAUSES) return 0;
   if (self->served != mp_const_none) mp_call_function_n_kw(self->served, 0, 0, NULL);
 #if MICROPY_ENABLE_DYNRUNTIME
-  else if (self->sleep_ms != MP_OBJ_NULL) {
-    const mp_obj_t nothing = mp_obj_new_int(0);
-    mp_call_function_n_kw(self->sleep_ms, 1, 0, &nothing);
-  }
+  const mp_obj_t nothing = mp_obj_new_int(0);
+  mp_call_function_n_kw(self->sleep_ms, 1, 0, &nothing);
 #else
-  else mp_handle_pending(true);
+  mp_handle_pending(true);
 #endif
   still_there(self);
   return 0;

@@ -83,9 +83,7 @@ mp_lexer_t *mp_lexer_new_from_file(qstr name) {
   return mp_lexer_new_from_str_len(name, (const char *)b->data, b->bytes, 0);
 }
 
-/* ---- module qemu: blob(name); module time: sleep_ms(n), which after interrupt_in(n) calls is interrupted as by Ctrl-C ---- */
-
-static int calls_left;
+/* ---- module qemu: blob(name), and interrupt(), which does what Ctrl-C does; module time: sleep_ms(n) ---- */
 
 static mp_obj_t qemu_blob(mp_obj_t name) {
   const blob *b = find(mp_obj_str_get_str(name));
@@ -94,11 +92,10 @@ static mp_obj_t qemu_blob(mp_obj_t name) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(qemu_blob_obj, qemu_blob);
 
-static mp_obj_t qemu_interrupt_in(mp_obj_t calls) { calls_left = mp_obj_get_int(calls); return mp_const_none; }
-static MP_DEFINE_CONST_FUN_OBJ_1(qemu_interrupt_in_obj, qemu_interrupt_in);
+static mp_obj_t qemu_interrupt(void) { mp_sched_keyboard_interrupt(); return mp_const_none; }
+static MP_DEFINE_CONST_FUN_OBJ_0(qemu_interrupt_obj, qemu_interrupt);
 
 static mp_obj_t time_sleep_ms(mp_obj_t ms) {
-  if (calls_left && !--calls_left) mp_sched_keyboard_interrupt();
   mp_handle_pending(true);
   return mp_const_none;
 }
@@ -106,7 +103,7 @@ static MP_DEFINE_CONST_FUN_OBJ_1(time_sleep_ms_obj, time_sleep_ms);
 
 static const mp_rom_map_elem_t qemu_table[] = {
   {MP_ROM_QSTR(MP_QSTR_blob), MP_ROM_PTR(&qemu_blob_obj)},
-  {MP_ROM_QSTR(MP_QSTR_interrupt_in), MP_ROM_PTR(&qemu_interrupt_in_obj)},
+  {MP_ROM_QSTR(MP_QSTR_interrupt), MP_ROM_PTR(&qemu_interrupt_obj)},
 };
 static MP_DEFINE_CONST_DICT(qemu_globals, qemu_table);
 const mp_obj_module_t qemu_module = {.base = {&mp_type_module}, .globals = (mp_obj_dict_t *)&qemu_globals};

@@ -30,6 +30,7 @@
 #define MICROPY_BANNER_MACHINE "QEMU"
 #define MICROPY_HW_BOARD_NAME "QEMU"
 #define MICROPY_HW_MCU_NAME "Cortex-M"
+#define MICROPY_MAKE_POINTER_CALLABLE(p) ((void *)((uintptr_t)(p) | 1)) /* Thumb */
 #define MP_SSIZE_MAX (0x7fffffff)
 #define MP_STATE_PORT MP_STATE_VM
 

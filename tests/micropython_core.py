@@ -50,6 +50,7 @@ class Core:
         self.sources = [*py, *shared, PORT/"main.c", *sorted((OURS/"engine").glob("*.c")), OURS/"micropython/mobilenet.c"]
         self.headers()
         ran([*self.compiler, *self.flags, "-c", *self.sources, self.source/"shared/runtime/gchelper_thumb2.s"], folder/"objects")
+        ran([*self.compiler, *self.flags, "-Os", "-c", *(p for p in self.sources if p.is_relative_to(OURS))], folder/"objects")  # ours, as firmwares do
 
     def headers(self):
         """What MicroPython's own scripts make of its sources."""

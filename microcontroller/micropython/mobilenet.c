@@ -216,6 +216,8 @@ static __attribute__((noinline)) void work(model *self, mp_obj_t image, int form
   } else {
     if (!self->m) fail(&mp_type_RuntimeError, "No run has begun, or it ended with an exception: call begin() first.");
     unchanged(self, self->seal);
+    if (!self->m->begun) fail(&mp_type_RuntimeError, "The run has finished: call begin() for the next image.");
+    if ((what == PUSH) == (self->m->row == header_of(self)->in_h)) fail(&mp_type_RuntimeError, "%d of %d rows were pushed: finish() comes after the last.", self->m->row, header_of(self)->in_h);
   }
   if (what & PUSH) for (int32_t y = 0; y < rows; y++) check(mbn_push_row(self->m, row_of(self, image, format, y, rows)));
   if (what & FINISH) {

@@ -1,5 +1,4 @@
 /* The port: start-up, output and exit by semihosting, files as blobs in memory that QEMU loads, a clock that stands still. */
-#include <stdarg.h>
 #include <string.h>
 #include "py/builtin.h"
 #include "py/compile.h"

@@ -401,7 +401,7 @@ class OnBoard:
     "What was put on a board with MicroPython, and what it made of the photo."
     board:str; port:str; module:str       # Its name, the serial port, the architecture of the module
     place:str                             # Where the model is
-    copied:dict; kept:list                # {file: bytes} that were written; files that were right already, or somebody's own
+    copied:dict; kept:list                # {file: bytes} that were written; sentences on those that were not
     heap:int; wanted:int                  # Bytes free, and needed
     dry_run:bool = False
     scores:tuple = ()                     # Of the photo, on the board; verified against this computer's
@@ -472,7 +472,7 @@ def flash_micropython(
         copied = {n: len(d) for n, d in new.items()} | ({"/rom/model.mbn": len(made.mbn)} if place == "romfs" else {})
         common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap=facts.heap, wanted=sum(heap_blocks(made, code, place)),
                       place={"files": "in a file", "romfs": "in ROMFS"}.get(place, f"in flash at {place:#x}" if isinstance(place, int) else place),
-                      kept=[f"{n} was there already." for n in files if n not in new] + remarks)
+                      kept=([f"{', '.join(n for n in files if n not in new)}: already there."] if len(new) < len(files) else []) + remarks)
         if dry_run: return OnBoard(**common, dry_run=True)
         board.put(new)
         if place == "romfs":

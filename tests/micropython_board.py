@@ -42,7 +42,7 @@ class Board:
         import tty
         self.folder, self.heap, self.startup, self.restarts = folder, heap, folder.parent / f"{folder.name}_startup.py", -1
         folder.mkdir(exist_ok=True)
-        self.startup.write_text(startup)
+        self.startup.write_text("import sys\nsys.path.insert(0, '')\n" + startup)  # as on a board: modules are where the files are
         self.outer, self.slave = pty.openpty()
         tty.setraw(self.slave)
         self.port, self.over, self.process, self.seen = os.ttyname(self.slave), False, None, b""

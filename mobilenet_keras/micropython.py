@@ -278,23 +278,26 @@ def facts(self:Board) -> Facts:
     except (ValueError, SyntaxError, TypeError, IndexError): raise MobileNetError(f"What runs at {self.port} is no MicroPython that can be asked: {said[-80:]!r}") from None
 
 # %% ../nbs/api/20_micropython.ipynb #00000019
-_THUMB = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp")
+_NATIVE = "none x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin rv32imc rv64imc".split() # MP_NATIVE_ARCH_* of py/persistentcode.h
+_THUMB = range(4, 9)
 
 def choose_module(facts:Facts) -> str|None: # A key of `mpy.ARCHES`; None: the firmware has it
     "Which module a board can load."
     if facts.name != "micropython": raise MobileNetError(f"The board runs {facts.name}, not MicroPython: it loads no modules with machine code. Install MicroPython from micropython.org/download")
     if facts.builtin: return None
-    arch, *version = mpy.arch_of(facts.mpy)
+    _, *version = mpy.arch_of(facts.mpy)
     if tuple(version) != mpy.MPY_VERSION and facts.mpy:
         older = tuple(version) < mpy.MPY_VERSION
         raise MobileNetError(f"{facts} loads .mpy files of version {'.'.join(map(str, version))}, and the module is of version {'.'.join(map(str, mpy.MPY_VERSION))}. "
                              + ("Update the firmware: MicroPython 1.23 or newer, micropython.org/download" if older else "Update this library: pip install --upgrade mobilenet-keras"))
-    fit = [a for a in mpy.ARCHES if a == arch or (a in _THUMB and arch in _THUMB and _THUMB.index(a) <= _THUMB.index(arch))]
+    own = facts.mpy >> 10 & 15
+    fit = {a.number: name for name, a in mpy.ARCHES.items() if a.number == own or (own in _THUMB and a.number in _THUMB and a.number <= own)}
     if not facts.mpy or not fit:
-        raise MobileNetError(f"{facts} loads no machine code {f'of a kind that is here: it wants {arch}, and there are ' + ', '.join(mpy.ARCHES) if arch else 'from files'}. Build the module into its firmware: microcontroller/micropython/README.md")
-    return max(fit, key=lambda a: _THUMB.index(a) if a in _THUMB else 0)
+        kind = f"of a kind that is here: it wants {_NATIVE[own] if own < len(_NATIVE) else own}, and there are {', '.join(mpy.ARCHES)}" if facts.mpy and own else "from files"
+        raise MobileNetError(f"{facts} loads no machine code {kind}. Build the module into its firmware: microcontroller/micropython/README.md")
+    return fit[max(fit)]
 
-# %% ../nbs/api/20_micropython.ipynb #0000001b
+# %% ../nbs/api/20_micropython.ipynb #0000001c
 USB = ((0x2e8a, 0x0005), (0xf055, 0x9800), (0xf055, 0x9801), (0xf055, 0x9802), (0x303a, 0x4001)) # rp2; pyboard and others; esp32
 
 def find_board() -> str: # Name of a port
@@ -304,7 +307,7 @@ def find_board() -> str: # Name of a port
     if len(found) > 1: raise MobileNetError(f"There are several serial lines: {', '.join(f'{k} ({v})' for k, v in found.items())}. Which one? Give --port.")
     return next(iter(found))
 
-# %% ../nbs/api/20_micropython.ipynb #0000001d
+# %% ../nbs/api/20_micropython.ipynb #0000001e
 def heap_blocks(kit:Kit, module:bytes|None, place) -> list: # Bytes of each block
     "What running the example will take of the heap."
     return [len(module or b""), kit.arena, *([len(kit.mbn)] if place == "files" else []), 4096]
@@ -330,7 +333,7 @@ def _check_disk(facts, files):
         largest = ", ".join(f"{n} ({s:,})" for n, s in sorted(facts.files.items(), key=lambda f: -f[1])[:3])
         raise MobileNetError(f"The board's disk is too full: {facts.disk:,} bytes are free, and {wanted:,} are needed for {', '.join(files)}. Nothing was changed. {f'The largest files there: {largest}. ' if largest else ''}Remove what you don't need: mpremote rm :NAME")
 
-# %% ../nbs/api/20_micropython.ipynb #0000001f
+# %% ../nbs/api/20_micropython.ipynb #00000020
 _CHUNK = 512
 
 @patch
@@ -370,7 +373,7 @@ def _tidy(self:Board, files):
     self.line.enter_raw_repl(soft_reset=False, timeout_overall=3)
     self.run("import os\nfor _n in " + repr([f"{n}.part" for n in files]) + ":\n try: os.remove(_n)\n except OSError: pass", 3)
 
-# %% ../nbs/api/20_micropython.ipynb #00000021
+# %% ../nbs/api/20_micropython.ipynb #00000022
 def deploy_romfs(port:str, image:bytes):
     "Write an image into a board's ROMFS."
     with tempfile.TemporaryDirectory() as folder:
@@ -395,7 +398,7 @@ def _followed(process, total):
     for _ in track(lines(), "Writing the ROMFS", total=max(1, total//4096)): pass
     return said
 
-# %% ../nbs/api/20_micropython.ipynb #00000023
+# %% ../nbs/api/20_micropython.ipynb #00000024
 @dataclass(frozen=True, eq=False)
 class OnBoard:
     "What was put on a board with MicroPython, and what it made of the photo."
@@ -498,7 +501,7 @@ def _proved(board, kit, source):
         raise MobileNetError(f"The board computes other scores for the photo than this computer: {scores.tolist()[:10]} instead of {kit.expected.tolist()[:10]}. Press its reset button and flash again; if that repeats, this is an error here that we want to know of.")
     return said, scores.tolist()
 
-# %% ../nbs/api/20_micropython.ipynb #00000025
+# %% ../nbs/api/20_micropython.ipynb #00000026
 def export_micropython(
     model,      # A `Model`, or the path of an int8 .tflite or a .mbn file
     folder,     # To write; what has another name in it stays

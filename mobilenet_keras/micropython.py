@@ -8,7 +8,7 @@ __all__ = ['MARK', 'FLASH', 'SECTOR', 'USB', 'Kit', 'kit', 'example_source', 'is
            'deploy_romfs', 'OnBoard', 'flash_micropython', 'export_micropython']
 
 # %% ../nbs/api/20_micropython.ipynb #00000003
-import ast, contextlib, hashlib, io, os, re, struct, subprocess, sys, tempfile, zlib
+import ast, contextlib, hashlib, io, re, struct, subprocess, sys, tempfile, time, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -179,6 +179,17 @@ class BoardError(MobileNetError):
         self.line = self.traceback.splitlines()[-1] if self.traceback else "an error without words"
         super().__init__(f"The board says: {self.line}")
 
+def _greet(port, wait):
+    "Ctrl-C stops a program, Ctrl-A asks for the raw REPL: who doesn't answer to that within `wait` seconds is not MicroPython, however much it says."
+    heard, end = b"", time.monotonic() + wait
+    with Device(port, timeout=wait) as device, _talking(port):
+        device.stream.write(b"\r\x03\x03\r\x01")
+        while b"raw REPL; CTRL-B" not in heard and time.monotonic() < end: heard = heard[-4096:] + device.stream.read(256)
+    if b"raw REPL; CTRL-B" in heard: return
+    said = " ".join(heard.decode("ascii", "replace").split())
+    raise MobileNetError(f"{port} {f'does not answer as MicroPython does, but says: {said[-60:]}' if said.strip('?') else 'is silent'}. Is it the port of the board, has it MicroPython (micropython.org/download), and is no other program, "
+                         "as Thonny or a terminal, connected to it? If all that is so, press its reset button and try again.")
+
 class Board:
     "A board with MicroPython, on a serial port."
     def __init__(self,
@@ -186,21 +197,17 @@ class Board:
                  wait=20, # Seconds for each answer
     ):
         need("mpremote", "mcu")
-        from mpremote.transport import TransportError
         from mpremote.transport_serial import SerialTransport
         self.port, self.wait, self.line = str(port), wait, None
-        Device(self.port).close()  # says why, if it can't be opened
-        said = io.StringIO()
+        _greet(self.port, wait)
         try:
-            with contextlib.redirect_stdout(said):
+            with _talking(self.port), contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not expect
                 self.line = SerialTransport(self.port, timeout=min(wait, 5))
                 self.line.serial.write_timeout = wait
                 self.line.enter_raw_repl(timeout_overall=wait)
-        except (TransportError, OSError, ValueError) as e:
+        except BaseException:
             self.close()
-            heard = said.getvalue().strip()
-            raise MobileNetError(f"{self.port} {'does not answer as MicroPython does' if len(heard) > 3 else 'is silent'}{f': {heard[-80:]}' if len(heard) > 3 else ''}. Is it the port of the board, has it MicroPython, and is no other program (Thonny, a terminal) "
-                                 f"connected to it? MicroPython is installed from micropython.org/download. ({e})") from None
+            raise
 
     def run(self, code, wait=None): # Text that it printed
         "Run lines of MicroPython."
@@ -245,8 +252,9 @@ def _rom():
 def _files(path): return {f[0]: f[3] if len(f) > 3 else os.stat(f[0])[6] for f in os.ilistdir(path) if f[1] & 0x8000}
 def _builtin():
     import mobilenet
+    if not hasattr(mobilenet, '__file__'): return True
     sys.modules.pop('mobilenet')
-    return not hasattr(mobilenet, '__file__')
+    return False
 _i = sys.implementation
 _f = dict(name=_i.name, version=tuple(_i.version[:3]), mpy=getattr(_i, '_mpy', 0), machine=getattr(_i, '_machine', sys.platform), folder=os.getcwd(),
     files=_try(lambda: _files(''), {}), disk=_try(lambda: (lambda s: s[1] * s[4])(os.statvfs('')), None), block=_try(lambda: os.statvfs('')[0], 512),
@@ -462,7 +470,7 @@ def flash_micropython(
     try:
         facts = board.facts()
         arch = choose_module(facts)
-        code = None if arch is None else Path(module or _module(arch)).read_bytes()
+        code = None if arch is None else _module(arch, module)
         place = _place(made, facts, to, address)
         if isinstance(place, int): _check_flash(board, made, place)
         _check_heap(board, facts, made, code, place)
@@ -486,9 +494,15 @@ def flash_micropython(
         return OnBoard(**common, scores=tuple(scores), said=said)
     finally: board.close()
 
-def _module(arch):
-    "The module's file for an architecture."
-    return mpy.build_module(arch) if arch == "x64" else mpy.prebuilt(arch)
+def _module(arch, path=None):
+    "The bytes of a module; that of a PC, which is in no wheel, is built."
+    if path:
+        try: data = Path(path).read_bytes()
+        except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
+        if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet build --micropython writes one.")
+        return data
+    if arch != "x64": return mpy.prebuilt(arch).read_bytes()
+    with tempfile.TemporaryDirectory() as folder: return mpy.build_module(arch, folder).read_bytes()
 
 def _proved(board, kit, source):
     "(what the example prints, its scores), if they are those of this computer."

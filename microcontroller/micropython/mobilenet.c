@@ -9,6 +9,8 @@
  * that Python can do between two calls is trusted: a bytearray that grew, an arena that was written to, or a file that
  * was changed is met with an exception.
  */
+#include <stdarg.h> /* first: py/mpprint.h asks whether it was */
+#include <string.h>
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #define mp_type_MemoryError (*(mp_obj_type_t *)(mp_load_global(MP_QSTR_MemoryError)))
@@ -22,8 +24,6 @@
 #include "py/objtuple.h"
 #include "py/runtime.h"
 #endif
-#include <stdarg.h>
-#include <string.h>
 #include "mbn.h"
 
 #define PAUSES 32 /* of the engine's pauses, one serves Ctrl-C or the user's function */
@@ -163,12 +163,10 @@ static int on_pause(void *user) {
   if (self->pauses++ % PAUSES) return 0;
   if (self->served != mp_const_none) mp_call_function_n_kw(self->served, 0, 0, NULL);
 #if MICROPY_ENABLE_DYNRUNTIME
-  else if (self->sleep_ms != MP_OBJ_NULL) {
-    const mp_obj_t nothing = mp_obj_new_int(0);
-    mp_call_function_n_kw(self->sleep_ms, 1, 0, &nothing);
-  }
+  const mp_obj_t nothing = mp_obj_new_int(0);
+  mp_call_function_n_kw(self->sleep_ms, 1, 0, &nothing);
 #else
-  else mp_handle_pending(true);
+  mp_handle_pending(true);
 #endif
   still_there(self);
   return 0;

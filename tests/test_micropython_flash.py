@@ -407,8 +407,7 @@ def test_examples_compile_for_arm(model, tmp_path):
             assert done.wait() == 0, (script, done.stderr.read())
 
 
-def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(mpy, "prebuilt", lambda arch: x64, raising=False)
+def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys):
     assert cli.main(["export", "--micropython", str(tmp_path / "disk"), str(model), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert {"main.py", "model.mbn", "model.romfs", "photo.ppm", "mpy/armv6m/mobilenet.mpy", "typings/mobilenet.pyi", "examples/camera.py"} <= set(facts["files"])

@@ -14,8 +14,8 @@
 #if MICROPY_ENABLE_DYNRUNTIME
 #include "py/dynruntime.h"
 #define mp_type_MemoryError (*(mp_obj_type_t *)(mp_load_global(MP_QSTR_MemoryError)))
-#define nlr_push (*mp_fun_table.nlr_push)
-#define nlr_pop (*mp_fun_table.nlr_pop)
+#define nlr_push (mp_fun_table.nlr_push)
+#define nlr_pop (mp_fun_table.nlr_pop)
 #define m_malloc_maybe(n) m_realloc_maybe(NULL, (n), false)
 #else
 #include "py/binary.h"
@@ -43,6 +43,8 @@ typedef struct {
   mp_obj_t served;        /* called at pauses: the user's function, or None */
   mp_obj_t sleep_ms;      /* a native module has no other way to Ctrl-C */
   mbn *m;                 /* NULL: no run has begun */
+  uint32_t tables_bytes, tables;  /* of the file: how many, and their hash when the run began */
+  uint32_t states_at, states_bytes; /* in the arena: where the steps of the first stage stand */
   uint32_t seal;          /* of context and states, as the last call left them */
   uint32_t heap_bytes;    /* that the file was read into */
   uint16_t pauses;
@@ -97,15 +99,33 @@ static const mbn_header *checked(model *self) {
   return header_of(self);
 }
 
-/* FNV-1a of what the engine believes between two rows: its context, and where the steps of the first stage stand. */
-static uint32_t sealed(const model *self) {
+/* Between two calls, and whenever Python runs in the middle of one, someone may write into the file's tables, or into what
+ * the engine knows of a run: its context, and where steps stand. Wrong numbers there would lead it out of its arena. */
+
+static uint32_t hash(uint32_t found, const void *from, size_t bytes) { /* FNV-1a, of words */
+  const uint32_t *word = from;
+  for (; bytes; bytes -= 4) found = (found ^ *word++) * 16777619u;
+  return found;
+}
+
+static uint32_t tables_of(const model *self) { return hash(2166136261u, self->bytes, self->tables_bytes); }
+
+static uint32_t state_of(const model *self) {
   const uint8_t *arena = self->place;
-  const mbn_header *h = header_of(self);
+  return hash(hash(2166136261u, arena, MBN_CONTEXT_BYTES), arena + self->states_at, self->states_bytes);
+}
+
+static void remember_tables(model *self, const mbn_header *h) {
   const mbn_stage *first = (const mbn_stage *)(const void *)(mbn_outputs(h) + h->outputs);
-  const size_t from = MBN_CONTEXT_BYTES + h->kept_bytes, to = from + first->states * MBN_STATE_BYTES;
-  uint32_t hash = 2166136261u;
-  for (size_t i = 0; i < to; i = i + 1 == MBN_CONTEXT_BYTES ? from : i + 1) hash = (hash ^ arena[i]) * 16777619u;
-  return hash;
+  self->states_at = MBN_CONTEXT_BYTES + h->kept_bytes, self->states_bytes = first->states * MBN_STATE_BYTES;
+  self->tables_bytes = (uint32_t)((const uint8_t *)(first + h->stages) - self->bytes) + h->steps * (uint32_t)sizeof(mbn_step);
+  self->tables = tables_of(self);
+}
+
+static void unchanged(model *self, uint32_t state) {
+  still_there(self);
+  if (self->tables != tables_of(self)) fail(&mp_type_RuntimeError, "The model was written to during a run: call begin() again.");
+  if (state != state_of(self)) fail(&mp_type_RuntimeError, "The arena was written to during a run: call begin() again.");
 }
 
 /* ---- pixels ---- */
@@ -161,6 +181,7 @@ static const int8_t *row_of(model *self, mp_obj_t image, int format, int32_t y, 
 static int on_pause(void *user) {
   model *self = user;
   if (self->pauses++ % PAUSES) return 0;
+  const uint32_t state = state_of(self);
   if (self->served != mp_const_none) mp_call_function_n_kw(self->served, 0, 0, NULL);
 #if MICROPY_ENABLE_DYNRUNTIME
   const mp_obj_t nothing = mp_obj_new_int(0);
@@ -168,7 +189,7 @@ static int on_pause(void *user) {
 #else
   mp_handle_pending(true);
 #endif
-  still_there(self);
+  unchanged(self, state);
   return 0;
 }
 
@@ -182,34 +203,48 @@ static void keep_scores(model *self, const int8_t *output) {
 
 enum { BEGIN = 1, PUSH = 2, FINISH = 4, ALL = 7 };
 
-static void work(model *self, mp_obj_t image, int format, int what) {
+static __attribute__((noinline)) void work(model *self, mp_obj_t image, int format, int what) {
   const int32_t rows = what == ALL ? header_of(self)->in_h : 1;
   const int8_t *output;
   if (what & BEGIN) {
-    checked(self);
+    remember_tables(self, checked(self));
     if (what == ALL) row_of(self, image, format, 0, rows); /* a wrong image is told before anything is lost */
     self->m = NULL, self->scored = 0, self->pauses = 0;
     check(mbn_open(&self->m, self->bytes, self->file_bytes, self->place, self->arena_bytes, 0));
     mbn_on_yield(self->m, on_pause, self);
     check(mbn_begin(self->m));
   } else {
-    still_there(self);
     if (!self->m) fail(&mp_type_RuntimeError, "No run has begun, or it ended with an exception: call begin() first.");
-    if (self->seal != sealed(self)) fail(&mp_type_RuntimeError, "Something wrote into the arena since the last call: call begin() again.");
+    unchanged(self, self->seal);
   }
   if (what & PUSH) for (int32_t y = 0; y < rows; y++) check(mbn_push_row(self->m, row_of(self, image, format, y, rows)));
   if (what & FINISH) {
     check(mbn_finish(self->m, &output));
     keep_scores(self, output);
   }
-  self->seal = sealed(self);
+  self->seal = state_of(self);
 }
+
+/* nlr_push returns twice. A compiler has to know that, else it reuses what it thinks is dead, and can be told only of a
+ * function that it calls by name: this one, which leads there. */
+#if !MICROPY_NLR_SETJMP && (defined(__thumb__) || defined(__x86_64__))
+__attribute__((naked, noinline, returns_twice)) static unsigned int push(nlr_buf_t *buf, unsigned int (*to)(nlr_buf_t *)) {
+#ifdef __thumb__
+  __asm__ volatile("bx r1");
+#else
+  __asm__ volatile("jmp *%rsi");
+#endif
+}
+#define PUSH(buf) push(buf, nlr_push)
+#else
+#define PUSH(buf) nlr_push(buf)
+#endif
 
 /* Whatever is raised on the way passes through here, and leaves a model that can begin again. */
 static __attribute__((noinline)) mp_obj_t run(model *self, mp_obj_t image, int format, int what) {
   union { nlr_buf_t buf; void *words[2 + MICROPY_NLR_NUM_REGS_ARM_THUMB_FP + 1]; } nlr; /* as large as any firmware's */
   if (self->running) fail(&mp_type_RuntimeError, "The model is in the middle of a run: this was called from its own on_yield function or an interrupt.");
-  if (nlr_push(&nlr.buf)) {
+  if (PUSH(&nlr.buf)) {
     if (self->m && (self->m->busy || self->m->status)) self->m = NULL;
     self->running = 0;
     nlr_raise(MP_OBJ_FROM_PTR(nlr.buf.ret_val));

@@ -104,12 +104,28 @@ def classify(a):
     return facts, "\n".join(lines)
 
 def export(a):
-    "Write an app for another runtime: TensorFlow Lite Micro with --tflm."
+    "Write an app for another runtime: TensorFlow Lite Micro with --tflm, a camera's with --openmv, MicroPython's with --micropython."
+    chosen = [k for k in ("tflm", "openmv", "micropython") if getattr(a, k)]
+    if len(chosen) != 1: raise MobileNetError("For which runtime? Give one of --tflm DIR, --openmv DIR and --micropython DIR.")
+    if chosen != ["tflm"]: return _export_files(a, *chosen)
     from mobilenet_keras.tflm import export_tflm
     given = dict(margin=a.margin, arena=a.arena, board=a.board, layout=a.layout)
     folder = export_tflm(a.model, a.tflm, a.photo, strip=a.strip, **{k: v for k, v in given.items() if v is not None})
     files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
     return dict(folder=str(folder), files=files), f"The app is in {folder}: {', '.join(files)}. Its README.md has the commands."
+
+def _export_files(a, kind):
+    "For a disk that is copied by hand."
+    other = [f"--{k}" for k in ("board", "layout", "strip", "margin", "arena") if getattr(a, k)]
+    if other: raise MobileNetError(f"{', '.join(other)} goes with --tflm only.")
+    if kind == "openmv":
+        from mobilenet_keras.openmv import export_openmv as write
+        next_ = "Copy them onto the camera's disk; README.md says more."
+    else:
+        from mobilenet_keras.micropython import export_micropython as write
+        next_ = "Copy main.py, model.mbn, the photo and the mobilenet.mpy of your board's architecture: armv6m for a Pico, armv7emsp for a Pico 2. `mobilenet flash --micropython` does it by itself."
+    paths = write(a.model, getattr(a, kind), a.photo)
+    return dict(folder=getattr(a, kind), files=[str(p.relative_to(getattr(a, kind))) for p in paths]), "\n".join([*(f"{p}: {p.stat().st_size:,} bytes" for p in paths), f"{next_} Untested on hardware."])
 
 def lint(a):
     "Say what another runtime lacks for a model or does slowly, with the remedy: TensorFlow Lite Micro with --tflm."
@@ -247,7 +263,11 @@ def simulate(a):
     return found.to_dict(), str(found)
 
 def flash(a):
-    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
+    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it; with --micropython, a model on a board that runs MicroPython."
+    for here, names in ((True, ("board", "volume")), (False, ("photo", "force", "weights_uf2", "firmware", "at", "module"))):
+        wrong = [f"--{n.replace('_', '-')}" for n in names if getattr(a, n)]
+        if wrong and a.micropython == here: raise MobileNetError(f"{', '.join(wrong)} and --micropython {'do not go together' if here else 'go together: give both'}.")
+    if a.micropython: return _flash_micropython(a)
     from mobilenet_keras.flash import flash
     image = a.image
     if Path(image).suffix == ".tflite":
@@ -256,6 +276,22 @@ def flash(a):
         image = build(image, a.board)
     done = flash(image, a.board, a.volume, a.port, a.dry_run, a.wait)
     return done.to_dict(), str(done)
+
+def _flash_micropython(a):
+    "A model for a board that runs MicroPython."
+    from mobilenet_keras.micropython import flash_micropython, kit, weights_uf2
+    try: address = int(a.at, 0) if a.at else None
+    except ValueError: raise MobileNetError(f"--at is an address, as 0x10060000. Received: {a.at}") from None
+    if bool(a.weights_uf2) != bool(a.firmware): raise MobileNetError("--weights-uf2 and --firmware go together: where the model can lie depends on the firmware that the board runs.")
+    if not a.weights_uf2:
+        done = flash_micropython(a.image, a.port, a.photo, a.to, address, a.force, a.dry_run, a.wait, a.module)
+        return done.to_dict(), str(done)
+    found = weights_uf2(kit(a.image), a.firmware, address)
+    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.bytes, crc=found.crc, free=list(found.room), dry_run=a.dry_run)
+    if a.dry_run: return facts, f"{found} Nothing was written."
+    with written_whole(a.weights_uf2) as part: part.write_bytes(found.uf2)
+    return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "
+                   f"mobilenet flash --micropython {a.image} --at {found.address:#x}")
 
 def models(a):
     "List the published networks with ImageNet weights."
@@ -350,7 +386,9 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--runtime"], dict(help="interpreter to use (default: the smallest installed)"))]),
     "export": (export, "mobilenet export --tflm app model.tflite", [
         (["model"], dict(help="int8 .tflite file")),
-        (["--tflm"], dict(required=True, metavar="DIR", help="write a TensorFlow Lite Micro app to DIR")),
+        (["--tflm"], dict(metavar="DIR", help="write a TensorFlow Lite Micro app to DIR")),
+        (["--openmv"], dict(metavar="DIR", help="write model, labels and script for an OpenMV camera's own ml module to DIR")),
+        (["--micropython"], dict(metavar="DIR", help="write all that a board with MicroPython needs to DIR, with stubs for editors and a ROMFS image")),
         (["--board"], dict(help="refuse what this board can't hold, and write the layout of its SDK")),
         (["--layout"], dict(choices=["generic", "arduino", "esp-idf", "pico"], help="files as this SDK wants them (default: the board's, or generic)")),
         (["--strip"], dict(action="store_true", help="leave out of the file what no interpreter reads")),
@@ -418,7 +456,15 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--volume"], dict(metavar="DIR", help="where the board's disk is mounted, if there are several")),
         (["--port"], dict(help="serial port of the board's console, to ask it (default: its own, if it is known by its USB numbers)")),
         (["--dry-run"], dict(action="store_true", help="check everything, write nothing")),
-        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)"))]),
+        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)")),
+        (["--micropython"], dict(action="store_true", help="copy module, model (.tflite or .mbn) and example to a board that runs MicroPython, at --port")),
+        (["--photo"], dict(help="MicroPython: photo of the example (default: noise)")),
+        (["--to"], dict(choices=["auto", "files", "romfs"], default="auto", help="MicroPython: where the model goes (default: a ROMFS if the board has one that holds nothing else)")),
+        (["--force"], dict(action="store_true", help="MicroPython: replace a main.py of your own, and what is in the ROMFS")),
+        (["--weights-uf2"], dict(metavar="UF2", help="MicroPython: write the model for the flash above a Pico's --firmware to this file, and flash nothing")),
+        (["--firmware"], dict(metavar="UF2", help="MicroPython: the .uf2 that the Pico runs")),
+        (["--at"], dict(metavar="ADDRESS", help="MicroPython: where in flash the model is, or has to be, as 0x10060000")),
+        (["--module"], dict(metavar="MPY", help="MicroPython: another mobilenet.mpy, as `mobilenet build --micropython` writes it"))]),
     "models": (models, "mobilenet models --max-mmacs 50", [
         (["--max-mmacs"], dict(type=float, help="only networks of at most so many million multiply-accumulates"))]),
     "demo": (demo, "mobilenet demo", [

@@ -39,6 +39,7 @@ typedef struct {
   void *place;            /* the arena: in that buffer, aligned, or on the heap */
   size_t arena_bytes;
   int8_t *row;            /* (in_w, in_c) on the heap */
+  size_t row_bytes;
   mp_obj_t scores;        /* array('b') */
   mp_obj_t served;        /* called at pauses: the user's function, or None */
   mp_obj_t sleep_ms;      /* a native module has no other way to Ctrl-C */
@@ -91,12 +92,14 @@ static void still_there(model *self) {
     fail(&mp_type_RuntimeError, "The arena's buffer moved or shrank since Model() was made: make a new one.");
 }
 
-/* Everything that reads the file first asks whether it still is what it was: a bytearray can be written to, flash too. */
+/* Everything that reads the file first asks whether it still is one: a bytearray can be written to, flash too. */
 static const mbn_header *checked(model *self) {
+  const mbn_header *h = header_of(self);
   still_there(self);
-  check(mbn_check(self->bytes, self->file_bytes, 0));
-  if (mbn_arena_bytes(self->bytes) > self->arena_bytes) check(MBN_BROKEN);
-  return header_of(self);
+  check(mbn_check(h, self->file_bytes, 0));
+  if (h->arena_bytes > self->arena_bytes || (size_t)h->in_w * h->in_c != self->row_bytes)
+    fail(&mp_type_RuntimeError, "The buffer holds another model than when Model() was made: make a new one.");
+  return h;
 }
 
 /* Between two calls, and whenever Python runs in the middle of one, someone may write into the file's tables, or into what
@@ -455,7 +458,8 @@ static mp_obj_t model_make_new(const mp_obj_type_t *type, size_t n_args, size_t 
   check(mbn_check(self->bytes, self->file_bytes, 0));
   if (given[VERIFY].u_bool) check(mbn_verify(self->bytes, self->file_bytes));
   take_arena(self, given[ARENA].u_obj);
-  self->row = heap((size_t)header_of(self)->in_w * header_of(self)->in_c, "A row of the image", "Take a smaller model.");
+  self->row_bytes = (size_t)header_of(self)->in_w * header_of(self)->in_c;
+  self->row = heap(self->row_bytes, "A row of the image", "Take a smaller model.");
   self->scores = new_scores(self);
 #if MICROPY_ENABLE_DYNRUNTIME
   self->sleep_ms = mp_load_attr(mp_import_name(MP_QSTR_time, mp_const_none, mp_obj_new_int(0)), MP_QSTR_sleep_ms);

@@ -27,6 +27,8 @@ _NAMES = {
     "simulate": "simulate simulate_folder",
     "device": "Device",
     "flash": "flash",
+    "micropython": "export_micropython flash_micropython",
+    "openmv": "export_openmv",
 }
 
 def _later(name, error):

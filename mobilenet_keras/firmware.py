@@ -328,8 +328,7 @@ def linker_script(t:Target) -> str:
     "The shared script with a board's memories."
     regions = dict(FLASH=t.flash, RAM=t.ram, VECTORS=t.vectors, STACK=t.stack_in)
     lines = [f"  {name} (rwx) : ORIGIN = {place[0]:#x}, LENGTH = {place[1]}" for name, place in regions.items() if place]
-    holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, STACK_IN="STACK" if t.stack_in else "RAM",
-                 HOT_IN_FLASH="*(.mbn_hot*)" if t.hot == "flash" else "", HOT_IN_RAM="*(.mbn_hot*)" if t.hot == "ram" else "")
+    holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, STACK_IN="STACK" if t.stack_in else "RAM")
     return re.sub(r"@([A-Z_]+)@", lambda m: str(holes[m[1]]), (microcontroller_folder()/"boards/board.ld").read_text(encoding="utf-8"))
 
 def _link(t, data, cc=None):
@@ -341,7 +340,7 @@ def _link(t, data, cc=None):
         boards = microcontroller_folder()/"boards"
         sources = [p for p in (*engine_sources(), *board_sources(t), folder/"data.c") if p.suffix == ".c"]
         command, last = _compiler(cc, t.core), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        _run([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
+        _run([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else []), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
         return _sealed(Elf((folder/"firmware.elf").read_bytes()))
 
 # %% ../nbs/api/15_firmware.ipynb #00000018
@@ -501,7 +500,7 @@ def write_sources(
     files = {f"engine/{p.name}": p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith(".c"))
-    flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft"
+    flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft{' -DMBN_IN_RAM' if t.hot == 'ram' else ''}"
     command = f"arm-none-eabi-gcc {flags} {t.optimize} {' '.join(_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
     boot = "\n\nThe first 256 bytes need their checksum before a board starts: `mobilenet build` seals them." if "boot2" in "".join(files.values()) and "RP2040" in t.defines else ""
     holes = dict(OPTIMIZE=t.optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,

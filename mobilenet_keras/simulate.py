@@ -7,13 +7,13 @@ __all__ = ['NS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_qemu'
            'run_firmware', 'simulate', 'simulate_folder', 'MicroRun', 'simulate_micro']
 
 # %% ../nbs/api/17_simulate.ipynb #00000003
-import html, json, os, shutil, struct, subprocess, tempfile, threading
+import html, os, shutil, struct, subprocess, tempfile, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .compiler import Engine, Header, _HEADER, _OUTPUT, compile_model
+from .compiler import Engine, compile_model, read_facts, read_header
 from .core import MissingExtra, MobileNetError, need, text_table, track
 from .evaluation import Evaluation, labelled
 from .firmware import Elf, Firmware, as_input, build, check_image, target
@@ -42,15 +42,13 @@ class About:
 @patch
 def about(self:Firmware) -> About:
     "Shape, quantization, classes and preprocessing of the model inside."
-    data = self.elf.read("app_model")
-    try:
-        h = Header._make(struct.unpack_from(_HEADER, data))
-        *_, out_scale, out_zero = struct.unpack_from(_OUTPUT, data, struct.calcsize(_HEADER))
-        names = data[h.label_text:h.label_text + h.label_bytes].decode("utf-8", "replace").split("\0")[:h.labels]
-        meta = json.loads(data[h.metadata:h.metadata + h.metadata_bytes] or b"{}")
-        rule = Preprocessing.from_dict(meta["preprocessing"]) if meta.get("preprocessing") else None
-        return About((h.in_h, h.in_w, h.in_c), h.in_zero, h.in_scale, out_zero, out_scale, names or None, rule)
-    except (struct.error, ValueError, AttributeError) as e: raise MobileNetError(f"The model in this firmware is damaged: {e}. Build it again.") from None
+    data, name = self.elf.read("app_model"), "The model in this firmware"
+    h, (outputs, meta) = read_header(data, name), read_facts(data, name)
+    names = data[h.label_text:h.label_text + h.label_bytes].decode("utf-8", "replace").split("\0")[:h.labels]
+    try: rule = Preprocessing.from_dict(meta["preprocessing"]) if meta.get("preprocessing") else None
+    except AttributeError: raise MobileNetError(f"{name} is damaged: its metadata is no table. Build it again.") from None
+    if not outputs: raise MobileNetError(f"{name} is damaged: it has no output. Build it again.")
+    return About((h.in_h, h.in_w, h.in_c), h.in_zero, h.in_scale, outputs[0].zero, outputs[0].scale, names or None, rule)
 
 # %% ../nbs/api/17_simulate.ipynb #00000008
 def instructions(

@@ -195,9 +195,9 @@ typedef struct {
 } mbn_call;
 typedef void (*mbn_kernel)(const mbn_call *call);
 
-/* Where nearly all time is spent. A linker script that puts the section .mbn_hot into RAM keeps these functions out of a slow
- * or cached flash; one that doesn't name it leaves them beside the rest of the code. */
-#ifdef __ELF__
+/* Where nearly all time is spent. With -DMBN_IN_RAM these functions are in a section of their own, which a linker script can put
+ * into RAM, away from a slow or cached flash. */
+#ifdef MBN_IN_RAM
 #define MBN_HOT __attribute__((section(".mbn_hot")))
 #else
 #define MBN_HOT

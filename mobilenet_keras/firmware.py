@@ -47,6 +47,7 @@ class Target:
     family:int = 0       # Of the UF2
     console:tuple = ()   # (kind of UART, its address)
     tick:int = 0         # Address of the register that `board_ticks` reads
+    sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and the project's files
     ready:tuple = ()     # Addresses of registers in which start-up waits for bits to be set
     qemu:str = ""        # QEMU's machine
     mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
@@ -54,12 +55,12 @@ class Target:
     @property
     def board(self) -> Board: return board_of(self.id)
 
+# A board that is a maker's SDK's to build for has `sdk`; `write_sources` writes a project for that, and nothing else is done for it.
 _PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), ready=lambda t: tuple(map(_number, t.split())), console=lambda t: (t.split()[0], _number(t.split()[1])))
 
 @functools.cache
-def targets() -> dict: # {board's id: `Target`}
-    "The boards that firmware can be built for."
+def _tables():
     found = {}
     for path in sorted((microcontroller_folder()/"boards").glob("*/board.txt")):
         lines = (line.partition("#")[0].partition("=") for line in path.read_text(encoding="utf-8").splitlines())
@@ -67,14 +68,22 @@ def targets() -> dict: # {board's id: `Target`}
         found[path.parent.name] = Target(path.parent.name, **{k: _PARSE.get(k, str)(v) for k, v in values.items()})
     return found
 
+def targets() -> dict: # {board's id: `Target`}
+    "The boards that firmware can be built for."
+    return {id: t for id, t in _tables().items() if not t.sdk}
+
 def target(
     id:str,   # A board's id, e.g. "pico"
     hot=None, # Where the kernels run: "flash" or "ram"; None: as its `board.txt` says
+    sdk=False,# Boards of an SDK, too
 ) -> Target:
     "What it takes to build for the board called `id`."
     board = board_of(id)  # a name that is spelt wrong gets an answer there
     if hot not in (None, "flash", "ram"): raise MobileNetError(f"The kernels can run from flash or from ram. Received: {hot!r}")
-    if board.id in targets(): return targets()[board.id] if hot is None else replace(targets()[board.id], hot=hot)
+    t = _tables().get(board.id)
+    if t and t.sdk and not sdk: raise MobileNetError(f"{t.id} starts and talks by its maker's SDK, {t.sdk}, so no image is built, emulated or flashed here. "
+                                                     f"Write a project for that SDK: mobilenet build MODEL.tflite --board {t.id} --sources DIR")
+    if t: return t if hot is None else replace(t, hot=hot)
     raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}). Boards that have one: {', '.join(targets())}.")
 
 # %% ../nbs/api/15_firmware.ipynb #00000009
@@ -226,18 +235,6 @@ def boot2_crc(
         for _ in range(8): crc = (crc << 1 ^ (0x04c11db7 if crc >> 31 else 0)) & 0xffffffff
     return crc
 
-def _boot2(elf):
-    "(offset in the file, 256 bytes) of the second-stage boot, or None."
-    address, size = elf.sections.get(".boot", (0, 0))
-    return (at := elf.offset(address, 256), elf.data[at:at + 256]) if size == 256 else None
-
-def _sealed(elf):
-    "The program with the checksum of its second-stage boot, if it has one."
-    if elf.sections.get(".boot", (0, 0))[1] == 0: return elf
-    at, code = _boot2(elf) or (0, b"\xff"*256)
-    if any(code[252:]): raise MobileNetError("The second-stage boot is longer than 252 bytes: the compiler made too much of it. Leave --cc out.")
-    return Elf(elf.data[:at + 252] + struct.pack("<I", boot2_crc(code[:252])) + elf.data[at + 256:])
-
 def check_image(
     elf, # An `Elf`
     family:int, # Of its UF2, which tells the chip
@@ -321,6 +318,7 @@ def _run(command, folder):
 def board_sources(t:Target) -> list: # Of paths, headers too
     "The C files of a board's firmware, besides engine and data."
     folder = microcontroller_folder()/"boards"
+    if t.sdk: return [folder/t.id/"app.cc"]
     names = ["board.h", "start.h", "console.h", "start.c", "runtime.c", "app.c", "console.c", *t.sources]
     return [folder/name for name in names]
 
@@ -341,7 +339,7 @@ def _link(t, data, cc=None):
         sources = [p for p in (*engine_sources(), *board_sources(t), folder/"data.c") if p.suffix == ".c"]
         command, last = _compiler(cc, t.core), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
         _run([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else []), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
-        return _sealed(Elf((folder/"firmware.elf").read_bytes()))
+        return Elf((folder/"firmware.elf").read_bytes())
 
 # %% ../nbs/api/15_firmware.ipynb #00000018
 @dataclass(frozen=True, eq=False, repr=False)
@@ -421,9 +419,9 @@ def _expected(model, steps, image):
     first, results = ends(model).outputs[0].index, reference(steps, image)
     return results[next((i for i, s in enumerate(steps) if s.kept == first), -1)].reshape(-1)
 
-def _prepared(model, board, photo, hot):
+def _prepared(model, board, photo, hot, sdk=False):
     "(model, target, compiled, input, expected output), checked."
-    t, model = target(board, hot), model if isinstance(model, Model) else Model.open(model)
+    t, model = target(board, hot, sdk), model if isinstance(model, Model) else Model.open(model)
     compiled = compile_model(model)
     check_fits(compiled, t)
     x = ends(model).input
@@ -483,7 +481,7 @@ or without CMake, with any compiler for this core:
     @COMMAND@
 
 In a firmware of your own take engine/ and the array `app_model` of boards/data.c; engine/mbn.h says how to call it. The arena
-is @ARENA@ bytes, the C stack about 1 KB.@BOOT@
+is @ARENA@ bytes, the C stack about 1 KB.
 """
 
 def write_sources(
@@ -496,16 +494,18 @@ def write_sources(
     "Write engine, board, model and a CMakeLists.txt as a plain C project."
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
-    model, t, compiled, image, expected = _prepared(model, board, photo, hot)
+    model, t, compiled, image, expected = _prepared(model, board, photo, hot, True)
     files = {f"engine/{p.name}": p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
-    files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
-    c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith(".c"))
+    if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
+    else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
+    own = microcontroller_folder()/"boards"/t.id
+    cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
+    c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
     flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft{' -DMBN_IN_RAM' if t.hot == 'ram' else ''}"
     command = f"arm-none-eabi-gcc {flags} {t.optimize} {' '.join(_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
-    boot = "\n\nThe first 256 bytes need their checksum before a board starts: `mobilenet build` seals them." if "boot2" in "".join(files.values()) and "RP2040" in t.defines else ""
     holes = dict(OPTIMIZE=t.optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
-                 TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena, BOOT=boot)
+                 TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)
     fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)
-    for name, text in {**files, "CMakeLists.txt": fill(_CMAKE), "README.md": fill(_README)}.items():
-        with written_whole(folder/name) as part: part.write_text(text, encoding="utf-8", newline="\n")
+    for name, content in {**files, "CMakeLists.txt": fill(cmake), "README.md": fill(readme)}.items():
+        with written_whole(folder/name) as part: part.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder

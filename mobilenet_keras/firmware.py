@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HOT_BYTES', 'Target', 'targets', 'target', 'message_bytes', 'needs', 'room', 'largest', 'check_fits', 'Elf',
-           'boot2_crc', 'check_image', 'uf2', 'intel_hex', 'data_source', 'board_sources', 'linker_script', 'Firmware',
-           'as_input', 'build', 'write_sources']
+           'boot2_crc', 'check_image', 'uf2', 'intel_hex', 'data_source', 'board_sources', 'linker_script',
+           'image_kind', 'Firmware', 'as_input', 'build', 'write_sources']
 
 # %% ../nbs/api/15_firmware.ipynb #00000003
 import functools, os, re, shutil, struct, subprocess, sys, tempfile
@@ -342,6 +342,16 @@ def _link(t, data, cc=None):
         return Elf((folder/"firmware.elf").read_bytes())
 
 # %% ../nbs/api/15_firmware.ipynb #00000018
+def image_kind(
+    t:Target,
+    suffix=None, # Of a file, with or without its dot; None or "": what the board takes
+) -> str:        # "elf", "uf2", "hex" or "bin"
+    "Which kind of image a file is to be; one that the board can't have is an error."
+    kind = (suffix or "").lstrip(".").lower() or t.image
+    if kind == "uf2" and not t.family: raise MobileNetError(f"{t.id} takes no UF2; it takes .{t.image}.")
+    if kind not in ("elf", "uf2", "hex", "bin"): raise MobileNetError(f"Images are .elf, .uf2, .hex or .bin files. Received: {kind!r}")
+    return kind
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Firmware:
     "An image for a board, with its memory map."
@@ -374,17 +384,14 @@ class Firmware:
 
     def image(self, kind=None) -> bytes: # "elf", "uf2", "hex" or "bin"; None: what the board takes
         "The file that is put on the board."
-        kind = kind or self.target.image
+        kind = image_kind(self.target, kind)
         if kind == "elf": return self.elf.data
-        if kind == "uf2" and not self.target.family: raise MobileNetError(f"{self.target.id} takes no UF2; it takes .{self.target.image}.")
         address, data = self.elf.flat()
-        if kind not in ("uf2", "hex", "bin"): raise MobileNetError(f"Images are .elf, .uf2, .hex or .bin files. Received: {kind!r}")
         return uf2(address, data, self.target.family) if kind == "uf2" else intel_hex(address, data) if kind == "hex" else data
 
     def save(self, path) -> Path: # The suffix says which kind of image
         "Write the image."
-        path = Path(path)
-        data = self.image(path.suffix.lstrip(".").lower() or None)
+        path, data = Path(path), self.image(Path(path).suffix)
         with written_whole(path) as part: part.write_bytes(data)
         return path
 

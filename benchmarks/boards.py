@@ -1,12 +1,21 @@
 """Writes boards.csv: each model on each emulated board, by both compilers, beside TensorFlow Lite Micro with CMSIS-NN.
 
 Outputs are compared with TFLM's own interpreter, byte for byte, on 20 photos (with ../shared) or images. Instructions are
-exact; TFLM's are those stored in ../shared/facts/tflm_cmsis.csv, measured under the same QEMU with gcc 12.2. Untested on
-hardware. Half an hour: python benchmarks/boards.py [--resume] [board ...]; --resume keeps the rows that are in boards.csv.
+exact; TFLM's are those stored in ../shared/facts/tflm_cmsis.csv, measured under the same QEMU with gcc 12.2. bakenn 1.0 (PyPI)
+is measured here, in the same firmware in the place of our engine, with its CMSIS-NN kernels where the core has DSP instructions
+and its optimized C where not, on the twins of `ram.py`, which have another head; its RAM is its arena and the caller's input and
+output. Without it these columns stay empty:
+
+    pip install --no-deps --target FOLDER bakenn==1.0   # then PYTHONPATH=FOLDER python benchmarks/boards.py
+
+Untested on hardware. An hour: python benchmarks/boards.py [--resume] [board ...]; --resume keeps the rows that are in boards.csv.
 """
 import csv
+import functools
+import importlib.util
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,11 +23,14 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from ram import twin  # noqa: E402
 from record import record  # noqa: E402
 from test_engine import network, photos, some_images  # noqa: E402
 
-from mobilenet_keras.core import MobileNetError  # noqa: E402
-from mobilenet_keras.firmware import build, targets  # noqa: E402
+from mobilenet_keras import firmware as making  # noqa: E402
+from mobilenet_keras.compiler import compile_model  # noqa: E402
+from mobilenet_keras.core import MobileNetError, microcontroller_folder  # noqa: E402
+from mobilenet_keras.firmware import Elf, Firmware, build, targets  # noqa: E402
 from mobilenet_keras.runtime import load  # noqa: E402
 from mobilenet_keras.simulate import run_firmware  # noqa: E402
 from mobilenet_keras.tflite import Model  # noqa: E402
@@ -27,7 +39,18 @@ SHARED = ROOT.parent / "shared"
 BOARDS = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "pico", "pico2")
 CORES = dict(cortex_m0="m0plus", cortex_m0plus="m0plus", cortex_m4="m4", cortex_m33="m4", cortex_m7="m7", cortex_m55="m55")
 COLUMNS = ("model board core compiler emulator photos equal_to_tflm instructions cycles code_bytes flash_used ram_used arena_bytes stack_bytes "
-           "tflm_cmsis_instructions tflm_cmsis_arena").split()
+           "tflm_cmsis_instructions tflm_cmsis_arena bakenn_instructions bakenn_cycles bakenn_ram").split()
+BAKENN = """
+#include "../engine/mbn.h"
+#include "board.h"
+#include "bknn_m.h"
+static uint8_t arena[BKNN_M_ARENA_SIZE] __attribute__((aligned(16)));
+static int8_t output[BKNN_M_OUTPUT_BYTES];
+mbn_status mbn_verify(const void *file, uint32_t n) { (void)file, (void)n; return MBN_OK; }
+const char *mbn_sentence(mbn_status status) { return status ? "wrong" : "right"; }
+mbn_status mbn_open(mbn **m, const void *file, uint32_t n, void *a, uint32_t b, uint64_t c) { (void)m, (void)file, (void)n, (void)a, (void)b, (void)c; return MBN_OK; }
+mbn_status mbn_run(mbn *m, const int8_t *image, const int8_t **out) { (void)m; bknn_m_infer(arena, image, output); *out = output; return MBN_OK; }
+"""
 
 
 def models():
@@ -52,6 +75,52 @@ def theirs(core, key):
     return None, None
 
 
+def bakenn_sources(model, core, folder):
+    """(C files, folders of headers, bytes of RAM) of bakenn's code for a model."""
+    import bakenn
+    from bakenn.backend.portable_c.selection import CBackendOptions, KernelPolicy
+    from bakenn.targets import CORTEX_M0PLUS, CORTEX_M4
+    (folder / "m.tflite").write_bytes(model.data)
+    dsp = core not in ("cortex_m0", "cortex_m0plus", "cortex_m3")
+    options = CBackendOptions(KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=dsp, target=CORTEX_M4 if dsp else CORTEX_M0PLUS)
+    memory = bakenn.compile_tflite(folder / "m.tflite", folder / "made", name="m", backend_options=options).memory_report
+    return sorted((folder / "made").rglob("*.c")), sorted({h.parent for h in (folder / "made").rglob("*.h")}), memory.arena_bytes + memory.caller_io_bytes
+
+
+@functools.cache
+def bakenn(version, alpha, board, compiler):
+    """(instructions, cycles, bytes of RAM) of bakenn in our firmware, whose output is TFLM's."""
+    model, t = twin(version, alpha, 96), targets()[board]
+    compiled, image = compile_model(model), making.as_input(None, model.inputs[0].shape[1:], 1, 0, None)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        sources, headers, ram = bakenn_sources(model, t.core, folder)
+        (folder / "glue.c").write_text(BAKENN)
+        (folder / "data.c").write_text(making.data_source(compiled, board, image, load(model, "tflm").run(image[None])[0].ravel()))
+        (folder / "board.ld").write_text(making.linker_script(t))
+        boards = microcontroller_folder() / "boards"
+        own = [boards / name for name in ("start.c", "runtime.c", "app.c", *t.sources)]
+        (folder / "math.h").touch()  # ziglang has no C library; nothing of it is used
+        flags = [t.optimize, "-ffreestanding", "-DBAKENN_CMSIS_NN_BUILTIN_MEMORY", "-ffunction-sections", "-fdata-sections", "-w", *(f"-I{h}" for h in (boards, *headers, *([] if compiler else [folder]))), *(f"-D{d}" for d in t.defines)]
+        last = ["-nostdlib", "-lgcc"] if compiler else ["-nostartfiles"]
+        making._run([*making._compiler(compiler, t.core), *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *own, *sources,
+                     folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)
+        seen = run_firmware(Firmware("bakenn", t, Elf((folder / "firmware.elf").read_bytes()), "", None), image)
+    assert seen.scores == load(model, "tflm").run(image[None])[0].ravel().tolist(), f"bakenn on {board}: not the bytes of TensorFlow Lite Micro"
+    return seen.instructions, seen.cycles, ram
+
+
+def peer(key, board, compiler):
+    """The same, or nothing where bakenn isn't installed, has no twin, or does not fit."""
+    if not importlib.util.find_spec("bakenn") or key[3] != "3":
+        return None, None, None
+    try:
+        return bakenn(key[0].upper(), float(key[1]), board, compiler)
+    except MobileNetError as e:
+        print(f"bakenn, {board}: {e}", flush=True)
+        return None, None, None
+
+
 def measured(name, model, key, board, compiler):
     """One row."""
     firmware, shape = build(model, board, cc=compiler), model.inputs[0].shape[1:]
@@ -62,7 +131,7 @@ def measured(name, model, key, board, compiler):
     code = firmware.flash_used - sum(firmware._of(s) for s in ("app_model", "app_photo", "app_expected"))
     return dict(zip(COLUMNS, (name, board, firmware.target.core, compiler or "ziglang", one.emulator, len(images), int(np.array_equal(seen, wanted)),
                               one.instructions, one.cycles, code, firmware.flash_used, firmware.ram_used, firmware.arena_bytes, one.stack_bytes,
-                              *theirs(firmware.target.core, key))))
+                              *theirs(firmware.target.core, key), *peer(key, board, compiler))))
 
 
 def main(boards):

@@ -69,7 +69,7 @@ _TABLE = [
  ("4 MB flash", "Zephyr documentation, board rpi_pico2"), ("150 MHz", "Zephyr documentation, board rpi_pico2")),
 ("microbit", "BBC micro:bit V1", "microcontroller", "nRF51822", "Cortex-M0", 1, 16,
  16*KB, 1.5*KB, "1.5 KB for our firmware's stack, console and variables, which has to be frugal here; no Bluetooth stack",
- 256*KB, 32*KB, _CODE + "; USB is another chip's work, so there is no bootloader",
+ 256*KB, 17*KB, "17 KB for our firmware's code, which is built for size here; USB is another chip's work, so there is no bootloader",
  ("16 KB RAM", _MICROBIT + "previous-revision/; QEMU machine microbit"),
  ("256 KB flash, pages of 1 KB", _MICROBIT + "previous-revision/; pyOCD, target nRF51822_xxAA"), ("16 MHz", _MICROBIT + "previous-revision/")),
 ("microbit-v2", "BBC micro:bit V2", "microcontroller", "nRF52833", "Cortex-M4", 1, 64,

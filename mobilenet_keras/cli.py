@@ -235,13 +235,14 @@ def build(a):
     if a.micropython: return _build_module(a)
     if a.arch or a.micropython_source: raise MobileNetError("--arch and --micropython-source belong to --micropython.")
     if not a.model or not a.board: raise MobileNetError("mobilenet build takes a model and a board: mobilenet build model.tflite --board pico. The module for MicroPython: --micropython --arch armv6m")
-    from mobilenet_keras.firmware import build, target, write_sources
-    t = target(a.board)  # a wrong name is told before anything is read
+    from mobilenet_keras.firmware import build, image_kind, target, write_sources
+    t = target(a.board, sdk=bool(a.sources))  # a wrong name is told before anything is read
     if a.sources:
-        folder = write_sources(a.model, a.board, a.sources, a.photo)
+        folder = write_sources(a.model, a.board, a.sources, a.photo, a.hot)
         files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
         return dict(folder=str(folder), files=files), f"The project is in {folder}: {', '.join(files)}. Its README.md has the commands."
-    firmware = build(a.model, a.board, a.photo, a.cc)
+    image_kind(t, Path(a.out or "").suffix)  # likewise
+    firmware = build(a.model, a.board, a.photo, a.cc, a.hot)
     path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
     return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
 
@@ -435,6 +436,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
         (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
+        (["--hot"], dict(choices=["flash", "ram"], help="where the kernels run; ram costs 4 to 9 KB of it, and may be faster on pico and pico2, which cache their flash (default: flash)")),
         (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead")),
         (["--micropython"], dict(action="store_true", help="no firmware, but the native module `mobilenet` for MicroPython")),
         (["--arch"], dict(help="its machine code: armv6m (Pico), armv7m, armv7emsp (Pico 2, M4, M33), armv7emdp (M7) or x64 (unix port)")),
@@ -447,7 +449,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--dataset"], dict(metavar="DIR", help="instead of a photo: a folder as `mobilenet evaluate` takes it, uncounted")),
         (["--part"], dict(choices=["train", "validation", "test"], help="of the data set (default: test where there is one, else all)")),
         (["--runtime"], dict(choices=["engine", "tflm"], default="engine", help="tflm: no board, but TensorFlow Lite Micro on this computer, and its arena beside the engine's (default: engine)")),
-        (["--emulator"], dict(choices=["qemu", "unicorn"], help="default: qemu where it is installed and has the board")),
+        (["--emulator"], dict(choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: qemu where it is installed and has the board, else unicorn)")),
         (["--seconds"], dict(type=float, default=120, help="stop a board that hangs after so long (default: 120)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)"))]),
     "flash": (flash, "mobilenet flash firmware.uf2 --board pico", [

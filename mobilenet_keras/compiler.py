@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAGIC', 'VERSION', 'Header', 'HELD', 'NCHW', 'BGR', 'Output', 'pack', 'Compiled', 'compile_model', 'engine_sources',
-           'build_engine', 'Engine']
+           'build_engine', 'read_header', 'read_facts', 'Engine']
 
 # %% ../nbs/api/14_compiler.ipynb #00000003
 import collections, ctypes, functools, hashlib, json, os, shutil, struct, subprocess, sys, sysconfig, zlib
@@ -183,6 +183,26 @@ def _library():
 # %% ../nbs/api/14_compiler.ipynb #0000000c
 Output = collections.namedtuple("Output", "at shape scale zero")  # offset in the arena; real = (q - zero)*scale
 
+def read_header(
+    data:bytes,       # Of a .mbn
+    name="the model", # For errors
+) -> Header:
+    "A compiled model's header; whether it is sound is for `mbn_open` to say."
+    if len(data) < struct.calcsize(_HEADER): raise MobileNetError(f"{name} has {len(data)} bytes; a compiled model has more.")
+    return Header._make(struct.unpack_from(_HEADER, data))
+
+def read_facts(
+    data:bytes,       # Of a .mbn
+    name="the model", # For errors
+) -> tuple: # ([`Output`], metadata)
+    "What a compiled model says of its outputs, and what was packed with it."
+    h, tables = read_header(data, name), data[struct.calcsize(_HEADER):]
+    try:
+        found = struct.iter_unpack(_OUTPUT, tables[:h.outputs*struct.calcsize(_OUTPUT)])
+        outputs = [Output(at, (c,) if hh == w == 1 else (hh, w, c), float(np.float32(scale)), zero) for at, _, hh, w, c, _, scale, zero in found]
+        return outputs, json.loads(data[h.metadata:h.metadata + h.metadata_bytes] or b"{}")
+    except (struct.error, ValueError) as e: raise MobileNetError(f"{name} is damaged, or was not made by the compiler: {e}. Compile it again.") from None
+
 class Engine:
     "A compiled model, ready to run on this computer exactly as on a board."
     def __init__(self,
@@ -194,8 +214,7 @@ class Engine:
         self.lib, self.name = _library(), str(getattr(model, "name", model if isinstance(model, (str, Path)) else "the model"))
         self._file = np.frombuffer(data + bytes(-len(data) % 8), np.uint64).copy()  # aligned
         address, n = self._file.ctypes.data, len(data)
-        if n < struct.calcsize(_HEADER): raise MobileNetError(f"{self.name} has {n} bytes; a compiled model has more.")
-        self.header = h = Header._make(struct.unpack_from(_HEADER, data))
+        self.header = h = read_header(data, self.name)
         self.arena_bytes = h.arena_bytes if h.magic == MAGIC else 0
         if self.arena_bytes > 1 << 28: raise MobileNetError(f"{self.name} wants an arena of {self.arena_bytes:,} bytes. The file is broken.")
         # canaries before and behind, so that a test can see a write that goes astray
@@ -205,11 +224,8 @@ class Engine:
         self._check(self.lib.mbn_verify(address, n))
         self.shape, self.nchw = (h.in_h, h.in_w, h.in_c), bool(h.flags & NCHW)
         self.scale, self.zero = float(np.float32(h.in_scale)), h.in_zero
-        self.outputs = [Output(at, (c,) if hh == w == 1 else (hh, w, c), float(np.float32(scale)), zero) for at, _, hh, w, c, _, scale, zero
-                        in struct.iter_unpack(_OUTPUT, data[struct.calcsize(_HEADER):][:h.outputs*struct.calcsize(_OUTPUT)])]
+        self.outputs, self.metadata = read_facts(data, self.name)
         self.labels = [self.lib.mbn_label(address, i).decode(errors="replace") for i in range(h.labels)] or None
-        try: self.metadata = json.loads(data[h.metadata:h.metadata + h.metadata_bytes] or b"{}")
-        except ValueError: raise MobileNetError(f"{self.name}: its metadata is no JSON. The file was not made by the compiler.") from None
 
     def _bytes(self, model, input):
         if isinstance(model, (Path, str)): model = Path(model).read_bytes() if str(model).endswith(".mbn") else Model.open(model)

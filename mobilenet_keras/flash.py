@@ -53,6 +53,7 @@ def way(
     "How a board is flashed; a board that can't be is an error."
     board = board_of(id)
     if board.id in WAYS: return WAYS[board.id]
+    if board.id == "coral-micro": raise MobileNetError("coral-micro is flashed by its own SDK: mobilenet build MODEL.tflite --board coral-micro --sources DIR writes a project for it, whose README.md says how.")
     why = {"emulated": f"it exists only as a program. Run it with: mobilenet simulate --board {board.id}", "linux": "it runs Linux. Use mobilenet classify there"}.get(board.kind, "there is no firmware for it")
     raise MobileNetError(f"{board.id} can't be flashed: {why}. Boards that can: {', '.join(WAYS)}.")
 
@@ -212,12 +213,14 @@ def _code(path):
         if found := re.search(r"code=([0-9A-Fa-f]{4})", text): return found[1]
     return ""
 
+_VOLUMES = Path("/Volumes")  # Where macOS mounts
+
 def _mounts():
     "Folders at which something is mounted."
     if sys.platform == "win32":
         import ctypes
         return [Path(f"{chr(65 + i)}:\\") for i in range(26) if ctypes.windll.kernel32.GetLogicalDrives() >> i & 1]
-    if sys.platform == "darwin": return sorted(Path("/Volumes").glob("*"))
+    if sys.platform == "darwin": return sorted(_VOLUMES.glob("*"))
     try: lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError: return []
     return [Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), l.split()[1])) for l in lines if l.startswith("/dev/")]
@@ -239,11 +242,27 @@ def _mounted(w):
     if done.returncode: raise MobileNetError(f"The board's disk {device} can't be mounted: {done.stderr.strip() or done.stdout.strip()}. {by_hand}")
     return Path(done.stdout.strip().rpartition(" at ")[2].rstrip("."))
 
+def _which(
+    what:str,    # They are, e.g. "boards of this kind"
+    found:dict,  # {which: description}
+    option:str,  # That says it on the command line
+):
+    "One of several: asked for on a terminal, elsewhere an error that names the option."
+    if len(found) == 1: return next(iter(found))
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise MobileNetError(f"There are {len(found)} {what}: {', '.join(found.values())}. Which one? Give {option}.")
+    print(f"There are {len(found)} {what}:", *(f"  {i}  {text}" for i, text in enumerate(found.values(), 1)), sep="\n", file=sys.stderr)
+    while True:
+        print(f"Which one? [1-{len(found)}, nothing to leave] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip()
+        if not answer: raise MobileNetError(f"No board was chosen, and nothing was written. {option} chooses one, too.")
+        if answer.isdecimal() and 1 <= int(answer) <= len(found): return list(found)[int(answer) - 1]
+
 def find_volume(
     board:str,       # A board's id
     volume=None,     # Where its disk is mounted, if it is known
 ) -> Volume|None:    # None: there is none
-    "The disk of a board; several are an error that asks which."
+    "The disk of a board; where there are several, `_which`."
     w = way(board)
     if volume is not None and not w.volume: raise MobileNetError(f"{board} has no disk to copy an image to; leave --volume out, and it is flashed through its debug probe.")
     if volume is not None:
@@ -253,8 +272,7 @@ def find_volume(
         return found
     there = volumes()
     fit = [v for v in there if v.board == board]
-    if len(fit) > 1: raise MobileNetError(f"There are {len(fit)} boards of this kind: {', '.join(map(str, fit))}. Which one? Give --volume with one of these folders.")
-    if fit: return fit[0]
+    if fit: return _which("boards of this kind", {v: str(v) for v in fit}, "--volume with one of these folders")
     mounted = _mounted(w) if sys.platform.startswith("linux") else None
     return find_volume(board, mounted) if mounted else None
 
@@ -331,8 +349,7 @@ def find_port(
     "The serial line that belongs to a board by its USB numbers."
     try: found = ports(way(board).usb)
     except MissingExtra: return None
-    if len(found) > 1: raise MobileNetError(f"There are several serial lines that may be the board's: {', '.join(f'{k} ({v})' for k, v in found.items())}. Which one? Give --port.")
-    return next(iter(found), None)
+    return _which("serial lines that may be the board's", {k: f"{k} ({v})" for k, v in found.items()}, "--port with one of them") if found else None
 
 def ask(
     app:App,     # What the image holds

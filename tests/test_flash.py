@@ -1,5 +1,7 @@
 """Flashing on folders that play boards' disks, pseudo-terminals that play consoles, and scripts that play other people's tools."""
+import ctypes
 import errno
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +115,15 @@ def disk(tmp_path):
     found.close()
 
 
+@pytest.fixture
+def idle(tmp_path):
+    """A disk that takes notice of nothing."""
+    folder = tmp_path / "idle"
+    folder.mkdir()
+    (folder / "INFO_UF2.TXT").write_text(INFO["rp2040"])
+    return folder
+
+
 @pytest.fixture(scope="module")
 def apps(tmp_path_factory):
     """{name: console app for this computer} that says it is a pico: the right one, one with another model, one that miscounts."""
@@ -200,6 +212,40 @@ def test_which_board(image, tmp_path, monkeypatch, capsys):
     assert "Which one? Give --port" in mobilenet(capsys, "flash", image)[2]
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_which_board_is_asked_on_a_terminal(image, disk, idle, monkeypatch, capsys):
+    """Two Picos wait; the answers are nonsense, too large, and the second, which is the one that restarts."""
+    monkeypatch.setattr(flash, "_mounts", lambda: [idle, disk.folder])
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stdin", Terminal("x\n3\n2\n"))
+    code, facts, _ = mobilenet(capsys, "flash", image, "--json")
+    assert code == 0 and str(disk.folder) in facts["how"] and not disk.folder.exists() and idle.exists()
+    asked = sys.stderr.getvalue()
+    assert "There are 2 boards of this kind:" in asked and f"  1  {idle}" in asked and asked.count("Which one? [1-2, nothing to leave] ") == 3
+    monkeypatch.setattr(flash, "_mounts", lambda: [idle, idle.parent / "other"])
+    shutil.copytree(idle, idle.parent / "other")
+    monkeypatch.setattr(sys, "stdin", Terminal("\n"))
+    assert mobilenet(capsys, "flash", image)[0] == 2 and "No board was chosen, and nothing was written. --volume" in sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_disks_of_other_systems(idle, monkeypatch, system):
+    """macOS mounts below /Volumes; Windows knows letters: here C and E, which is the board."""
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(flash, "_VOLUMES", idle.parent)
+    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=SimpleNamespace(GetLogicalDrives=lambda: 0b10100)), raising=False)
+    if system == "win32":
+        assert [str(p) for p in flash._mounts()] == ["C:\\", "E:\\"]
+        monkeypatch.setattr(Path, "read_text", lambda self, **more: INFO["rp2350"] if str(self) == "E:\\/INFO_UF2.TXT" else Path("/no such file").read_bytes().decode())
+    (found,) = flash.volumes()
+    assert (str(found.path), found.board) == (("E:\\", "pico2") if system == "win32" else (str(idle), "pico"))
+
+
 def test_names_are_escaped_in_proc_mounts(monkeypatch):
     monkeypatch.undo()
     lines = "proc /proc proc rw 0 0\n/dev/sdb1 /media/jörg/RPI\\040RP2 vfat rw 0 0\n"
@@ -235,15 +281,6 @@ def faulty_fsync(monkeypatch, after, error):
         if next(calls) >= after:
             raise error
     monkeypatch.setattr(os, "fsync", fsync)
-
-
-@pytest.fixture
-def idle(tmp_path):
-    """A disk that takes notice of nothing."""
-    folder = tmp_path / "RPI-RP2"
-    folder.mkdir()
-    (folder / "INFO_UF2.TXT").write_text(INFO["rp2040"])
-    return folder
 
 
 @pytest.mark.parametrize("number, complaint", [(errno.EIO, "Input/output error"), (errno.ENOSPC, "No space")])

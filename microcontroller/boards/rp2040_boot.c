@@ -1,7 +1,7 @@
-/* The second stage of the RP2040's boot. Its ROM copies these 256 bytes to RAM, checks their CRC (`mobilenet build` seals them)
- * and runs them there, so they must not refer to themselves by address. They let the processor run from flash: four bits at a
- * time where the flash is ready for it, as the Pico's is, and else by the command that every flash knows. RP2040 datasheet,
- * sections 2.8.1 and 4.10. Untested on hardware. */
+/* The second stage of the RP2040's boot. Its ROM copies these 256 bytes to RAM, checks their CRC and runs them there, so they must
+ * not refer to themselves by address. They let the processor run from flash: four bits at a time where the flash is ready for it,
+ * as the Pico's is, and else by the command that every flash knows. RP2040 datasheet, sections 2.8.1 and 4.10. What goes into an
+ * image is rp2040_boot2.c, this file compiled and sealed. Untested on hardware. */
 #include "board.h"
 #include "start.h"
 

@@ -1,6 +1,5 @@
-/* What lies below the app on every board: vectors, RAM, the memory functions that compilers call.
+/* What lies below the app on every board: vectors, RAM.
  * The stack is the lowest part of RAM, so that an overflow is a fault and does not overwrite the arena. */
-#include <stddef.h>
 #include "board.h"
 #include "start.h"
 
@@ -9,9 +8,6 @@
 extern uint32_t stack_limit[], stack_top[], data_load[], data_start[], data_end[], bss_start[], bss_end[];
 int main(void);
 void reset(void);
-void *memcpy(void *to, const void *from, size_t n);
-void *memmove(void *to, const void *from, size_t n);
-void *memset(void *to, int value, size_t n);
 
 static void fault(void) {
   for (const char *text = "\nfault\n"; *text; text++) board_put((uint8_t)*text);
@@ -23,7 +19,7 @@ static void fault(void) {
 __attribute__((section(".vectors"), used)) const void *const vectors[16] = {
   stack_top, (const void *)reset, (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault, (const void *)fault};
 
-/* The empty asm keeps a compiler from seeing a memory function in its own body, and calling it there. */
+/* Keeps a compiler from making a loop a call of memset or memcpy, which may not be in RAM yet. */
 #define OPAQUE __asm__ volatile("")
 
 void reset(void) {
@@ -45,27 +41,4 @@ uint32_t stack_used(void) {
   const uint32_t *p = stack_limit;
   while (p < stack_top && *p == PAINT) p++;
   return (uint32_t)((stack_top - p) * 4);
-}
-
-void *memcpy(void *to, const void *from, size_t n) {
-  uint8_t *a = to;
-  const uint8_t *b = from;
-  if (!(((uintptr_t)a | (uintptr_t)b) & 3))
-    for (; n >= 4; n -= 4, a += 4, b += 4) { *(uint32_t *)(void *)a = *(const uint32_t *)(const void *)b; OPAQUE; }
-  while (n--) { *a++ = *b++; OPAQUE; }
-  return to;
-}
-
-void *memmove(void *to, const void *from, size_t n) {
-  uint8_t *a = to;
-  const uint8_t *b = from;
-  if (a <= b) return memcpy(to, from, n);
-  while (n--) { a[n] = b[n]; OPAQUE; }
-  return to;
-}
-
-void *memset(void *to, int value, size_t n) {
-  uint8_t *a = to;
-  while (n--) { *a++ = (uint8_t)value; OPAQUE; }
-  return to;
 }

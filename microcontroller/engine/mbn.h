@@ -194,6 +194,14 @@ typedef struct {
   int8_t *out;               /* (n, out_c) */
 } mbn_call;
 typedef void (*mbn_kernel)(const mbn_call *call);
+
+/* Where nearly all time is spent. With -DMBN_IN_RAM these functions are in a section of their own, which a linker script can put
+ * into RAM, away from a slow or cached flash. */
+#ifdef MBN_IN_RAM
+#define MBN_HOT __attribute__((section(".mbn_hot")))
+#else
+#define MBN_HOT
+#endif
 extern const mbn_kernel mbn_kernels[1][MBN_OPS]; /* by layout and op; sums, TEE, KEEP and RECALL have none */
 
 void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels); /* pixels: (n, channels) */

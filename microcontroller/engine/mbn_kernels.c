@@ -5,7 +5,7 @@
 /* ---- fixed point, as gemmlowp and TFLM's reference kernels round ---- */
 
 /* a * b / 2^31, halves up: SaturatingRoundingDoublingHighMul, whose nudge and truncation come to the same. */
-static int32_t high_mul(int32_t a, int32_t b) {
+MBN_HOT static int32_t high_mul(int32_t a, int32_t b) {
   if (a == INT32_MIN && b == INT32_MIN) return INT32_MAX;
   return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
@@ -38,7 +38,7 @@ typedef struct { const int32_t *bias, *multiplier; const int8_t *shift; } channe
 
 /* The output of channel o from its sum of products. The bias is added last, and may wrap: a channel of zero weights can have
  * one near the limit, while the products alone fit (MBN_MAX_TAPS). */
-static int8_t requantized(const mbn_step *s, const channels *q, int32_t o, int32_t sum) {
+MBN_HOT static int8_t requantized(const mbn_step *s, const channels *q, int32_t o, int32_t sum) {
   return clamp(scale((int32_t)((uint32_t)sum + (uint32_t)q->bias[o]), q->multiplier[o], q->shift[o]), s);
 }
 
@@ -48,7 +48,7 @@ static channels per_channel(const mbn_call *c) {
   return q;
 }
 
-static int32_t dot(const int8_t *x, const int8_t *w, int32_t n) {
+MBN_HOT static int32_t dot(const int8_t *x, const int8_t *w, int32_t n) {
   int32_t sum = 0;
   while (n--) sum += *x++ * *w++;
   return sum;
@@ -61,7 +61,7 @@ static int32_t total(const int8_t *w, int32_t n) {
 }
 
 /* 1x1: by far the most time is spent here. A weight is loaded once for four pixels. */
-static void pointwise(const mbn_call *c) {
+MBN_HOT static void pointwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const channels q = per_channel(c);
   const int32_t in = s->in_c, out = s->out_c;
@@ -95,7 +95,7 @@ static reach reach_of(const mbn_call *c, int32_t p) {
   return r;
 }
 
-static void conv(const mbn_call *c) {
+MBN_HOT static void conv(const mbn_call *c) {
   const mbn_step *s = c->step;
   const channels q = per_channel(c);
   const int32_t in = s->in_c, line = s->kw * in; /* line: bytes of one kernel row, contiguous in input and weights alike */
@@ -119,7 +119,7 @@ static void conv(const mbn_call *c) {
 }
 
 /* Depthwise 3x3 where all taps lie inside, most pixels of a MobileNet: x[ky] and w[ky] are (3, n), with equal strides. */
-static void depthwise_3x3(const mbn_step *s, const channels *q, const int8_t *const x[3], const int8_t *weights, int8_t *out) {
+MBN_HOT static void depthwise_3x3(const mbn_step *s, const channels *q, const int8_t *const x[3], const int8_t *weights, int8_t *out) {
   const int32_t n = s->out_c;
   const int8_t *x0 = x[0], *x1 = x[1], *x2 = x[2], *w0 = weights, *w1 = w0 + 3 * n, *w2 = w1 + 3 * n;
   for (int32_t i = 0, j = n, k = 2 * n; i < n; i++, j++, k++)
@@ -128,7 +128,7 @@ static void depthwise_3x3(const mbn_step *s, const channels *q, const int8_t *co
 }
 
 /* One pixel from any taps: those inside have an input, those outside count as zero_in. */
-static void depthwise_any(const mbn_call *c, const channels *q, reach r, int8_t *out) {
+MBN_HOT static void depthwise_any(const mbn_call *c, const channels *q, reach r, int8_t *out) {
   const mbn_step *s = c->step;
   const int32_t in = s->in_c, n = s->out_c, times = n / in;
   const int8_t *x[MBN_MAX_KERNEL * MBN_MAX_KERNEL], *w[MBN_MAX_KERNEL * MBN_MAX_KERNEL]; /* those inside first */
@@ -151,7 +151,7 @@ static void depthwise_any(const mbn_call *c, const channels *q, reach r, int8_t 
   }
 }
 
-static void depthwise(const mbn_call *c) {
+MBN_HOT static void depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const channels q = per_channel(c);
   const int usual = s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && c->ky1 - c->ky0 == 3;
@@ -168,7 +168,7 @@ static void depthwise(const mbn_call *c) {
 /* ---- the rest ---- */
 
 /* The largest or the mean of a window; both, since neither takes much time in a MobileNet. */
-static void pool(const mbn_call *c) {
+MBN_HOT static void pool(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c, taps = s->kh * s->kw, pads = s->flags & MBN_COUNTS_PADS;
   for (int32_t p = 0; p < c->n; p++) {
@@ -188,7 +188,7 @@ static void pool(const mbn_call *c) {
 }
 
 /* Both inputs get 20 more bits, are brought to one scale, added, and brought to the output's. */
-static void add(const mbn_call *c) {
+MBN_HOT static void add(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t *k = c->constants;
   for (int32_t i = 0; i < c->n * s->out_c; i++) {
@@ -224,12 +224,12 @@ static void softmax(const mbn_call *c) {
   }
 }
 
-static void lookup(const mbn_call *c) {
+MBN_HOT static void lookup(const mbn_call *c) {
   const int8_t *table = (const int8_t *)c->constants + 128;
   for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
 }
 
-void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
+MBN_HOT void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
   for (; n; n--) for (int32_t i = 0; i < channels; i++) sums[i] += *pixels++;
 }
 

@@ -146,7 +146,7 @@ class Tf1:
         Path(path).write_bytes(definition.SerializeToString())
 
 
-def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False):
+def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False, quantized=False):
     """TensorFlow models, research/slim/nets/mobilenet_v1.py."""
     t = Tf1(size, ema=ema)
     d = lambda c: max(int(c * alpha), 8)  # noqa: E731
@@ -156,6 +156,9 @@ def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False):
         for i, (c, stride) in enumerate(V1, 1):
             x = t.norm(t.depthwise(x, f"{s}{i}_depthwise", stride), f"{s}{i}_depthwise/BatchNorm")
             x = t.norm(t.conv(x, f"{s}{i}_pointwise", d(c), 1), f"{s}{i}_pointwise/BatchNorm")
+            for kind in ("depthwise/weights_quant", "pointwise/act_quant") if quantized else ():  # tf.contrib.quantize adds ranges, and leaves the rest
+                for end in ("min", "max"):
+                    t.var(f"{s}{i}_{kind}/{end}", "beta", ())
         x = t.tf.reduce_mean(x, (1, 2), keepdims=True)
         logits = t.tf.squeeze(t.conv(x, "MobilenetV1/Logits/Conv2d_1c_1x1", classes, 1, bias="biases"), (1, 2))
         return t.finish(logits, prefix), t

@@ -8,7 +8,7 @@ __all__ = ['SYSTEMS', 'KerasModel', 'System', 'Unit', 'units', 'wanted', 'Match'
 
 # %% ../nbs/api/10_importers.ipynb #00000003
 import json, re, zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -344,9 +344,6 @@ def _flags(file, match):
     flags = dict(match.system.flags) | {k: v for k, v in file.hints.get("flags", {}).items() if k in _FLAGS and _FLAGS[k](v)}
     notes = file.hints.get("notes", {})
     if notes.get("by") == "mobilenet-keras": flags |= json.loads(notes.get("flags", "{}"))
-    epsilons = file.hints.get("eps", set())
-    if len(epsilons) == 1: flags["bn_epsilon"] = min(epsilons)
-    if "types" in file.hints and "ReLU6" in file.hints["types"]: flags["activation"] = "relu6"
     strides = file.hints.get("strides")
     depthwise = [u for u in match.units if u.kind == "depthwise"]
     if isinstance(strides, dict): strides = [strides.get(u.parts[0], 1) for u in depthwise]
@@ -415,6 +412,7 @@ def load(
     net = (MobileNetV1 if one else MobileNetV2)(alpha, shape, classes if fresh else names or count, classifier_activation=classifier_activation,
                                                 **dict(include_top=found.top or fresh) | flags)
     _fill(net, found, layers, file.path, fresh)
+    if any(n.endswith("_quant/min") for n in arrays): note(f"{file.path} was trained with simulated 8 bits: its float weights are taken, its ranges are not.")
     net.pretrained, net.preprocessing = True, _rule(file, found.system, net, shape)
     net.source = dict(system=found.system.name, who=found.system.who, path=file.path, version=found.system.version, alpha=alpha,
                       flags={k: v for k, v in flags.items() if v is not None and k != "include_top"})
@@ -440,7 +438,9 @@ def _rule(file, system, net, shape):
         from mobilenet_keras.runtime import default_preprocessing
         return default_preprocessing(file.hints["model"])
     if file.hints.get("include_preprocessing"): return Preprocessing(*shape, mean=0, std=1)
-    return _preprocessing(system.preset, shape)
+    rule, scale, mean = _preprocessing(system.preset, shape), file.hints.get("scale"), file.hints.get("mean")
+    if rule is None or not (scale or mean): return rule
+    return replace(rule, mean=mean or (0.,), std=(1/scale if scale else 1.,))  # Caffe's TransformationParameter
 
 def _fill(net, found, layers, path, fresh):
     "Copy the arrays; shapes that differ are told tensor by tensor."

@@ -289,6 +289,8 @@ def _ints(fields, number):
 
 # %% ../nbs/api/08_readers.ipynb #00000013
 _V1_TYPES = {4: "Convolution", 14: "InnerProduct", 18: "ReLU", 5: "Data"}
+_CONVOLUTION = dict(num_output=1, pad=3, kernel_size=4, stride=6)  # fields of `ConvolutionParameter`
+_DEFAULTS = dict(num_output=0, pad=0, kernel_size=0, stride=1)
 
 def _blob(data, name):
     m = _message(data)
@@ -296,22 +298,126 @@ def _blob(data, name):
     double = 8 in m
     return _array(_packed(m, 8 if double else 5), "<f8" if double else "<f4", shape, name)
 
+def _caffe_layer(m, kind, convolution):
+    "What a layer says of itself."
+    facts = dict(kind=kind)
+    if convolution in m:
+        p = _message(m[convolution][-1])
+        facts |= {k: (_ints(p, n) or [_DEFAULTS[k]])[0] for k, n in _CONVOLUTION.items()}
+    if 139 in m and 3 in (p := _message(m[139][-1])): facts["eps"] = round(_float(p, 3, 0), 9)
+    if convolution == 106 and 100 in m:
+        p = _message(m[100][-1])
+        facts |= {k: v for k, v in dict(crop=_int(p, 3), scale=round(_float(p, 1, 0), 6), mean=tuple(round(float(v), 4) for v in np.frombuffer(_packed(p, 5), "<f4"))).items() if v}
+    return facts
+
 def _read_caffe(data):
-    "(arrays 'layer:0', hints) of a `.caffemodel`."
+    "(arrays 'layer:0', {layer: what it says}, dimensions of the input) of a `.caffemodel`."
     net = _message(memoryview(data))
-    arrays, hints = {}, dict(strides={}, eps=set(), types=set())
+    arrays, said = {}, {}
     layers = [(m, _str(m, 1), _str(m, 2), 7, 106) for m in map(_message, net.get(100, []))]
     layers += [(m, _str(m, 4), _V1_TYPES.get(_int(m, 5), ""), 6, 10) for m in map(_message, net.get(2, []))]
     for m, name, kind, blobs, convolution in layers:
-        hints["types"].add(kind)
+        said[name] = _caffe_layer(m, kind, convolution)
         for i, blob in enumerate(m.get(blobs, [])): arrays[f"{name}:{i}"] = _blob(blob, f"{name}:{i}")
-        if convolution in m: hints["strides"][name] = (_ints(_message(m[convolution][-1]), 6) or [1])[0]
-        if kind == "BatchNorm": hints["eps"].add(round(_float(_message(m[139][-1]), 3, 1e-5) if 139 in m else 1e-5, 9))
-    shape = _ints(net, 4) or (_ints(_message(net[8][0]), 1) if 8 in net else [])
-    if len(shape) == 4: hints["input_shape"] = (shape[2], shape[3], shape[1])
-    return arrays, hints
+        kernel = arrays.get(f"{name}:0", np.empty(0))
+        if kernel.ndim == 4 and convolution in m: said[name] |= dict(num_output=kernel.shape[0], kernel_size=kernel.shape[-1])
+    return arrays, said, _ints(net, 4) or (_ints(_message(net[8][0]), 1) if 8 in net else [])
 
 # %% ../nbs/api/08_readers.ipynb #00000015
+_TOKEN = re.compile(r"""[\s,;]+|\#[^\n]*|(?P<word>[A-Za-z_][\w.-]*)|(?P<number>[-+]?\.?\d[\w.+-]*)|(?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<mark>[{}<>:\[\]])""")
+
+def _tokens(text):
+    "(kind, token) of everything that isn't space or a remark."
+    at = 0
+    while at < len(text):
+        m = _TOKEN.match(text, at)
+        if not m: raise ValueError(f"line {text.count(chr(10), 0, at) + 1}: {text[at:at + 20]!r} is not the text of a protocol buffer")
+        at = m.end()
+        if m.lastgroup: yield m.lastgroup, m[0]
+
+def _text_message(text):
+    "{field: [values]} of a protocol buffer's text: scalars as str, messages as dictionaries."
+    inside, field, listed = [{}], None, False
+    for kind, token in _tokens(text):
+        if field is None and token in ("}", ">") and len(inside) > 1: inside.pop()
+        elif field is None:
+            if kind != "word": raise ValueError(f"the name of a field was wanted, not {token[:40]!r}")
+            field = token
+        elif token in ("{", "<"):
+            inside.append({})
+            inside[-2].setdefault(field, []).append(inside[-1])
+            field = None
+            if len(inside) > 20: raise ValueError("more than 20 messages inside each other")
+        elif token == "[": listed = True
+        elif token == "]": field, listed = None, False
+        elif kind != "mark":
+            inside[-1].setdefault(field, []).append(token[1:-1] if kind == "text" else token)
+            field = field if listed else None
+        elif token != ":": raise ValueError(f"{field[:40]} has {token!r} where its value belongs")
+    if len(inside) > 1 or field is not None: raise ValueError("it ends in the middle of a message")
+    return inside[0]
+
+# %% ../nbs/api/08_readers.ipynb #00000018
+def _all(message, path):
+    "The values at a dotted path of fields, of the last message on the way."
+    *way, last = path.split(".")
+    for key in way: message = message.get(key, [{}])[-1]
+    return message.get(last, [])
+
+def _text_layer(l):
+    "What a layer of the text says of itself; as `_caffe_layer`."
+    facts, one = dict(kind=(_all(l, "type") or [""])[-1]), lambda path, default: float((_all(l, path) or [default])[-1])
+    if "convolution_param" in l:
+        p = l["convolution_param"][-1]
+        facts |= {k: int((p.get(k) or p.get(f"{k.split('_')[0]}_h") or [default])[0]) for k, default in _DEFAULTS.items()}
+    found = dict(eps=round(one("batch_norm_param.eps", 0), 9), crop=int(one("transform_param.crop_size", 0)), scale=round(one("transform_param.scale", 0), 6),
+                 mean=tuple(round(float(v), 4) for v in _all(l, "transform_param.mean_value")))
+    return facts | {k: v for k, v in found.items() if v}
+
+def _read_prototxt(path):
+    "({layer: what it says}, dimensions of the input) of a network's text."
+    if Path(path).is_file() and Path(path).stat().st_size > 1 << 20: raise ValueError("it has more than a megabyte; a network's text has some kilobytes")
+    net = _text_message(_read_bytes(path).decode("utf-8"))
+    layers = net.get("layer", []) + net.get("layers", [])
+    inputs = [_all(l, "input_param.shape.dim") for l in layers if "input_param" in l]
+    dims = net.get("input_dim") or _all(net, "input_shape.dim") or (inputs[0] if inputs else [])
+    return {(_all(l, "name") or [""])[-1]: _text_layer(l) for l in layers}, [int(d) for d in dims]
+
+def _contradictions(arrays, model, text):
+    "Sentences on where a text isn't that of a caffemodel; both as {layer: what it says}."
+    have = {n.rsplit(":", 1)[0] for n in arrays}
+    yield from (f"it has a layer {n}, for which the model has no weights" for n, f in text.items() if n not in have and ("num_output" in f or f["kind"] in ("InnerProduct", "INNER_PRODUCT", "BatchNorm")))
+    yield from (f"the model has weights for {n}, which it lacks" for n in model if n in have and n not in text)
+    for n, f in text.items():
+        yield from (f"{n} has {k} {v}, in the model {model[n][k]}" for k, v in f.items() if k != "kind" and model.get(n, {}).get(k, v) != v)
+
+def _beside(path):
+    "The text that lies beside a caffemodel under a usual name, or None."
+    alone = len(list(path.parent.glob("*.caffemodel"))) == 1
+    names = f"{path.stem}.prototxt", f"{path.stem}_deploy.prototxt", *(["deploy.prototxt"] if alone else [])
+    return next((path.with_name(n) for n in names if path.with_name(n).is_file()), None)
+
+def _read_caffemodel(path, data, prototxt=None):
+    "(arrays, hints) of a `.caffemodel` and of its text, where there is one."
+    arrays, said, dims = _read_caffe(data)
+    prototxt = prototxt or _beside(path)
+    if prototxt:
+        with _reading(prototxt, "a Caffe prototxt"): text, size = _read_prototxt(prototxt)
+        wrong = [*_contradictions(arrays, said, text), *([f"its input is {size}, the model's {dims}"] if size and dims and size[1:] != dims[1:] else [])]
+        if wrong: raise MobileNetError(f"{prototxt} is not the text of {path.name}: {'; '.join(wrong[:6])}{f'; and {len(wrong) - 6} more' if len(wrong) > 6 else ''}. "
+                                       "Remove it, or name the right one with --prototxt.")
+        said, dims = {n: said.get(n, {}) | text.get(n, {}) for n in said | text}, size or dims
+    of = lambda key: {n: f[key] for n, f in said.items() if key in f}
+    odd = [n for n, k in of("kernel_size").items() if k == 3 and said[n]["pad"] != 1]
+    if odd: raise MobileNetError(f"{prototxt or path}: {odd[0]} has pad {said[odd[0]]['pad']}; in every MobileNet of Caffe a 3x3 convolution has pad 1.")
+    flags = (dict(activation="relu6") if "ReLU6" in of("kind").values() else {}) | (dict(bn_epsilon=min(of("eps").values())) if len(set(of("eps").values())) == 1 else {})
+    hints = dict(strides=of("stride"), flags=flags, scale=next(iter(of("scale").values()), None), mean=next(iter(of("mean").values()), None))
+    crop = next(iter(of("crop").values()), None)
+    if len(dims) == 4: hints["input_shape"] = (dims[2], dims[3], dims[1])
+    elif crop: hints["input_shape"] = (crop, crop, 3)
+    return arrays, hints
+
+# %% ../nbs/api/08_readers.ipynb #0000001a
 _TF_TYPES = {1: "<f4", 2: "<f8", 19: "<f2", 14: "bf16"}  # DataType of tensorflow/core/framework/types.proto: the floats
 
 def _tensor_proto(data, name):
@@ -343,10 +449,12 @@ def _read_graph(data):
             if len(dims) == 4 and all(0 < d < 5000 for d in dims[1:]): hints.setdefault("input_shape", tuple(dims[1:]))
     return arrays, hints
 
-# %% ../nbs/api/08_readers.ipynb #00000017
+# %% ../nbs/api/08_readers.ipynb #0000001c
+_TABLE = bytes.fromhex("57fb808b247547db")  # how LevelDB's tables end
+
 def _sstable(data):
     "Yield (key, value) of a LevelDB table without compression."
-    if len(data) < 48 or data[-8:] != bytes.fromhex("57fb808b247547db"): raise ValueError("it doesn't end like an index")
+    if len(data) < 48 or data[-8:] != _TABLE: raise ValueError("it doesn't end like an index")
     at = len(data) - 48
     for _ in range(2): _, at = _varint(data, at)  # the handle of the index of indices
     start, at = _varint(data, at)
@@ -371,26 +479,40 @@ def _block(data, start, size):
         yield key, block[at:at + length]
         at += length
 
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+def _variable_names(raw):
+    "{key: name of the variable} of TensorFlow 2's object graph, a tensor of one string: its length, a checksum, a `TrackableObjectGraph`."
+    size, at = _varint(raw, 0)
+    attributes = [_message(a) for node in _message(raw[at + 4:at + 4 + size]).get(1, []) for a in _message(node).get(2, [])]
+    return {_str(a, 3): _str(a, 2) for a in attributes}
+
 def _read_checkpoint(prefix):
-    "Arrays by variable name of the checkpoint whose files begin with `prefix`."
+    "(format, arrays by variable name) of the checkpoint whose files begin with `prefix`."
     entries = {k.decode("utf-8", "replace"): _message(v) for k, v in _sstable(memoryview(_read_bytes(f"{prefix}.index")))}
     shards, arrays, files, spent = _int(entries.pop("", {}), 1, 1), {}, {}, 0
     if len(entries) > 100_000 or not 1 <= shards <= 1000: raise ValueError(f"{len(entries):,} variables in {shards:,} files")
-    for name, m in entries.items():
-        dtype = _TF_TYPES.get(_int(m, 1))
-        if dtype is None: continue
-        if 7 in m: raise MobileNetError(f"{prefix}: {name} is partitioned, which is not supported.")
-        shard, start, size = (_int(m, k) for k in (3, 4, 5))
+    def raw(name):
+        nonlocal spent
+        shard, start, size = (_int(entries[name], k) for k in (3, 4, 5))
         if shard not in files:
             path = Path(f"{prefix}.data-{shard:05d}-of-{shards:05d}")
             if not path.is_file(): raise MobileNetError(f"The checkpoint {prefix} needs {path.name} beside its .index file.")
             files[shard] = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
         spent += size
         if start + size > len(files[shard]) or spent > 2*sum(map(len, files.values())): raise ValueError(f"{name} lies outside of its data")
+        return files[shard][start:start + size]
+    known = _variable_names(memoryview(raw(_OBJECTS).tobytes())) if _OBJECTS in entries else {}
+    for key, m in entries.items():
+        dtype, name = _TF_TYPES.get(_int(m, 1)), known.get(key, key)
+        if dtype is None: continue
+        if 7 in m: raise MobileNetError(f"{prefix}: {name} is partitioned, which is not supported.")
         shape = [_int(_message(d), 1) for d in _message(m[2][-1]).get(2, [])] if 2 in m else []
-        bits = _array(files[shard][start:start + size], "<u2" if dtype == "bf16" else dtype, shape, name)
-        arrays[name] = _bfloat16(bits) if dtype == "bf16" else bits
-    return arrays
+        bits = _array(raw(key), "<u2" if dtype == "bf16" else dtype, shape, name)
+        bits = _bfloat16(bits) if dtype == "bf16" else bits
+        if arrays.setdefault(name, bits) is not bits and not np.array_equal(arrays[name], bits): raise MobileNetError(f"{prefix} has two different variables {name}: more than one model was saved in it.")
+    if not any(n.endswith("/kernel") for n in known.values()): return "tf", arrays
+    return "keras", {n.replace("depthwise_kernel", "kernel"): a for n, a in arrays.items()}
 
 def _averaged(arrays):
     "With moving averages in the place of what they average."
@@ -398,7 +520,7 @@ def _averaged(arrays):
     return {n: arrays.get(n + tail, a) for n, a in arrays.items() if not n.endswith(tail)} | \
            {n[:-len(tail)]: a for n, a in arrays.items() if n.endswith(tail)}
 
-# %% ../nbs/api/08_readers.ipynb #00000019
+# %% ../nbs/api/08_readers.ipynb #0000001e
 _VARS = dict(Conv2D=("kernel", "bias"), DepthwiseConv2D=("kernel", "bias"), Dense=("kernel", "bias"), BatchNormalization=("gamma", "beta", "moving_mean", "moving_variance"))
 _SNAKE = dict(Conv2D="conv2d", DepthwiseConv2D="depthwise_conv2d", Dense="dense", BatchNormalization="batch_normalization")
 
@@ -476,7 +598,7 @@ def _read_keras_zip(data):
     weights = z.read("model.weights.h5")
     return _read_keras3(io.BytesIO(weights), len(weights), config), hints
 
-# %% ../nbs/api/08_readers.ipynb #0000001a
+# %% ../nbs/api/08_readers.ipynb #0000001f
 def _read_tfjs(path, data):
     "(arrays, hints) of a TensorFlow.js layers model: `model.json` and its shards, which lie beside it."
     model = json.loads(data)
@@ -497,7 +619,7 @@ def _read_tfjs(path, data):
     topology = model.get("modelTopology") or {}
     return arrays, _config_hints(topology.get("model_config", topology))
 
-# %% ../nbs/api/08_readers.ipynb #0000001c
+# %% ../nbs/api/08_readers.ipynb #00000021
 def _real(t):
     "A constant as float32."
     if t.data is None: raise MobileNetError(f"Tensor {t.name[:60]!r} is {'a ' + t.dtype if t.constant else 'computed, not a constant'}; weights were wanted.")
@@ -533,7 +655,7 @@ def _read_tflite(data, name):
     if len(shape) == 4: hints["input_shape"] = tuple(shape[1:])
     return arrays, hints
 
-# %% ../nbs/api/08_readers.ipynb #0000001e
+# %% ../nbs/api/08_readers.ipynb #00000023
 def _sniff(path, data):
     "The kind of file: a key of `_KINDS`."
     if data[:8] == b"\x89HDF\r\n\x1a\n": return "h5"
@@ -549,45 +671,54 @@ def _sniff(path, data):
     if path.suffix in (".pt", ".pth", ".tar"): raise MobileNetError(f"{path} is not a file that PyTorch wrote: it begins with {data[:8]!r}.")
     if path.suffix == ".safetensors": return "safetensors"
     if path.suffix == ".caffemodel": return "caffe"
+    if path.suffix == ".prototxt": raise MobileNetError(f"{path} is a network's text, without weights. Give the .caffemodel; a .prototxt beside it is read, too.")
+    if data[-8:] == _TABLE: raise MobileNetError(f"{path} is a TensorFlow checkpoint of the kind from before 2016, one file without .index, which is not supported. "
+                                                 "TensorFlow 1's Saver reads it and writes the kind of today.")
     if path.suffix == ".pb" or data[:1] == b"\n": return "graph"
     raise MobileNetError(f"{path} is no weight file that is known: it begins with {data[:8]!r}. Wanted: Keras .h5 or .keras, PyTorch .pth or .safetensors, "
                          "Caffe .caffemodel, TensorFlow checkpoint, .pb or SavedModel, .tflite, or TensorFlow.js model.json.")
 
 def _checkpoint_prefix(path):
     "The prefix of the checkpoint that `path` names, or None."
+    if path.name == "saved_model.pb": path = path.parent
     if path.is_dir():
         for folder in (path/"variables", path):
             found = sorted(folder.glob("*.index"), key=lambda p: int((re.findall(r"\d+", p.name) or [0])[-1]))
             if found: return str(found[-1])[:-len(".index")]
         return None
     stem = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", str(path))
-    return stem if Path(f"{stem}.index").is_file() else None
+    if Path(f"{stem}.index").is_file(): return stem
+    if stem != str(path) and path.is_file(): raise MobileNetError(f"{path} is a part of a checkpoint; it needs {Path(stem).name}.index beside it.")
 
-# %% ../nbs/api/08_readers.ipynb #0000001f
+# %% ../nbs/api/08_readers.ipynb #00000024
 _KINDS = {  # format, what it is called, its reader of (path, bytes)
     "h5": ("keras", "a Keras HDF5 file", lambda path, data: _read_keras2(path)),
     "keras": ("keras", "a .keras file", lambda path, data: _read_keras_zip(data)),
     "torch zip": ("torch", "a PyTorch file", lambda path, data: (_read_torch_zip(data), {})),
     "torch legacy": ("torch", "a PyTorch file", lambda path, data: (_read_torch_legacy(data), {})),
     "safetensors": ("torch", "a safetensors file", lambda path, data: (lambda arrays, notes: (arrays, dict(notes=notes)))(*_read_safetensors(data))),
-    "caffe": ("caffe", "a Caffe model", lambda path, data: _read_caffe(data)),
+    "caffe": ("caffe", "a Caffe model", _read_caffemodel),
     "graph": ("tf", "a frozen TensorFlow graph", lambda path, data: _read_graph(data)),
     "tflite": ("tflite", "a TensorFlow Lite model", lambda path, data: _read_tflite(data, path.stem)),
     "tfjs": ("keras", "a TensorFlow.js model", _read_tfjs),
 }
 
 def read_weights(
-    path, # A file of any system; of a checkpoint, any of its files or its prefix; of a SavedModel, its folder
+    path,          # A file of any system; of a checkpoint, any of its files or its prefix; of a SavedModel, its folder
+    prototxt=None, # The text of a `.caffemodel`; by default NAME.prototxt, NAME_deploy.prototxt or deploy.prototxt beside it, if there is one
 ) -> WeightFile:
     "Read the arrays of a weight file; raises `MobileNetError` where it is none, or broken."
     path = Path(path)
     prefix = _checkpoint_prefix(path)
     if prefix:
-        with _reading(path, "a TensorFlow checkpoint"): return WeightFile(str(path), "tf", _averaged(_read_checkpoint(prefix)))
+        with _reading(path, "a TensorFlow checkpoint"): kind, arrays = _read_checkpoint(prefix)
+        return WeightFile(str(path), kind, _averaged(arrays))
     if path.is_dir(): raise MobileNetError(f"{path} is a folder without a checkpoint; give a weight file, or the folder of a SavedModel.")
     data = _read_bytes(path)
     if not data: raise MobileNetError(f"{path} is empty: 0 bytes, not a weight file.")
-    kind, what, read = _KINDS[_sniff(path, data)]
-    with _reading(path, what): arrays, hints = read(path, data)
+    sniffed = _sniff(path, data)
+    if prototxt and sniffed != "caffe": raise MobileNetError(f"A prototxt belongs to a .caffemodel. Received: {path}")
+    kind, what, read = _KINDS[sniffed]
+    with _reading(path, what): arrays, hints = read(path, data, prototxt) if prototxt else read(path, data)
     if not arrays: raise MobileNetError(f"{path} is {what}, but it holds no arrays of numbers.")
     return WeightFile(str(path), kind, _averaged(arrays) if kind == "tf" else arrays, hints)

@@ -3,6 +3,8 @@
 Every writer gives its network as TensorFlow 1 or PyTorch code, or as a list of Caffe layers, after the system's own source:
 names, biases, strides, padding and activation are from there.
 """
+import functools
+import inspect
 import json
 import os
 import struct
@@ -54,9 +56,9 @@ def divisible(v):
 
 
 class Values:
-    """Random numbers of a trained network's size, by kind."""
+    """Random numbers of a trained network's size, by kind; the same in every version of NumPy, since peers' results are on record."""
     def __init__(self, seed=0):
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.RandomState(seed)
 
     def __call__(self, kind, shape, fan_in=1):
         if kind == "kernel":
@@ -64,6 +66,28 @@ class Values:
         if kind in ("gamma", "variance"):
             return self.rng.uniform(.5, 1.5, shape).astype("f")
         return self.rng.normal(0, .2, shape).astype("f")
+
+
+def torch_state(shapes, seed=0):
+    """{name: array} for the names and shapes of a PyTorch state dict, without its counters of batches."""
+    make, state = Values(seed), {}
+    for name, shape in shapes.items():
+        last = name.rsplit(".", 1)[-1]
+        kind = dict(running_var="variance", running_mean="mean", bias="beta").get(last, "kernel" if len(shape) > 1 else "gamma")
+        if last != "num_batches_tracked":
+            state[name] = make(kind, tuple(shape), np.prod(shape[1:]))
+    return state
+
+
+def noise(size, n=2):
+    """Images between -1 and 1."""
+    return np.random.RandomState(5).uniform(-1, 1, (n, size, size, 3)).astype("f")
+
+
+def recorded(key):
+    """What a peer that tests don't install gave for weights and images that NumPy's RandomState gives (benchmarks/import_peers.py)."""
+    with np.load(Path(__file__).with_name("peers.npz")) as f:
+        return f[key]
 
 
 # --- TensorFlow 1 -----------------------------------------------------------------------------------------------------------
@@ -122,7 +146,7 @@ class Tf1:
         Path(path).write_bytes(definition.SerializeToString())
 
 
-def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False):
+def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False, quantized=False):
     """TensorFlow models, research/slim/nets/mobilenet_v1.py."""
     t = Tf1(size, ema=ema)
     d = lambda c: max(int(c * alpha), 8)  # noqa: E731
@@ -132,6 +156,9 @@ def slim_v1(prefix, alpha=.25, size=64, classes=1001, ema=False):
         for i, (c, stride) in enumerate(V1, 1):
             x = t.norm(t.depthwise(x, f"{s}{i}_depthwise", stride), f"{s}{i}_depthwise/BatchNorm")
             x = t.norm(t.conv(x, f"{s}{i}_pointwise", d(c), 1), f"{s}{i}_pointwise/BatchNorm")
+            for kind in ("depthwise/weights_quant", "pointwise/act_quant") if quantized else ():  # tf.contrib.quantize adds ranges, and leaves the rest
+                for end in ("min", "max"):
+                    t.var(f"{s}{i}_{kind}/{end}", "beta", ())
         x = t.tf.reduce_mean(x, (1, 2), keepdims=True)
         logits = t.tf.squeeze(t.conv(x, "MobilenetV1/Logits/Conv2d_1c_1x1", classes, 1, bias="biases"), (1, 2))
         return t.finish(logits, prefix), t
@@ -201,8 +228,8 @@ class Caffe:
     def __init__(self, seed=0):
         self.layers, self.make, self.top = [], Values(seed), "data"
 
-    def conv(self, name, c, out, k=1, stride=1, group=1, bias=False):
-        blobs = [self.make("kernel", (out, c // group, k, k), k * k * c / group)] + ([self.make("beta", (out,))] if bias else [])
+    def conv(self, name, c, out, k=1, stride=1, group=1, bias=False, gain=2.):
+        blobs = [self.make("kernel", (out, c // group, k, k), 2 / gain * k * k * c / group)] + ([self.make("beta", (out,))] if bias else [])
         p = dict(num_output=out, bias_term=bias, pad=k // 2, kernel_size=k, stride=stride, group=group)
         self.layers.append((name, "Convolution", [self.top], name, p, blobs))
         self.top = name
@@ -253,33 +280,6 @@ class Caffe:
                           Pooling="pooling_param { pool: AVE global_pooling: true }").get(kind, "")
             text += f'layer {{ name: "{name}" type: "{kind}" {below} top: "{top}" {extra} }}\n'
         return text
-
-    def __call__(self, images):
-        """Logits for images (N, H, W, 3), layer by layer with TensorFlow's kernels and Caffe's padding."""
-        import tensorflow as tf
-        maps = {"data": tf.constant(images)}
-        for _, kind, bottoms, top, p, blobs in self.layers:
-            x = maps[bottoms[0]]
-            if kind == "Convolution":
-                k, pad = blobs[0], p["pad"]
-                x = tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-                if p["group"] > 1:
-                    y = tf.nn.depthwise_conv2d(x, k.transpose(2, 3, 0, 1), (1, p["stride"], p["stride"], 1), "VALID")
-                else:
-                    y = tf.nn.conv2d(x, k.transpose(2, 3, 1, 0), p["stride"], "VALID")
-                x = y + blobs[1] if p["bias_term"] else y
-            elif kind == "BatchNorm":
-                x = (x - blobs[0] / blobs[2]) / np.sqrt(blobs[1] / blobs[2] + 1e-5)
-            elif kind == "Scale":
-                x = x * blobs[0] + blobs[1]
-            elif kind == "ReLU":
-                x = tf.nn.relu(x)
-            elif kind == "Eltwise":
-                x = x + maps[bottoms[1]]
-            elif kind == "Pooling":
-                x = tf.reduce_mean(x, (1, 2), keepdims=True)
-            maps[top] = x
-        return np.asarray(maps[self.top])[:, 0, 0]
 
 
 def varint(n):
@@ -338,11 +338,11 @@ def caffe_v2(system, alpha=1., classes=1000):
             skip, step, hidden = net.top, stride if r == 0 else 1, e * c
             for kind, (name, *norm) in zip(kinds, [names(block + k) for k in kinds], strict=True):
                 if kind == kinds[0]:
-                    net.conv(name, c, hidden)
+                    net.conv(name, c, hidden, gain=.8)  # nothing was cut off before it, and 17 blocks add up
                 elif kind == kinds[1]:
                     net.conv(name, hidden, hidden, 3, step, hidden)
                 else:
-                    net.conv(name, hidden, out)
+                    net.conv(name, hidden, out, gain=.4 if r else 1.6)
                     norm[-1] = None
                 net.norm(*norm)
             if r:
@@ -356,10 +356,22 @@ def caffe_v2(system, alpha=1., classes=1000):
     return net
 
 
+CAFFE = {"shicai-v1": shicai_v1, **{k: functools.partial(caffe_v2, k.split("-")[0]) for k in ("shicai-v2", "suzhenghang", "austingg")}}
+
+
+def run_caffe(net, folder, images):
+    """OpenCV's logits."""
+    net.save(folder / "net.caffemodel")
+    (folder / "net.prototxt").write_text(net.prototxt(images.shape[1]))
+    return in_peer("import cv2\nnet = cv2.dnn.readNetFromCaffe('net.prototxt', 'net.caffemodel')\nrows = []\n"
+                   "for image in inputs['x']: net.setInput(image.transpose(2, 0, 1)[None]); rows.append(net.forward().reshape(-1))\n"
+                   "outputs['y'], outputs['version'] = np.array(rows), cv2.__version__", folder, x=images)
+
+
 # --- PyTorch ----------------------------------------------------------------------------------------------------------------
 
 # ruff: noqa: E501
-TORCH = r'''
+TORCH = f'{inspect.getsource(Values)}\n{inspect.getsource(torch_state)}' + r'''
 import torch, torch.nn as nn, collections
 V2 = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 def divisible(v):
@@ -450,17 +462,22 @@ class Timm(nn.Module):
         if self.version == 2: x = self.act(self.bn2(self.conv_head(x)))
         return self.classifier(x.mean((2, 3)))
 def shaken(net):
-    g = torch.Generator().manual_seed(0)
-    for m in net.modules():
-        if isinstance(m, nn.BatchNorm2d):
-            for p in (m.weight, m.running_var): p.data = torch.rand(p.shape, generator=g) + .5
-            for p in (m.bias, m.running_mean): p.data = torch.randn(p.shape, generator=g)*.2
-        elif isinstance(m, (nn.Conv2d, nn.Linear)):
-            m.weight.data = torch.randn(m.weight.shape, generator=g)*(2/m.weight[0].numel())**.5
+    state = torch_state({k: tuple(v.shape) for k, v in net.state_dict().items()})
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()}, strict=False)
     return net.eval()
 def logits(net, x):
     with torch.no_grad(): return net(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
 '''
+
+
+PYTORCH = {"torchvision": "Net('torchvision', .35, 40)", "tonylins": "Net('tonylins', .5, 40)", "tonylins-2018": "Net('tonylins-2018', .35, 40)",
+           "d-li14": "Net('d-li14', .35, 40)", "randl": "Randl(.35, 40)", "timm-v1": "Timm(1, .5, 40)", "timm-v2": "Timm(2, .35, 40)"}
+
+
+def run_pytorch(build, folder, images, more=""):
+    """PyTorch's logits, and the names and shapes of its state dict."""
+    return in_peer(f"{TORCH}\nimport json\nnet = shaken({build})\n{more}\noutputs['y'], outputs['version'] = logits(net, inputs['x']), torch.__version__\n"
+                   "outputs['shapes'] = json.dumps({k: list(v.shape) for k, v in net.state_dict().items()})", folder, x=images)
 
 
 # --- TensorFlow.js ----------------------------------------------------------------------------------------------------------

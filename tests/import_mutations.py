@@ -30,6 +30,9 @@ def valid(folder, keras=True):
     net.head("fc7", 4, 5)
     net.save(folder / "a.caffemodel")
     files["caffemodel"] = folder / "a.caffemodel"
+    (folder / "text").mkdir()
+    net.save(folder / "text/a.caffemodel")
+    put("prototxt", "text/a.prototxt", net.prototxt(64).encode())
     put("frozen graph", "a.pb", b"".join(foreign.field(1, const(n, a)) for n, a in arrays.items()))
     weights = [dict(name=f"{n}/kernel", shape=list(a.shape), dtype="float32") for n, a in arrays.items()]
     (folder / "shard1.bin").write_bytes(b"".join(a.astype("f").tobytes() for a in arrays.values()))

@@ -135,23 +135,28 @@ def test_wrong_kinds(tmp_path, files):
         load(tmp_path / "ints.safetensors")
 
 
-FORMATS = ["torch zip", "torch legacy", "safetensors", "caffemodel", "frozen graph", "tflite", "tfjs", "keras", "weights.h5", "checkpoint"]
+FORMATS = ["torch zip", "torch legacy", "safetensors", "caffemodel", "prototxt", "frozen graph", "tflite", "tfjs", "keras", "weights.h5",
+           "checkpoint"]
+BESIDE = dict(tfjs="shard1.bin", checkpoint="model.ckpt.data*", prototxt="a.caffemodel")
 
 
 def fuzz(kind, path, count, seed, folder):
     """(accepted, refused) of `count` mutations of a file."""
-    data, outcomes = path.read_bytes(), [0, 0]
-    for beside in path.parent.glob("shard1.bin" if kind == "tfjs" else "model.ckpt.data*" if kind == "checkpoint" else "nothing"):
+    data, outcomes, opened = path.read_bytes(), [0, 0], folder / path.name
+    for beside in path.parent.glob(BESIDE.get(kind, "nothing")):
         (folder / beside.name).write_bytes(beside.read_bytes())
+    if kind == "prototxt":
+        opened = folder / "a.caffemodel"
     for broken in mutations(data, count, seed):
         (folder / path.name).write_bytes(broken)
         start = time.process_time()
         try:
-            read_weights(folder / path.name)
+            read_weights(opened)
             outcomes[0] += 1
         except MobileNetError:
             outcomes[1] += 1
         assert time.process_time() - start < 2, broken
+    (folder / path.name).unlink()
     return outcomes
 
 

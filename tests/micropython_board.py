@@ -53,7 +53,8 @@ class Board:
         import tty
         self.inner, end = pty.openpty()
         tty.setraw(end)
-        self.process = subprocess.Popen([unix_port(), "-X", f"heapsize={self.heap}", "-i", self.startup], stdin=end, stdout=end, stderr=end, cwd=self.folder)
+        command = [unix_port(), "-X", f"heapsize={self.heap}", "-i", self.startup]
+        self.process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end, cwd=self.folder)
         os.close(end)
         self.restarts += 1
 

@@ -22,6 +22,7 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_cli.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
+    "mobilenet flash --micropython": "tests/test_micropython_flash.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",

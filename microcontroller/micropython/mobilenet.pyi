@@ -1,6 +1,7 @@
 """The `mobilenet` module of MicroPython, for editors: put this file where yours looks for stubs."""
 from array import array
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 GRAY: int  # h*w bytes
 RGB565: int  # 2*h*w bytes, little-endian, as framebuf has them

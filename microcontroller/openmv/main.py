@@ -7,9 +7,11 @@ import micropython
 import ml
 from ml.preprocessing import Normalization
 
-TABLE = @TABLE@  # what the values 0 to 255 of a pixel become, 256 for each channel; None: what OpenMV makes of them
-BLUE_FIRST = @BLUE_FIRST@  # in the model's input
-EXPECTED = @EXPECTED@  # TFLM's bytes for photo.raw, computed by TFLM itself when this file was written
+TABLE = None  # what the values 0 to 255 of a pixel become, 256 for each channel; None: what OpenMV makes of them
+BLUE_FIRST = False  # in the model's input
+EXPECTED = b""  # TFLM's bytes for photo.raw, computed by TFLM itself when this file was written
+PIXELS = "RGB565"
+WINDOW = (240, 240)  # the middle of the picture, in the model's shape
 
 
 @micropython.viper
@@ -68,9 +70,9 @@ print("built-in photo:", "as on the computer" if test(model) else "NOT as on the
 
 csi0 = csi.CSI()
 csi0.reset()
-csi0.pixformat(csi.@PIXELS@)
+csi0.pixformat(getattr(csi, PIXELS))
 csi0.framesize(csi.QVGA)
-csi0.window((@WINDOW@))  # the middle of the picture, in the model's shape
+csi0.window(WINDOW)
 csi0.snapshot(time=2000)  # until exposure and white balance have settled
 
 clock = time.clock()
@@ -78,4 +80,4 @@ while True:
     clock.tick()
     scores = scores_of(model, Prepared(csi0.snapshot()))
     best = scores.index(max(scores))
-    print(model.labels[best] if model.labels else best, "%.2f" % scores[best], "%.1f fps" % clock.fps())
+    print(model.labels[best] if model.labels else best, f"{scores[best]:.2f}", f"{clock.fps():.1f} fps")

@@ -37,9 +37,9 @@ def rows(path, shape):
             down, bmp, step = height >> 31 == 1, True, (w * 3 + 3) & ~3
             found = width, (1 << 32) - height if down else height
         else:
-            raise ValueError("%s is no %s file." % (path, "PPM (P6), BMP or .raw" if c == 3 else "PGM (P5) or .raw"))
+            raise ValueError(f"{path} is no {'PPM (P6), BMP or .raw' if c == 3 else 'PGM (P5) or .raw'} file.")
         if found != (w, h):
-            raise ValueError("%s has %dx%d pixels, and the model takes %dx%d." % (path, found[0], found[1], w, h))
+            raise ValueError(f"{path} has {found[0]}x{found[1]} pixels, and the model takes {w}x{h}.")
         for y in range(h):
             f.seek(start + step * (y if down else h - 1 - y))
             if f.readinto(row) != len(row):

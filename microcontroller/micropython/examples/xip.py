@@ -12,7 +12,7 @@ def weights():
     """The model's bytes in flash, checked: a firmware update or a full disk may have written over them."""
     found = uctypes.bytearray_at(ADDRESS, BYTES)
     if not BYTES or binascii.crc32(found) != CRC:
-        raise ValueError("No model at %#x, or not the one of this script: flash the weights again." % ADDRESS)
+        raise ValueError(f"No model at {ADDRESS:#x}, or not the one of this script: flash the weights again.")
     return found
 
 

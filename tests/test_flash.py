@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_firmware
 from adafruit_uf2 import uf2conv
 from console_app import Running, app_data, build
 from unicorn.arm_const import UC_ARM_REG_PC
@@ -241,7 +242,8 @@ def test_disks_of_other_systems(idle, monkeypatch, system):
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=SimpleNamespace(GetLogicalDrives=lambda: 0b10100)), raising=False)
     if system == "win32":
         assert [str(p) for p in flash._mounts()] == ["C:\\", "E:\\"]
-        monkeypatch.setattr(Path, "read_text", lambda self, **more: INFO["rp2350"] if str(self) == "E:\\/INFO_UF2.TXT" else Path("/no such file").read_bytes().decode())
+        text = {"E:\\/INFO_UF2.TXT": INFO["rp2350"]}
+        monkeypatch.setattr(Path, "read_text", lambda self, **more: text.get(str(self)) or self.read_bytes().decode())
     (found,) = flash.volumes()
     assert (str(found.path), found.board) == (("E:\\", "pico2") if system == "win32" else (str(idle), "pico"))
 
@@ -451,8 +453,8 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(flash, "_mounts", lambda: [])
     if not shutil.which("qemu-system-arm"):
         pytest.skip("needs qemu-system-arm")
-    example().save(tmp_path / "model.tflite")
-    hex_file = firmware.build(tmp_path / "model.tflite", "microbit").save(tmp_path / "firmware.hex")
+    small_firmware.small().save(tmp_path / "model.tflite")
+    hex_file = small_firmware.built("microbit").save(tmp_path / "firmware.hex")
     command = f"qemu-system-arm -M microbit -S -display none -serial pty -monitor stdio -device loader,file={hex_file}"
     with subprocess.Popen(command.split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as board:
         port = next(re.search(r"/dev/\S+", line)[0] for line in board.stdout if "redirected" in line)
@@ -538,7 +540,7 @@ class Emulated:
 def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
     """What `mobilenet build` makes is what the ROM would write, with everything that the ROM looks for; its console answers."""
     monkeypatch.setenv("PATH", os.defpath)
-    built = firmware.build(example(), board)
+    built = small_firmware.built(board)
     disk = Disk(tmp_path / "disk", dict(pico="rp2040", pico2="rp2350")[board])
     assert "the board took them" in str(flash.flash(built, volume=disk.folder))
     disk.close()

@@ -2,13 +2,16 @@
 import functools
 import json
 import shutil
+import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import shared
 from PIL import Image
+from small_firmware import SHAPE, built, small
 from test_cli import mobilenet, one_line
 from test_engine import photos, some_images
 
@@ -26,9 +29,6 @@ from mobilenet_keras.tflite import Model
 pytest.importorskip("ziglang"), pytest.importorskip("unicorn")
 QEMU = bool(shutil.which("qemu-system-arm"))
 ON = [(b, "qemu") for b, t in targets().items() if t.qemu] + [(b, "unicorn") for b, t in targets().items() if t.core != "cortex_m55"]
-SHAPE = (17, 15, 3)
-small = functools.cache(lambda: example((1, *SHAPE)))
-built = functools.cache(lambda board: build(small(), board))
 person = functools.cache(lambda board: build(Model.open(shared("models/tflite_micro/person_detect.tflite")), board))
 
 
@@ -126,6 +126,71 @@ def test_without_qemu(monkeypatch):
         simulate(built("mps3-an547"))
     with pytest.raises(MissingExtra, match="apt-get install qemu-system-arm"):
         simulate(built("mps2-an386"), emulator="qemu")
+
+
+def script(folder, name, text):
+    (folder / name).write_text("#!/bin/sh\n" + text)
+    (folder / name).chmod(0o755)
+
+
+def test_other_peoples_emulators(tmp_path, monkeypatch):
+    """Where rp2040js is installed, it counts the same instructions; a stand-in for node shows what becomes of its answers."""
+    with pytest.raises(MobileNetError, match="rp2040js has no pico2. .* take one of: unicorn, labwired"):
+        simulate(built("pico2"), emulator="rp2040js")
+    monkeypatch.setitem(sys.modules, "labwired", None)
+    with pytest.raises(MissingExtra, match="pip install labwired"):
+        simulate(built("pico2"), emulator="labwired")
+    with pytest.raises(MobileNetError, match="Emulators are qemu, unicorn, rp2040js, labwired. Received: 'renode'"):
+        simulate(built("pico2"), emulator="renode")
+    ours = simulate(built("pico"))
+    try:
+        theirs = simulate(built("pico"), emulator="rp2040js")
+        assert (theirs.scores, theirs.instructions, theirs.stack_bytes) == (ours.scores, ours.instructions, ours.stack_bytes)
+        assert theirs.cycles == pytest.approx(ours.cycles, rel=.02)
+    except MissingExtra as e:
+        assert "npm install -g rp2040js" in str(e)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingExtra, match="and Node.js to run it"):
+        simulate(built("pico"), emulator="rp2040js")
+    (tmp_path / "rp2040js/dist/esm").mkdir(parents=True)
+    (tmp_path / "rp2040js/dist/esm/index.js").touch()
+    monkeypatch.setenv("NODE_PATH", str(tmp_path))
+    said = "\n".join(["", ours.said, "ready", ""])
+    script(tmp_path, "node", f"/bin/cat <<'E'\n{json.dumps(dict(said=said, marks=[[10, 20], [50, 90]]))}\nE")
+    seen = simulate(built("pico"), emulator="rp2040js")
+    assert (seen.instructions, seen.cycles, seen.scores, seen.emulator) == (40, 70, ours.scores, "rp2040js")
+    for text, message in (("echo '{\"said\": \"board pico\", \"marks\": []}'", "not ready after 120 seconds .* It had said: 'board pico'"),
+                          ("echo 'Error: out of order' >&2; exit 1", "rp2040js stopped: Error: out of order")):
+        script(tmp_path, "node", text)
+        with pytest.raises(MobileNetError, match=message):
+            simulate(built("pico"), emulator="rp2040js")
+
+
+def test_labwired_is_asked_until_the_board_is_ready(monkeypatch):
+    said = "\n".join(["", simulate(built("pico2"), counted=False).said, "ready", ""])
+
+    class Sim:
+        def __init__(self, elf, chip):
+            assert open(elf, "rb").read(4) == b"\x7fELF" and chip == "rp2350"
+            self.ran = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *why):
+            pass
+
+        def run_for(self, time):
+            self.ran += 20
+
+        def uart_transcript(self):
+            return said[:self.ran]
+    monkeypatch.setitem(sys.modules, "labwired", SimpleNamespace(Sim=Sim))
+    seen = simulate(built("pico2"), emulator="labwired")
+    assert seen.as_expected and seen.instructions is seen.estimated_ms is None and "not counted" in str(seen)
+    monkeypatch.setattr(Sim, "run_for", lambda *_: None)
+    with pytest.raises(MobileNetError, match="not ready after 0.1 seconds"):
+        simulate(built("pico2"), emulator="labwired", seconds=.1)
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):

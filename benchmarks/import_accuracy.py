@@ -1,6 +1,7 @@
-"""Every real weight file: imported, and run beside the framework that made it, on real photos; and mutations of a file of each format.
+"""Every real weight file: imported, and run beside the framework that made it, on real photos; converted and trained; and mutated files.
 
     python benchmarks/import_accuracy.py               # writes benchmarks/import_accuracy.csv; ten minutes
+    python benchmarks/import_accuracy.py --fine-tune   # writes benchmarks/import_fine_tune.csv; five minutes
     python benchmarks/import_accuracy.py --fuzz 20000  # writes benchmarks/import_fuzz.csv; five minutes
 
 Two of the files, and PyTorch, come from MOBILENET_PEERS, a folder made so:
@@ -11,9 +12,15 @@ Two of the files, and PyTorch, come from MOBILENET_PEERS, a folder made so:
 `known` is what ../shared/models/README.md has for the same file on the full 1000 photos, or on every fifth of them; here are
 250 of them. A gap of more than 0.06 beyond sampling would be a wrong conversion or wrong preprocessing. `agrees` is the fraction
 of photos whose first class is the original's.
+
+--fine-tune converts each file to .keras in a process of its own, in which TensorFlow has started and built a small network before:
+CPU seconds, and by how much its memory peaks above that, in megabytes and in sizes of the file. Then the head is trained for an
+epoch and the whole network for another on photos of two classes of trash6; `loss` is that of the training photos after each.
 """
 import csv
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -85,6 +92,42 @@ def measure(name, known, kind, photos):
                 seconds=round(seconds, 1))
 
 
+CONVERT = """import json, resource, sys, tempfile, time
+from pathlib import Path
+from mobilenet_keras.data import Photos
+from mobilenet_keras.importers import load, save
+from mobilenet_keras.models import MobileNetV2
+from mobilenet_keras.training import fine_tune
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+path, photos, scratch = sys.argv[1:]
+small = MobileNetV2(.35, (32, 32, 3)); save(small, scratch + "/small.keras")
+before, start = peak(), time.process_time()
+net = load(path); save(net, scratch + "/net.keras")
+seconds, grown = time.process_time() - start, peak() - before
+found = Photos.from_folder(photos, net.input_shape[1:3], channels=net.input_shape[3])
+start = time.process_time()
+run = fine_tune(load(path, classes=found.classes), found, 1, 1, batch_size=8, folder=scratch + "/run")
+print(json.dumps(dict(convert_seconds=round(seconds, 1), memory_mb=round(grown*1024/1e6, 1), epochs=len(run.history), photos=len(found.train),
+                      loss=" ".join(f"{e['loss']:.2f}" for e in run.history), train_seconds=round(time.process_time() - start))))
+"""
+
+
+def fine_tune(name):
+    """A row of the table of conversions: what one costs, and whether training starts from it."""
+    path = MODELS / name if "/" in name else foreign.peer_file(name)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("glass", "paper"):
+            (Path(folder) / "photos" / kind).mkdir(parents=True)
+            for photo in sorted((MODELS.parent / "data/trash6/train" / kind).iterdir())[:24]:
+                (Path(folder) / "photos" / kind / photo.name).symlink_to(photo)
+        done = subprocess.run([sys.executable, "-c", CONVERT, path, f"{folder}/photos", folder], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found, size = json.loads(done.stdout.splitlines()[-1]), path.stat().st_size / 1e6
+    return dict(file=path.name, mb=round(size, 2), convert_seconds=found.pop("convert_seconds"), memory_mb=found["memory_mb"],
+                sizes_of_file=round(found.pop("memory_mb") / size, 1)) | found
+
+
 def fuzz(count):
     """Rows of the other table: what becomes of `count` mutations; formats that have had as many are taken from the table."""
     import test_import_hostile
@@ -93,8 +136,9 @@ def fuzz(count):
     done = {r["format"]: r for r in csv.DictReader(table.open())} if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "broken").mkdir()
-        for kind, path in valid(folder).items():
-            if int(done.get(kind, {}).get("mutations", 0)) < count:
+        due = lambda kind: int(done.get(kind, {}).get("mutations", 0)) < count  # noqa: E731
+        for kind, path in sorted(valid(folder).items(), key=lambda item: due(item[0])):  # what is done stays in the table, whatever happens
+            if due(kind):
                 start = time.process_time()
                 accepted, refused = test_import_hostile.fuzz(kind, path, count, 1, Path(folder) / "broken")
                 ms = (time.process_time() - start) / count * 1e3
@@ -117,5 +161,7 @@ def write(name, rows):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--fuzz"]:
         write("import_fuzz.csv", fuzz(int(sys.argv[2])))
+    elif sys.argv[1:2] == ["--fine-tune"]:
+        write("import_fine_tune.csv", (fine_tune(name) for name, *_ in FILES))
     else:
         write("import_accuracy.csv", (measure(*row, int(sys.argv[1]) if sys.argv[1:] else 250) for row in FILES))

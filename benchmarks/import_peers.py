@@ -47,7 +47,8 @@ def measure(folder, answers):
         yield row(system, float(build.split(",")[-2].split("(")[-1]), "random", "PyTorch", theirs, folder / "w.pth", x,
                   classifier_activation="log_softmax" if system == "randl" else None)
     path, x = foreign.peer_file(REAL), foreign.noise(96)
-    theirs = foreign.in_peer(f"{foreign.TORCH}\nnet = Net('torchvision', 1.).eval()\nnet.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"
+    theirs = foreign.in_peer(f"{foreign.TORCH}\nnet = Net('torchvision', 1.).eval()\n"
+                             f"net.load_state_dict(torch.load({str(path)!r}, weights_only=True))\n"
                              "outputs['y'], outputs['version'] = logits(net, inputs['x']), torch.__version__", folder, x=x)
     answers[REAL] = theirs["y"]
     yield row("torchvision", 1., REAL, "PyTorch", theirs, path, x)

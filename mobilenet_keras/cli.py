@@ -138,7 +138,7 @@ def convert(a):
     "Turn a weight file of any known system into a Keras model, or say what it holds."
     from mobilenet_keras.readers import read_weights
     if not a.out and not a.inspect: raise MobileNetError("Give a file to write, -o model.keras (or .h5, .safetensors), or --inspect.")
-    file = read_weights(a.weights)
+    file = read_weights(a.weights, a.prototxt)
     if a.inspect:
         arrays = [dict(name=n, shape=list(v.shape), dtype=str(v.dtype)) for n, v in file.arrays.items()]
         return dict(file=file.path, format=file.format, arrays=arrays), str(file)
@@ -405,6 +405,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["-o", "--out"], dict(help=".keras to keep everything; .h5 for Keras Applications; .safetensors for PyTorch")),
         (["--as"], dict(dest="system", metavar="SYSTEM", help="whose file it is, where the guess is wrong, e.g. slim-v2")),
         (["--size"], dict(help="input size in pixels, where the file doesn't say it (default: 224)")),
+        (["--prototxt"], dict(metavar="FILE", help="the text of a .caffemodel, where it lies elsewhere or has another name than it")),
         (["--inspect"], dict(action="store_true", help="list what the file holds, and build nothing"))]),
     "inspect": (inspect, "mobilenet inspect model.tflite", [
         (["model"], dict(help=".tflite file, of any kind"))]),

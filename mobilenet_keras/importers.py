@@ -396,7 +396,8 @@ def load(
     layers = canonical(found, arrays, flags.get("bn_epsilon", 1e-3))
     bad = [f"{layer}/{w}" for layer, ws in layers.items() for w, a in ws.items() if not np.isfinite(a).all()]
     if bad: raise MobileNetError(f"{file.path} has numbers that are not finite in {', '.join(bad[:8])}{' and more' if len(bad) > 8 else ''}. It comes from a training that diverged, or is broken.")
-    alpha, rule = find_alpha(found, layers)
+    try: alpha, rule = find_alpha(found, layers)
+    except MobileNetError as e: raise MobileNetError(f"{file.path} has the layers of {found.system.who}, but it is no MobileNet that can be built. {e}") from None
     one = found.system.version == 1
     if found.widened:
         kernel = layers["expanded_conv_expand"]["kernel"]

@@ -20,7 +20,8 @@ from .device import Device, ports
 from .firmware import uf2
 from .flash import FAMILIES, open_image
 from .preprocessing import Preprocessing
-from .runtime import noise_photos
+from .runtime import default_preprocessing, noise_photos
+from .tflite import Model
 
 # %% ../nbs/api/20_micropython.ipynb #00000005
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ def _as_photo(engine, photo):
     "(file name, bytes, int8 input) of a photo, as a board's few lines can read it."
     h, w, c = engine.shape
     if engine.header.pixels == 0 or c not in (1, 3):
-        if photo is not None: raise MobileNetError(f"{engine.name} does not say how photos become its input, so no photo can be built in. Leave --photo out, or quantize the model with this library.")
+        if photo is not None: raise MobileNetError(f"{engine.name} does not say how photos become its input, so no photo can be built in. Leave --photo out, or give the .tflite instead of a .mbn.")
         x = (noise_photos(1, h, w, c)[0].astype(np.int16) - 128).astype(np.int8)
         return "photo.raw", x.tobytes(), x
     known = engine.metadata.get("preprocessing")
@@ -50,6 +51,9 @@ def kit(
 ) -> Kit:
     "Compile a model, prepare a photo, and compute its scores."
     if isinstance(model, (str, Path)) and not Path(model).is_file(): raise MobileNetError(f"No such model: {model}")
+    if isinstance(model, (str, Path)) and Path(model).suffix != ".mbn": model = Model.open(model)
+    if isinstance(model, Model) and model.preprocessing is None and (t := model.inputs[0]).dtype == "int8" and len(t.shape) == 4 and t.shape[3] in (1, 3):
+        model = model.with_metadata(preprocessing=default_preprocessing(model))  # without it the board could take no photo
     engine = Engine(model)
     mbn = engine._file.tobytes()[:engine.header.file_bytes]
     name, data, x = _as_photo(engine, photo)

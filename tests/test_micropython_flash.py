@@ -123,9 +123,10 @@ def test_again_and_around_a_main_of_ones_own(plug_in, flash, model):
 
 
 @pytest.mark.parametrize("shape, rule, file", [((1, 33, 31, 1), Preprocessing(33, 31, 1), "photo.pgm"), ((1, 33, 31, 2), None, "photo.raw"),
+                                               ((1, 33, 31, 3), None, "photo.ppm"),
                                                ((1, 33, 31, 3), Preprocessing(33, 31, order="bgr", mean=(10, 20, 120)), "photo.ppm")])
 def test_other_inputs(plug_in, x64, tmp_path, shape, rule, file):
-    """Gray, no photo at all, blue first."""
+    """Gray, no photo at all, a photo by no rule of the model's, blue first."""
     net = example(shape)
     (net if rule is None else net.with_metadata(None, rule)).save(tmp_path / "net.tflite")
     done = micropython.flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)

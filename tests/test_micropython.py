@@ -289,7 +289,8 @@ def test_whatever_is_done_during_a_run_is_an_exception(python):
         owner = mobilenet.Model(memoryview(bytearray(keep)))   # whose bytearray nobody else knows
         gc.collect(); junk = [bytearray(500) for _ in range(500)]; gc.collect()
         assert bytes(owner.predict(x)) == want
-    """, {"m.mbn": tiny.data.ljust(len(wide)), "wide.mbn": wide, "arena": bytes(tiny.arena + 8000), "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
+    """, {"m.mbn": tiny.data.ljust(len(wide)), "wide.mbn": wide, "arena": bytes(tiny.arena + 8000),
+          "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
     shrunk = [line for line in said if "image has 0 bytes" in line]
     assert len(said) == 18 and said[17] == "ZeroDivisionError" and len(shrunk) == 1 and shrunk[0].startswith("ValueError")
     assert all(line.startswith("RuntimeError: ") for line in said[:17] if line not in shrunk)
@@ -316,6 +317,53 @@ def test_damaged_files_never_crash(python):
     """.replace("TABLES", "1000"), {"m.mbn": compile_model(small()).data, "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
     ran, refused = map(int, said[0].split())
     assert ran > 200 and refused > 200
+
+
+def test_random_calls_never_crash(python):
+    """Models that share an arena, their files and the arena written to at any time, methods in any order and in each other's on_yield."""
+    from test_engine import SMALL
+    made = [SMALL[name][0](SMALL[name][1], 0) for name in ("branches", "two heads")]
+    nets = {f"{i} {kind}": compile_model(model, kind).data for i, model in enumerate(made) for kind in ("streamed", "held")}
+    said = python("""
+        seed, models, arena, image = 7, [], bytearray(60000), array.array("b", bytes(20000))
+        def below(n):
+            global seed
+            seed = seed * 1103515245 + 12345 & 0x7fffffff
+            return (seed >> 8) % n
+        def spoil(buffer, n): buffer[below(min(len(buffer), n))] = below(256)
+        def opened():
+            data = bytearray(datas[below(len(datas))])
+            for _ in range(below(4)): spoil(data, 1200)
+            models.append((mobilenet.Model(data, arena if below(2) else None, verify=False), data))
+            if len(models) > 5: models.pop(0)
+        def pushed(m, size):
+            for _ in range(below(m.input_shape[0] + 2)): m.push_row(bytes(size // m.input_shape[0]), mobilenet.INT8)
+        def watched(m, data):
+            other = models[below(len(models))][0]
+            m.on_yield((lambda: spoil(data, 1000), lambda: spoil(arena, 3000), lambda: other.predict(image), other.begin, None)[below(5)])
+        datas, ran, refused = [file(n) for n in NAMES], 0, set()
+        for _ in range(3000):
+            try:
+                what = below(10)
+                if what == 0 or not models: opened()
+                m, data = models[below(len(models))]
+                h, w, c = m.input_shape
+                if h*w*c > len(image): models.remove((m, data)); continue
+                if what == 1: m.predict(memoryview(image)[:h*w*c])
+                elif what == 2: m.begin()
+                elif what == 3: pushed(m, h*w*c)
+                elif what == 4: m.finish()
+                elif what == 5: m.top(below(9)); m.info()
+                elif what == 6: m.output(below(3))
+                elif what == 7: spoil(data, 1200)
+                elif what == 8: spoil(arena, 2000)
+                elif what == 9: watched(m, data)
+                ran += 1
+            except (ValueError, RuntimeError, MemoryError, UnicodeError) as e: refused.add(str(e)[:30])
+        print(ran, len(refused))
+    """.replace("NAMES", repr(list(nets))), nets)
+    ran, refused = map(int, said[0].split())
+    assert ran > 500 and refused > 10, said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

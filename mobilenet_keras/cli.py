@@ -284,6 +284,7 @@ def _flash_micropython(a):
     try: address = int(a.at, 0) if a.at else None
     except ValueError: raise MobileNetError(f"--at is an address, as 0x10060000. Received: {a.at}") from None
     if bool(a.weights_uf2) != bool(a.firmware): raise MobileNetError("--weights-uf2 and --firmware go together: where the model can lie depends on the firmware that the board runs.")
+    if a.weights_uf2 and Path(a.weights_uf2).resolve() == Path(a.firmware).resolve(): raise MobileNetError(f"--weights-uf2 would write over the firmware {a.firmware}; give another name.")
     if not a.weights_uf2:
         done = flash_micropython(a.image, a.port, a.photo, a.to, address, a.force, a.dry_run, a.wait, a.module)
         return done.to_dict(), str(done)

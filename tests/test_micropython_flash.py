@@ -322,6 +322,7 @@ def test_weights_uf2(model, tmp_path, capsys, family):
     assert data[:len(made.mbn)] == made.mbn and len(data) == 4096 * pages
     words = np.frombuffer(out.read_bytes(), "<u4").reshape(-1, 128)
     assert set(words[:, 7]) == {family} and words[0, 3] == facts["address"] and words[-1, 3] + 256 == 0x100A0000
+    assert cli.main([a if a != str(out) else str(pico) for a in args]) == 2 and "write over the firmware" in capsys.readouterr().err
     before = out.read_bytes()
     for at in ("0x10052000", "0x10060800", "0x100a0000"):  # in the firmware; not where a sector begins; in the files
         assert cli.main([*args, "--at", at]) == 2 and "do not fit" in capsys.readouterr().err

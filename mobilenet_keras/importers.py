@@ -296,10 +296,12 @@ def canonical(
             continue
         layers[unit.layer] = dict(kernel=kernel)
         mean, variance, gamma, beta = (flat(take(r)) for r in ("mean", "variance", "gamma", "beta"))
+        odd = [f"{names[r]} has {v.size}" for r, v in dict(bias=bias, mean=mean, variance=variance, gamma=gamma, beta=beta).items() if v is not None and v.size != channels]
+        if odd: raise MobileNetError(f"{unit.parts[0]} has {channels} channels, but {', '.join(odd)}.")
         if mean is None:  # folded
             mean, variance, beta, bias = np.zeros(channels, np.float32), np.full(channels, 1 - epsilon, np.float32), bias, None
         if system.leaves == "caffe":
-            factor = float(np.ravel(arrays.get(f"{match.prefix}{unit.parts[1]}:2", 1.))[0])
+            factor = float(np.ravel(arrays.get(f"{match.prefix}{unit.parts[1]}:2", 1.)).sum())  # of one number
             mean, variance = (v*np.float32(1/factor if factor else 0) for v in (mean, variance))
         if bias is not None: mean = mean - bias
         layers[unit.norm] = dict(gamma=np.ones(channels, np.float32) if gamma is None else gamma, beta=np.zeros(channels, np.float32) if beta is None else beta,
@@ -337,17 +339,24 @@ def find_alpha(
     raise MobileNetError(f"No width multiplier gives these channels; nearest is alpha={near}, where {'; '.join(wrong[:8])}{f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''}.")
 
 # %% ../nbs/api/10_importers.ipynb #00000015
-_FLAGS = dict(bn_epsilon=lambda v: isinstance(v, float) and 0 < v < 1, activation=lambda v: v in ("relu", "relu6"), padding=lambda v: v in ("tf", "symmetric"))
+_FLAGS = dict(bn_epsilon=lambda v: isinstance(v, float) and 0 < v < 1, activation=lambda v: v in ("relu", "relu6"), padding=lambda v: v in ("tf", "symmetric"),
+              stage_strides=lambda v: isinstance(v, list) and len(v) == len(V2_STAGES) and all(s in (1, 2) for s in v),
+              output_stride=lambda v: v in (2, 4, 8, 16, 32), dilation=lambda v: isinstance(v, bool))
+
+def _believed(flags):
+    "Of what a file calls its flags, those that are some."
+    return {k: v for k, v in flags.items() if k in _FLAGS and _FLAGS[k](v)} if isinstance(flags, dict) else {}
 
 def _flags(file, match):
     "The arguments that a file and its row ask for."
-    flags = dict(match.system.flags) | {k: v for k, v in file.hints.get("flags", {}).items() if k in _FLAGS and _FLAGS[k](v)}
-    notes = file.hints.get("notes", {})
-    if notes.get("by") == "mobilenet-keras": flags |= json.loads(notes.get("flags", "{}"))
+    flags, notes = dict(match.system.flags) | _believed(file.hints.get("flags")), file.hints.get("notes", {})
+    if notes.get("by") == "mobilenet-keras":
+        try: flags |= _believed(json.loads(notes["flags"]))
+        except (ValueError, TypeError, KeyError, RecursionError): raise MobileNetError(f"{file.path} says that it is by mobilenet-keras, but its note on flags is broken.") from None
     strides = file.hints.get("strides")
     depthwise = [u for u in match.units if u.kind == "depthwise"]
     if isinstance(strides, dict): strides = [strides.get(u.parts[0], 1) for u in depthwise]
-    if strides and len(strides) == len(depthwise): flags |= _strides(match.system.version, strides, flags)
+    if isinstance(strides, list) and len(strides) == len(depthwise) and all(isinstance(s, int) for s in strides): flags |= _strides(match.system.version, strides, flags)
     if match.widened: flags["first_expansion"] = 0  # known once the arrays are
     if match.projected: flags["projected"] = match.projected
     return flags

@@ -594,7 +594,9 @@ def _read_keras_zip(data):
     z = _members(data)
     config = json.loads(z.read("config.json"))
     hints = _config_hints(config)
-    if NOTES in z.namelist(): hints |= json.loads(z.read(NOTES))
+    if NOTES in z.namelist():
+        notes = json.loads(z.read(NOTES))
+        hints |= {k: notes[k] for k in ("classes", "preprocessing") if k in notes}
     weights = z.read("model.weights.h5")
     return _read_keras3(io.BytesIO(weights), len(weights), config), hints
 

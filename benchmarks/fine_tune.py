@@ -6,6 +6,7 @@
 
 Each writes benchmarks/fine_tune_WHAT.csv. The test part is read once for each row, after all choices; nothing is chosen by it.
 """
+import csv
 import math
 import os
 import random
@@ -20,6 +21,8 @@ from record import record
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
+WEIGHTS = os.environ.get("WEIGHTS", "imagenet")  # or a file of Keras Applications
+RUNS = Path(os.environ.get("RUNS", Path(tempfile.gettempdir()) / "fine_tune_runs"))  # a killed benchmark goes on with them
 SEEDS, SIZES = (0, 1, 2), ((96, 25), (160, 15))  # input side, epochs of the whole network, as the plain script that is compared
 
 
@@ -36,33 +39,51 @@ def interval(values):
     return mean, t * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
 
 
-def accuracy(folders):
+def one(folder, size, epochs, seed):
+    """A row of accuracies, the frozen phase with its default of epochs; a run that was killed goes on in its folder."""
     from mobilenet_keras.data import Photos
     from mobilenet_keras.models import MobileNetV1, keras
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import fine_tune
-    rows = []
-    for folder in folders:
-        for size, epochs in SIZES:
-            found = {k: [] for k in ("frozen", "full", "int8", "agreement")}
+    photos, found = Photos.from_folder(folder, size, seed=seed), {}
+    for phase, counts in (("frozen", (0, None)), ("full", (epochs, None))):
+        keras.utils.set_random_seed(seed)
+        net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
+        run = fine_tune(net, photos, *counts, seed=seed, folder=RUNS / f"{Path(folder).name}-{size}-{seed}-{phase}")
+        found[f"{phase}_validation"] = run.validation_accuracy
+        if phase == "frozen":
+            found[phase] = run.evaluate(photos.test)["accuracy"]
+    report = quantize(run, photos).report
+    found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
+    return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}
+
+
+def accuracy(folders):
+    """Every seed is written down when it is done, and not done again; the summary says of how many seeds it is the mean."""
+    target = HERE / "fine_tune_accuracy.csv"
+    rows = list(csv.DictReader(open(target, encoding="utf-8"))) if target.exists() else []
+    for size, epochs in SIZES:
+        for folder in folders:
             for seed in SEEDS:
-                photos = Photos.from_folder(folder, size, seed=seed)
-                for phase, counts in (("frozen", (0, 8)), ("full", (epochs, 8))):
-                    keras.utils.set_random_seed(seed)
-                    net = MobileNetV1(.25, (size, size, 3), photos.classes, "imagenet")
-                    with tempfile.TemporaryDirectory() as d:
-                        run = fine_tune(net, photos, *counts, seed=seed, folder=f"{d}/run")
-                    if phase == "frozen":
-                        found[phase].append(run.evaluate(photos.test)["accuracy"])
-                report = quantize(run, photos).report
-                for k, name in (("full", "float_accuracy"), ("int8", "int8_accuracy"), ("agreement", "agreement")):
-                    found[k].append(report[name])
-            for k, values in found.items():
-                mean, half = interval(values)
-                rows.append(dict(photos=Path(folder).name, size=size, what=k, seeds=len(values), mean=round(mean, 4), plus_minus=round(half, 4),
-                                 values=" ".join(f"{v:.4f}" for v in values)))
+                if (Path(folder).name, str(size), str(seed)) in {(r["photos"], str(r["size"]), str(r["seed"])) for r in rows}:
+                    continue
+                rows.append(one(folder, size, epochs, seed))
                 print(rows[-1], flush=True)
-            write("accuracy", rows)
+                write("accuracy", rows)
+                summarize(rows)
+
+
+def summarize(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["photos"], row["size"]), []).append(row)
+    found = []
+    for (photos, size), same in groups.items():
+        for what in ("frozen", "full", "int8", "agreement"):
+            mean, half = interval([float(r[what]) for r in same])
+            found.append(dict(photos=photos, size=size, what=what, seeds=len(same), mean=round(mean, 4),
+                              plus_minus="" if math.isnan(half) else round(half, 4)))
+    write("summary", found)
 
 
 def plain(photos, size):

@@ -10,10 +10,11 @@ import csv
 import math
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -170,49 +171,44 @@ def speed(folders, size=96):
     write("speed", rows)
 
 
-CHILD = """
-import sys, numpy as np
-from mobilenet_keras.data import Photos
-from mobilenet_keras.models import MobileNetV1, keras
-from mobilenet_keras.training import fine_tune
-rng, labels = np.random.default_rng(0), np.arange(200) % 2
-pixels = rng.normal(100 + 30*labels[:, None, None, None], 60, (200, 32, 32, 3)).clip(0, 255).astype(np.uint8)
-photos = Photos.from_arrays((pixels, labels), classes=["dark", "light"])
-keras.utils.set_random_seed(0)
-net = MobileNetV1(.25, (32, 32, 3), photos.classes, output_stride=8, dilation=False, dropout=.1)
-fine_tune(net, photos, 20, 3, batch_size=16, average=.95, patience=20, folder=sys.argv[1])
-"""
+def kills(n=20, epochs=12):
+    """A small run that is killed `n` times at random moments, against one that isn't: a kill loses the epoch in progress and no more."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    import tensorflow as tf  # before the forks, which then have it at once; nothing has run yet, so there are no threads to lose
+    from test_training import train, weights
 
-
-def kills(n=20):
-    """A run that is killed `n` times, at random, against one that isn't; a kill may lose the epoch in progress and no more."""
     from mobilenet_keras.training import Run, _read_checkpoint
     rows, chance = [], random.Random(0)
 
-    def epochs(folder):
+    def trained(folder, after=None):
+        """How a process ended that trains in `folder` and kills itself after so many seconds; the seconds that it took."""
+        start, pid = time.perf_counter(), os.fork()
+        if not pid:
+            tf.config.run_functions_eagerly(True)
+            if after:
+                threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            train(folder, epochs=epochs, patience=epochs)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.perf_counter() - start
+
+    def done(folder):
         return len(_read_checkpoint(folder / "checkpoint.npz")[0]["history"]) if (folder / "checkpoint.npz").exists() else 0
     with tempfile.TemporaryDirectory() as d:
         whole, cut = Path(d) / "whole", Path(d) / "cut"
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", CHILD, whole], check=True, stderr=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
+        seconds = trained(whole)[1]
         for i in range(n):
-            before = epochs(cut)
-            child = subprocess.Popen([sys.executable, "-c", CHILD, cut], stderr=subprocess.DEVNULL)
-            after = chance.uniform(.2, .7) * seconds
-            try:
-                child.wait(after)
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-            rows.append(dict(kill=i, after_s=round(after, 2), ended=child.wait(), epochs_before=before, epochs_after=epochs(cut)))
+            before, after = done(cut), chance.uniform(.1, .7) * seconds
+            ended = trained(cut, after)[0]
+            rows.append(dict(kill=i, after_s=round(after, 2), ended=ended, epochs_before=before, epochs_after=done(cut)))
             print(rows[-1], flush=True)
-            assert rows[-1]["epochs_after"] >= before or rows[-1]["ended"] == 0
-        subprocess.run([sys.executable, "-c", CHILD, cut], check=True, stderr=subprocess.DEVNULL)
-        a, b = (b"".join(w.numpy().tobytes() for w in Run.open(f).net.weights) for f in (whole, cut))
-    print("bit-equal" if a == b else "DIFFERENT")
-    for row in rows:
-        row["bit_equal"] = a == b
-    write("kills", rows)
+            if ended == 0:  # finished before it could be killed: begin again, for kills at other moments
+                assert weights(Run.open(cut)) == weights(Run.open(whole)), "other bits"
+                shutil.rmtree(cut)
+            else:
+                assert rows[-1]["epochs_after"] >= before, "a kill lost an epoch that was complete"
+        assert trained(cut)[0] == 0 and weights(Run.open(cut)) == weights(Run.open(whole)), "other bits"
+    write("kills", [row | dict(bit_equal=True) for row in rows])
 
 
 if __name__ == "__main__":

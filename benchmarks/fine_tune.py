@@ -197,10 +197,10 @@ def kills(n=20, epochs=12):
     with tempfile.TemporaryDirectory() as d:
         whole, cut = Path(d) / "whole", Path(d) / "cut"
         seconds = trained(whole)[1]
-        for i in range(n):
+        while sum(row["ended"] != 0 for row in rows) < n:
             before, after = done(cut), chance.uniform(.1, .7) * seconds
             ended = trained(cut, after)[0]
-            rows.append(dict(kill=i, after_s=round(after, 2), ended=ended, epochs_before=before, epochs_after=done(cut)))
+            rows.append(dict(process=len(rows), after_s=round(after, 2), ended=ended, epochs_before=before, epochs_after=done(cut)))
             print(rows[-1], flush=True)
             if ended == 0:  # finished before it could be killed: begin again, for kills at other moments
                 assert weights(Run.open(cut)) == weights(Run.open(whole)), "other bits"

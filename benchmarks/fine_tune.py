@@ -6,13 +6,15 @@
 
 Each writes benchmarks/fine_tune_WHAT.csv. The test part is read once for each row, after all choices; nothing is chosen by it.
 """
+import csv
 import math
 import os
 import random
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from record import record
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
+WEIGHTS = os.environ.get("WEIGHTS", "imagenet")  # or a file of Keras Applications
+RUNS = Path(os.environ.get("RUNS", Path(tempfile.gettempdir()) / "fine_tune_runs"))  # a killed benchmark goes on with them
 SEEDS, SIZES = (0, 1, 2), ((96, 25), (160, 15))  # input side, epochs of the whole network, as the plain script that is compared
 
 
@@ -36,33 +40,51 @@ def interval(values):
     return mean, t * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
 
 
-def accuracy(folders):
+def one(folder, size, epochs, seed):
+    """A row of accuracies, the frozen phase with its default of epochs; a run that was killed goes on in its folder."""
     from mobilenet_keras.data import Photos
     from mobilenet_keras.models import MobileNetV1, keras
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import fine_tune
-    rows = []
-    for folder in folders:
-        for size, epochs in SIZES:
-            found = {k: [] for k in ("frozen", "full", "int8", "agreement")}
+    photos, found = Photos.from_folder(folder, size, seed=seed), {}
+    for phase, counts in (("frozen", (0, None)), ("full", (epochs, None))):
+        keras.utils.set_random_seed(seed)
+        net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
+        run = fine_tune(net, photos, *counts, seed=seed, folder=RUNS / f"{Path(folder).name}-{size}-{seed}-{phase}")
+        found[f"{phase}_validation"] = run.validation_accuracy
+        if phase == "frozen":
+            found[phase] = run.evaluate(photos.test)["accuracy"]
+    report = quantize(run, photos).report
+    found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
+    return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}
+
+
+def accuracy(folders):
+    """Every seed is written down when it is done, and not done again; the summary says of how many seeds it is the mean."""
+    target = HERE / "fine_tune_accuracy.csv"
+    rows = list(csv.DictReader(open(target, encoding="utf-8"))) if target.exists() else []
+    for size, epochs in SIZES:
+        for folder in folders:
             for seed in SEEDS:
-                photos = Photos.from_folder(folder, size, seed=seed)
-                for phase, counts in (("frozen", (0, 8)), ("full", (epochs, 8))):
-                    keras.utils.set_random_seed(seed)
-                    net = MobileNetV1(.25, (size, size, 3), photos.classes, "imagenet")
-                    with tempfile.TemporaryDirectory() as d:
-                        run = fine_tune(net, photos, *counts, seed=seed, folder=f"{d}/run")
-                    if phase == "frozen":
-                        found[phase].append(run.evaluate(photos.test)["accuracy"])
-                report = quantize(run, photos).report
-                for k, name in (("full", "float_accuracy"), ("int8", "int8_accuracy"), ("agreement", "agreement")):
-                    found[k].append(report[name])
-            for k, values in found.items():
-                mean, half = interval(values)
-                rows.append(dict(photos=Path(folder).name, size=size, what=k, seeds=len(values), mean=round(mean, 4), plus_minus=round(half, 4),
-                                 values=" ".join(f"{v:.4f}" for v in values)))
+                if (Path(folder).name, str(size), str(seed)) in {(r["photos"], str(r["size"]), str(r["seed"])) for r in rows}:
+                    continue
+                rows.append(one(folder, size, epochs, seed))
                 print(rows[-1], flush=True)
-            write("accuracy", rows)
+                write("accuracy", rows)
+                summarize(rows)
+
+
+def summarize(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["photos"], row["size"]), []).append(row)
+    found = []
+    for (photos, size), same in groups.items():
+        for what in ("frozen", "full", "int8", "agreement"):
+            mean, half = interval([float(r[what]) for r in same])
+            found.append(dict(photos=photos, size=size, what=what, seeds=len(same), mean=round(mean, 4),
+                              plus_minus="" if math.isnan(half) else round(half, 4)))
+    write("summary", found)
 
 
 def plain(photos, size):
@@ -149,49 +171,44 @@ def speed(folders, size=96):
     write("speed", rows)
 
 
-CHILD = """
-import sys, numpy as np
-from mobilenet_keras.data import Photos
-from mobilenet_keras.models import MobileNetV1, keras
-from mobilenet_keras.training import fine_tune
-rng, labels = np.random.default_rng(0), np.arange(200) % 2
-pixels = rng.normal(100 + 30*labels[:, None, None, None], 60, (200, 32, 32, 3)).clip(0, 255).astype(np.uint8)
-photos = Photos.from_arrays((pixels, labels), classes=["dark", "light"])
-keras.utils.set_random_seed(0)
-net = MobileNetV1(.25, (32, 32, 3), photos.classes, output_stride=8, dilation=False, dropout=.1)
-fine_tune(net, photos, 20, 3, batch_size=16, average=.95, patience=20, folder=sys.argv[1])
-"""
+def kills(n=20, epochs=12):
+    """A small run that is killed `n` times at random moments, against one that isn't: a kill loses the epoch in progress and no more."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    import tensorflow as tf  # before the forks, which then have it at once; nothing has run yet, so there are no threads to lose
+    from test_training import train, weights
 
-
-def kills(n=20):
-    """A run that is killed `n` times, at random, against one that isn't; a kill may lose the epoch in progress and no more."""
     from mobilenet_keras.training import Run, _read_checkpoint
     rows, chance = [], random.Random(0)
 
-    def epochs(folder):
+    def trained(folder, after=None):
+        """How a process ended that trains in `folder` and kills itself after so many seconds; the seconds that it took."""
+        start, pid = time.perf_counter(), os.fork()
+        if not pid:
+            tf.config.run_functions_eagerly(True)
+            if after:
+                threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            train(folder, epochs=epochs, patience=epochs)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.perf_counter() - start
+
+    def done(folder):
         return len(_read_checkpoint(folder / "checkpoint.npz")[0]["history"]) if (folder / "checkpoint.npz").exists() else 0
     with tempfile.TemporaryDirectory() as d:
         whole, cut = Path(d) / "whole", Path(d) / "cut"
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", CHILD, whole], check=True, stderr=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-        for i in range(n):
-            before = epochs(cut)
-            child = subprocess.Popen([sys.executable, "-c", CHILD, cut], stderr=subprocess.DEVNULL)
-            after = chance.uniform(.2, .7) * seconds
-            try:
-                child.wait(after)
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-            rows.append(dict(kill=i, after_s=round(after, 2), ended=child.wait(), epochs_before=before, epochs_after=epochs(cut)))
+        seconds = trained(whole)[1]
+        while sum(row["ended"] != 0 for row in rows) < n:
+            before, after = done(cut), chance.uniform(.1, .7) * seconds
+            ended = trained(cut, after)[0]
+            rows.append(dict(process=len(rows), after_s=round(after, 2), ended=ended, epochs_before=before, epochs_after=done(cut)))
             print(rows[-1], flush=True)
-            assert rows[-1]["epochs_after"] >= before or rows[-1]["ended"] == 0
-        subprocess.run([sys.executable, "-c", CHILD, cut], check=True, stderr=subprocess.DEVNULL)
-        a, b = (b"".join(w.numpy().tobytes() for w in Run.open(f).net.weights) for f in (whole, cut))
-    print("bit-equal" if a == b else "DIFFERENT")
-    for row in rows:
-        row["bit_equal"] = a == b
-    write("kills", rows)
+            if ended == 0:  # finished before it could be killed: begin again, for kills at other moments
+                assert weights(Run.open(cut)) == weights(Run.open(whole)), "other bits"
+                shutil.rmtree(cut)
+            else:
+                assert rows[-1]["epochs_after"] >= before, "a kill lost an epoch that was complete"
+        assert trained(cut)[0] == 0 and weights(Run.open(cut)) == weights(Run.open(whole)), "other bits"
+    write("kills", [row | dict(bit_equal=True) for row in rows])
 
 
 if __name__ == "__main__":

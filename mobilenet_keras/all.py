@@ -18,6 +18,7 @@ _NAMES = {
     "boards": "BOARDS",
     "profile": "fits profile",
     "models": "MobileNetV1 MobileNetV2 count_macs load",
+    "heads": "classifier_head embed embedding_head few_shot retrieve",
     "training": "Run evaluate find_learning_rate fine_tune resume",
     "quantization": "convert quantize",
     "tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",

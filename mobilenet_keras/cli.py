@@ -369,7 +369,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
     "quantize": (quantize, "mobilenet quantize runs/mobilenet_0.25_96-1", [
         (["run"], dict(help="folder that `mobilenet train` wrote")),
         (["--photos"], dict(help="where its photos are now, if they moved")),
-        (["--samples"], dict(type=int, default=300, help="photos for calibration (default: 300)")),
+        (["--samples"], dict(type=int, help="photos for calibration (default: what is best on validation photos of 100, 300 and 600)")),
         (["--seed"], dict(type=int, default=0, help="of their draw (default: 0)")),
         (["--calibration"], dict(choices=["auto", "min-max", "percentile", "mse"], default="auto", help="rule for ranges (default: the best on validation photos)")),
         (["--equalize"], dict(choices=["auto", "yes", "no"], default="auto", help="equalize channels (default: if it is better on validation photos)")),

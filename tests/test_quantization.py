@@ -6,23 +6,31 @@ keras = pytest.importorskip("keras")
 from mobilenet_keras import quantization as q  # noqa: E402
 from mobilenet_keras import runtime, tflite  # noqa: E402
 from mobilenet_keras.data import Photos  # noqa: E402
-from mobilenet_keras.models import MobileNetV1  # noqa: E402
+from mobilenet_keras.layers import Style, classifier_v1, depthwise_separable  # noqa: E402
+from mobilenet_keras.models import Strides, stem  # noqa: E402
+from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
 
 
-def network(size=32):
-    """A net whose batch normalization has seen data, so that its activations have a trained net's ranges."""
+@pytest.fixture(scope="module")
+def network():
+    """The beginning of MobileNetV1, whose batch normalization has seen data: its activations have a trained net's ranges."""
     keras.utils.set_random_seed(0)
-    net = MobileNetV1(alpha=.25, input_shape=(size, size, 3), classes=4, output_stride=4, dilation=False)
-    pixels = runtime.noise_photos(48, size, size, 3)
-    rule = net.preprocessing
-    for _ in range(3):
+    style = Style(bn_momentum=.5)
+    x = inputs = keras.Input((32, 32, 3))
+    x = stem(x, 8, Strides(), style, ("conv1", "conv1_bn", "conv1_relu"))
+    for i, (filters, stride) in enumerate([(16, 1), (32, 2), (32, 1), (64, 2), (64, 1)], 1):
+        x = depthwise_separable(x, filters, stride, i, style)
+    net = keras.Model(inputs, classifier_v1(x, 4, 0, "softmax"), name="beginning")
+    rule, pixels = Preprocessing(32, 32), runtime.noise_photos(48, 32, 32, 3)
+    net.classes, net.preprocessing = list("abcd"), rule
+    for _ in range(4):
         net(rule(pixels), training=True)
     return net, rule, pixels
 
 
 @pytest.fixture(scope="module")
-def made():
-    net, rule, pixels = network()
+def made(network):
+    net, rule, pixels = network
     inputs = rule(pixels[:24])
     return tflite.Model(q.convert(net)), tflite.Model(q.convert(net, inputs)), rule, pixels, inputs
 
@@ -46,10 +54,14 @@ def test_without_correction_ours_is_the_converters(made):
 
 
 def test_bias_correction_and_the_photos_bytes(made):
+    """The noise that is the same for every photo goes, and photos' bytes can be the input as they are."""
     real, model, rule, pixels, inputs = made
-    folded = q.fold_input(rule)
-    ours = q.requantize(real, model, q.observe(real, inputs), "min-max", inputs, folded)
-    assert db(real, ours, pixels[24:], folded[3], rule) > db(real, model, pixels[24:], rule, rule)
+    seen, folded = q.observe(real, inputs), q.fold_input(rule)
+    constant = [np.mean([row["bias"] for row in q.noise(real, m, pixels[:24], rule)][:-2])
+                for m in (model, q.requantize(real, model, seen, "min-max", inputs))]
+    assert constant[1] < constant[0] / 2, constant
+    ours = q.requantize(real, model, seen, "min-max", inputs, folded)
+    assert db(real, ours, pixels[24:], folded[3], rule) > db(real, model, pixels[24:], rule, rule) - 1
     np.testing.assert_array_equal(runtime.quantized(ours, pixels[:2], folded[3]), (pixels[:2].astype(int) - 128).astype(np.int8))
 
 
@@ -65,11 +77,10 @@ def test_equalized_is_the_same_function_on_calibration_photos(made):
     assert high[first].max() < 6.001 and np.median(high[first]) > np.median(seen.high[first])
 
 
-def test_quantize_uint8_ends():
+def test_quantize_uint8_ends(network):
     """A photo's bytes go in as they are, and a report names the worst layer."""
-    net, rule, pixels = network()
+    net, _, pixels = network
     labels = np.arange(48) % 4
-    net.classes = list("abcd")
     photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes)
     model = q.quantize(net, photos, samples=24, ends="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
@@ -77,3 +88,19 @@ def test_quantize_uint8_ends():
     report = model.report
     assert report["worst"] == min(report["layers"], key=lambda r: r["db"]) and report["kernels"].endswith("reference")
     assert report["candidates"][1]["db"] > report["candidates"][0]["db"]
+
+
+def test_the_number_of_calibration_photos_is_chosen(network, monkeypatch):
+    """Sizes that the training photos allow are tried with the best rule, and a number that was asked for is obeyed."""
+    net, rule, pixels = network
+    labels, tried = np.arange(48) % 4, []
+    part = Photos.from_arrays((pixels, labels), classes=net.classes, group=False).train
+    monkeypatch.setattr(q, "SIZES", (8, 30, 900))
+    monkeypatch.setattr(q, "observe", lambda model, inputs: None)
+    monkeypatch.setattr(q, "_made", lambda choice, *_: tried.append(choice) or (choice, None, None, None))
+    draw = lambda n: rule(part.pixels[q.representative(part, n)])  # noqa: E731
+    for samples, wanted in ((None, [len(part)] * 3 + [8, 30]), (12, [12] * 3)):
+        tried.clear()
+        for _ in q._candidates(None, None, draw, rule, samples, None, False, True, lambda: tried[0]):
+            pass
+        assert [c.samples for c in tried] == wanted and {c.method for c in tried[3:]} <= {tried[0].method}

@@ -229,6 +229,23 @@ def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
     assert all(np.abs(a - b).max() > 1e-3 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
 
 
+def test_curves_grow_in_a_notebook(whole, monkeypatch):
+    """One picture, replaced at most once a second, and at the end in any case."""
+    display = pytest.importorskip("IPython.display")
+
+    from mobilenet_keras.training import _Picture
+    shown = []
+
+    class Handle:
+        def update(self, picture):
+            shown.append(picture.data)
+    monkeypatch.setattr(display, "display", lambda picture, display_id: shown.append(picture.data) or Handle())
+    picture = _Picture()
+    for n in range(1, len(whole.history) + 1):
+        picture.show(whole.history[:n], n == len(whole.history))
+    assert len(shown) in (2, 3) and shown[0] != shown[-1] and all(p[:4] == b"\x89PNG" for p in shown)
+
+
 def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     """`--out RUN` again and `--resume RUN` both go on; other choices are refused."""
     from PIL import Image

@@ -169,3 +169,24 @@ def test_mutations(kind, files, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     accepted, broken = map(int, done.stdout.split()[-2:])
     assert accepted + broken == 300 and broken > 30
+
+
+def test_what_a_file_says_of_itself_is_checked(tmp_path):
+    """Notes that ask for another network, vectors of another length: refused, or not believed, before anything is built."""
+    pytest.importorskip("keras", reason="needs the extra [train]")
+    from mobilenet_keras.importers import _flags, detect, load
+    from mobilenet_keras.readers import write_safetensors
+    state = foreign.torch_state(json.loads(str(foreign.recorded("torchvision shapes"))))
+    path = tmp_path / "w.safetensors"
+    wanted = dict(alpha=9, weights="x", bn_epsilon=7, padding="tf", stage_strides=[9] * 7)
+    write_safetensors(path, state, dict(by="mobilenet-keras", flags=json.dumps(wanted)))
+    file = read_weights(path)
+    assert _flags(file, detect(file)) == dict(bn_epsilon=1e-5, padding="tf")
+    for flags in ("[" * 100_000, "{", "NaN,"):
+        write_safetensors(path, state, dict(by="mobilenet-keras", flags=flags))
+        with pytest.raises(MobileNetError, match="note on flags is broken"):
+            load(path)
+    for name, array in (("features.0.1.weight", np.ones(3)), ("features.0.1.running_mean", np.zeros(0)), ("features.0.1.bias", np.full(16, np.nan))):
+        write_safetensors(path, state | {name: array.astype("f")}, {})
+        with pytest.raises(MobileNetError, match="features.0.0 has 16 channels, but|not finite in bn_Conv1/beta"):
+            load(path)

@@ -34,3 +34,14 @@ def index(tmp_path_factory):
                            capture_output=True, text=True)
     if asked.returncode:
         pytest.skip(f"pip can't reach a package index: {asked.stderr.strip().splitlines()[-1]}")
+
+
+@contextlib.contextmanager
+def emulated(command):
+    """QEMU with a serial line that a test talks to; gone at the end, however the test ends."""
+    board = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield board
+    finally:
+        board.kill()
+        board.communicate()

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import emulated, shared
 from console_app import BOARDS, ENGINE, SANITIZED, Running, app_data, build
 
 from mobilenet_keras import device, firmware
@@ -106,7 +106,7 @@ def test_machine_code_on_an_emulated_board(tmp_path, id):
     model = example()
     engine, path = Engine(model), firmware.build(model, id).save(tmp_path / "app.elf")
     command = f"qemu-system-arm -M {id} -display none -serial pty -monitor none -semihosting-config enable=on,target=native -kernel"
-    with subprocess.Popen([*command.split(), path], stdout=subprocess.PIPE, text=True) as board:
+    with emulated([*command.split(), path]) as board:
         port = re.search(r"/dev/\S+", board.stdout.readline())[0]
         with Device(port) as client:
             assert client.identify().board == id and client.identify().model_crc == engine.header.crc
@@ -114,9 +114,7 @@ def test_machine_code_on_an_emulated_board(tmp_path, id):
             for photo in photos(engine.shape, 3):
                 assert (client.classify(photo).scores == engine.run(photo)).all()
             client.leave()
-        if id == "microbit":  # QEMU's has no way to end
-            board.terminate()
-        else:
+        if id != "microbit":  # QEMU's has no way to end
             assert board.wait(20) == 0
 
 

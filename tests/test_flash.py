@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import small_firmware
 from adafruit_uf2 import uf2conv
+from conftest import emulated
 from console_app import Running, app_data, build
 from unicorn.arm_const import UC_ARM_REG_PC
 
@@ -454,9 +455,9 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
     if not shutil.which("qemu-system-arm"):
         pytest.skip("needs qemu-system-arm")
     small_firmware.small().save(tmp_path / "model.tflite")
-    hex_file = small_firmware.built("microbit").save(tmp_path / "firmware.hex")
+    hex_file = firmware.build(tmp_path / "model.tflite", "microbit").save(tmp_path / "firmware.hex")  # whose name is in it
     command = f"qemu-system-arm -M microbit -S -display none -serial pty -monitor stdio -device loader,file={hex_file}"
-    with subprocess.Popen(command.split(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as board:
+    with emulated(command.split()) as board:
         port = next(re.search(r"/dev/\S+", line)[0] for line in board.stdout if "redirected" in line)
 
         def start(data):
@@ -468,7 +469,6 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
         code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
         disk.close()
         assert code == 0 and facts["verified"] and facts["inference"]["as_built"] and facts["inference"]["stack_bytes"] > 500, err
-        board.terminate()
 
 
 def test_a_microbit_that_says_nothing(tmp_path, capsys):

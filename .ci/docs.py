@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))  # the boards and the verbs of this tree, installe
 REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
+FIRST = ("photos_to_int8",)  # of its section: where a reader begins
 HEAVIEST = 500_000  # bytes of a page with its pictures; styles and scripts are the theme's, and the same for all pages
 
 
@@ -173,7 +174,7 @@ def page_of(notebook):
 
 def notebooks():
     """All that are pages, in order."""
-    found = sorted((ROOT / "nbs").rglob("*.ipynb"))
+    found = sorted((ROOT / "nbs").rglob("*.ipynb"), key=lambda n: (n.parent, n.stem not in FIRST, n))
     return [n for n in found if not any(p.startswith((".", "_")) for p in n.relative_to(ROOT).parts)]
 
 

@@ -7,7 +7,7 @@ __all__ = ['SYSTEMS', 'KerasModel', 'System', 'Unit', 'units', 'wanted', 'Match'
            'load', 'save', 'export_keras', 'export_torch', 'flags_of']
 
 # %% ../nbs/api/10_importers.ipynb #00000003
-import json, re, zipfile
+import datetime, json, re, zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
@@ -494,9 +494,14 @@ def save(
     rule = getattr(net, "preprocessing", None)
     notes = dict(classes=getattr(net, "classes", None) and list(net.classes), source=_plain(getattr(net, "source", None)))
     if rule is not None: notes["preprocessing"] = rule.to_dict()
+    about = dict(keras_version=keras.__version__, date_saved=datetime.datetime.now().isoformat(timespec="seconds"))
+    parts = {"metadata.json": about, "config.json": keras.saving.serialize_keras_object(net), NOTES: notes}
     with written_whole(path) as part:
-        net.save(part)
-        with zipfile.ZipFile(part, "a") as z: z.writestr(NOTES, json.dumps(notes))
+        weights = part.with_name("model.weights.h5")  # by way of the disk: `net.save` would hold them three times more
+        net.save_weights(weights)
+        with zipfile.ZipFile(part, "w") as z:
+            for name, facts in parts.items(): z.writestr(name, json.dumps(facts))
+            z.write(weights, weights.name)
     return path
 
 def _plain(value):

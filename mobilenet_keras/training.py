@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keras', 'AUGMENTATION', 'check_augmentation', 'draw_augmentation', 'weigh', 'plot_history', 'history_png', 'Run',
-           'evaluate', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
+           'evaluate', 'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
 
 # %% ../nbs/api/11_training.ipynb #00000003
 import contextlib, csv, errno, hashlib, io, json, math, os, platform, shutil, time, zipfile
@@ -465,6 +465,24 @@ def restore(self:_Trainer):
     return True
 
 # %% ../nbs/api/11_training.ipynb #00000022
+def give_statistics(
+    net, # A network; its batch normalization is changed where it is the identity
+    x:np.ndarray, # float32 (N, height, width, channels), prepared photos
+) -> int: # How many layers were changed
+    "Give folded batch normalization the mean and variance of its input, so that the network stays the same function."
+    norms = [l for l in net.layers if isinstance(l, keras.layers.BatchNormalization) and not np.any(l.moving_mean) and np.all(np.asarray(l.moving_variance) == 1)]
+    if not norms: return 0
+    seen, sums, n = keras.Model(net.input, [l.input for l in norms]), [0.]*len(norms), 0
+    for i in range(0, len(x), 32):
+        for k, v in enumerate(seen(x[i:i + 32], training=False)):
+            v = np.asarray(v, np.float64).reshape(-1, v.shape[-1])
+            sums[k] = sums[k] + np.stack([v.sum(0), np.square(v).sum(0)])*(len(x[i:i + 32])/len(v))  # a mean over each photo's pixels
+    for layer, (mean, square) in zip(norms, (s/len(x) for s in sums)):
+        variance, factor = np.maximum(square - mean**2, 0), np.asarray(layer.gamma)/math.sqrt(1 + layer.epsilon)
+        layer.set_weights([factor*np.sqrt(variance + layer.epsilon), np.asarray(layer.beta) + factor*mean, mean, variance])
+    return len(norms)
+
+# %% ../nbs/api/11_training.ipynb #00000025
 @patch
 def fit(self:_Trainer, phase, model, batches, validation, epochs):
     "One phase with its own schedule, from where it was cut short."
@@ -523,6 +541,7 @@ def run(self:_Trainer):
             if left.name.startswith(tuple(f".{name}." for name in _OURS)): shutil.rmtree(left, ignore_errors=True)
         if (self.folder/"run.json").is_file() and _read_facts(self.folder).get("finished"): return self.finished()
         if not self.restore():
+            if s["pretrained"]: give_statistics(self.net, self.rule(self.photos.train.pixels[:256]))
             self.describe(False)
             with written_whole(self.folder/"model.keras") as part: self.net.save(part)
             self.save()
@@ -543,7 +562,7 @@ def finished(self:_Trainer):
     note(f"{self.folder} holds this very run, finished; nothing is left to do.")
     return replace(run, net=self.net)
 
-# %% ../nbs/api/11_training.ipynb #00000024
+# %% ../nbs/api/11_training.ipynb #00000027
 def _check_settings(s):
     "`MobileNetError` for settings that can't be."
     check_seed(s["seed"])
@@ -585,7 +604,7 @@ def fine_tune(
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity).run()
 
-# %% ../nbs/api/11_training.ipynb #00000025
+# %% ../nbs/api/11_training.ipynb #00000028
 def resume(
     folder:str|Path,           # A run that was cut short
     photos:Photos|None=None,   # Its photos; by default they are read again from where they were
@@ -607,7 +626,7 @@ def resume(
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
     return _Trainer(net, photos, facts["settings"], folder, identity).run()
 
-# %% ../nbs/api/11_training.ipynb #00000027
+# %% ../nbs/api/11_training.ipynb #0000002a
 @dataclass
 class LearningRates:
     "A range test: what the loss was at each learning rate."
@@ -661,7 +680,7 @@ def find_learning_rate(
     if not good.any(): raise MobileNetError(f"The loss is not finite at learning rate {lowest:g} already. Lower lowest, or look at the photos and the network.")
     return LearningRates(rates[:len(losses)][good], np.array(losses)[good])
 
-# %% ../nbs/api/11_training.ipynb #0000002a
+# %% ../nbs/api/11_training.ipynb #0000002d
 @patch
 def plot(self:Run):
     "Training and validation accuracy by epoch, as a matplotlib figure."

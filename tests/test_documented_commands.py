@@ -24,6 +24,7 @@ ELSEWHERE = {
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
     "mobilenet flash --micropython": "tests/test_micropython_flash.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
+    "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",
     "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",

@@ -466,11 +466,11 @@ def restore(self:_Trainer):
 
 # %% ../nbs/api/11_training.ipynb #00000022
 def give_statistics(
-    net, # A network; its batch normalization is changed where it is the identity
+    net, # A network; its batch normalization is changed where it has mean 0 and one variance for all channels
     x:np.ndarray, # float32 (N, height, width, channels), prepared photos
 ) -> int: # How many layers were changed
     "Give folded batch normalization the mean and variance of its input, so that the network stays the same function."
-    norms = [l for l in net.layers if isinstance(l, keras.layers.BatchNormalization) and not np.any(l.moving_mean) and np.all(np.asarray(l.moving_variance) == 1)]
+    norms = [l for l in net.layers if isinstance(l, keras.layers.BatchNormalization) and not np.any(l.moving_mean) and np.ptp(np.asarray(l.moving_variance)) == 0]
     if not norms: return 0
     seen, sums, n = keras.Model(net.input, [l.input for l in norms]), [0.]*len(norms), 0
     for i in range(0, len(x), 32):
@@ -478,7 +478,7 @@ def give_statistics(
             v = np.asarray(v, np.float64).reshape(-1, v.shape[-1])
             sums[k] = sums[k] + np.stack([v.sum(0), np.square(v).sum(0)])*(len(x[i:i + 32])/len(v))  # a mean over each photo's pixels
     for layer, (mean, square) in zip(norms, (s/len(x) for s in sums)):
-        variance, factor = np.maximum(square - mean**2, 0), np.asarray(layer.gamma)/math.sqrt(1 + layer.epsilon)
+        variance, factor = np.maximum(square - mean**2, 0), np.asarray(layer.gamma)/np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
         layer.set_weights([factor*np.sqrt(variance + layer.epsilon), np.asarray(layer.beta) + factor*mean, mean, variance])
     return len(norms)
 

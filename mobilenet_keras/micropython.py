@@ -85,9 +85,8 @@ def is_ours(source:bytes) -> bool:
 # %% ../nbs/api/20_micropython.ipynb #0000000b
 def _number(value, width=1):
     "7 bits a byte, most significant first, with leading zeros up to `width`."
-    digits = [value & 127]
-    while value := value >> 7: digits.insert(0, value & 127 | 128)
-    return bytes([128])*(width - len(digits)) + bytes(digits)
+    digits = mpy.uint(value)
+    return bytes([128])*(width - len(digits)) + digits
 
 def romfs(
     files:dict, # {name: bytes}

@@ -53,7 +53,7 @@ def one(folder, size, epochs, seed):
         run = fine_tune(net, photos, *counts, seed=seed, folder=RUNS / f"{Path(folder).name}-{size}-{seed}-{phase}")
         found[f"{phase}_validation"] = run.validation_accuracy
         if phase == "frozen":
-            found[phase] = run.evaluate(photos.test)["accuracy"]
+            found[phase] = run.evaluate(photos.test).accuracy
     report = quantize(run, photos).report
     found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
     return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}

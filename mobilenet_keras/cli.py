@@ -55,7 +55,7 @@ def _trained(run, photos):
     net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
-    if len(photos.test): facts["test_accuracy"] = run.evaluate(photos.test)["accuracy"]
+    if len(photos.test): facts["test_accuracy"] = run.evaluate(photos.test).accuracy
     text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
     if len(photos.test): text += f", test accuracy {facts['test_accuracy']:.1%} ({len(photos.test)} photos)"
     return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {run.folder}"
@@ -214,8 +214,8 @@ def compile(a):
 
 def evaluate(a):
     "Classify a folder of labelled photos and say how many are right: a .mbn exactly as on a board."
-    from mobilenet_keras.evaluation import evaluate_folder
-    found = evaluate_folder(a.model, a.folder, a.part, a.runtime)
+    from mobilenet_keras.evaluation import evaluate
+    found = evaluate(a.model, a.folder, a.part, a.runtime)
     if a.mistakes:
         with written_whole(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
     facts = found.to_dict() | dict(folder=a.folder)

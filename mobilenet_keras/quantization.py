@@ -15,7 +15,8 @@ from . import runtime, tflite
 from .core import MobileNetError, html_table, hushed, need, note, text_table, track
 from .data import Part, Photos, check_seed
 from .preprocessing import Preprocessing
-from .training import Run, evaluate
+from .evaluation import evaluate
+from .training import Run
 
 # %% ../nbs/api/12_quantization.ipynb #00000005
 def representative(
@@ -319,17 +320,16 @@ def _scores(model, pixels):
     return f"{fast.name} (fast kernels)", fast.run(batch)[0]
 
 def compare(
-    net,                # The float Keras network
+    source,             # The float network: a `Run`, or a Keras classifier that was built here
     model:tflite.Model, # Its int8 form
     part:Part,          # Photos that neither training nor calibration used
     name:str="test",    # What `part` is called in the report
-    rule=None,          # `Preprocessing` of the float network; that of `model` by default
 ) -> Report:
     "Accuracy of both, and how often they agree."
-    real, (kernels, scores) = evaluate(net, part, rule or model.preprocessing), _scores(model, part.pixels)
+    real, (kernels, scores), net = evaluate(source, part), _scores(model, part.pixels), getattr(source, "net", source)
     predicted = scores.argmax(1)
-    return Report(part=name, n=len(part), float_accuracy=real["accuracy"], int8_accuracy=float((predicted == part.labels).mean()),
-                  agreement=float((predicted == real["predicted"]).mean()), float_bytes=4*net.count_params(), int8_bytes=len(model.data), kernels=kernels)
+    return Report(part=name, n=len(part), float_accuracy=real.accuracy, int8_accuracy=float((predicted == part.labels).mean()),
+                  agreement=float((predicted == real.predicted).mean()), float_bytes=4*net.count_params(), int8_bytes=len(model.data), kernels=kernels)
 
 # %% ../nbs/api/12_quantization.ipynb #00000021
 def _logits(model, pixels, rule):
@@ -390,7 +390,7 @@ def quantize(
     what, real, model, own = best
     model = model.with_metadata(classes=list(classes), preprocessing=own)
     name = "test" if len(photos.test) else "validation"
-    model.report = compare(net, model, getattr(photos, name), name, rule)
+    model.report = compare(source, model, getattr(photos, name), name)
     layers = noise(real, model, _some(judge.pixels, 50), rule) if real is not None else None
     model.report.update(chosen=str(what or CONVERTED), candidates=tried, layers=layers, worst=layers and layers.worst)
     note(str(model.report))

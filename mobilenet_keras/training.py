@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keras', 'AUGMENTATION', 'check_augmentation', 'draw_augmentation', 'weigh', 'plot_history', 'history_png', 'Run',
-           'evaluate', 'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
+           'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
 
 # %% ../nbs/api/11_training.ipynb #00000003
 import contextlib, csv, errno, hashlib, io, json, math, os, platform, shutil, time, zipfile
@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, need, note, written_whole
-from .data import Part, Photos, check_seed
+from .data import Photos, check_seed
+from .evaluation import Evaluation, evaluate
 from .heads import split_head
 from .preprocessing import Preprocessing
 keras = need("keras", "train")
@@ -252,22 +253,12 @@ def open(cls:Run,
     except Exception as e: raise MobileNetError(f"{folder} holds a broken run: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
 
 # %% ../nbs/api/11_training.ipynb #00000015
-def evaluate(
-    net,                         # A Keras classifier
-    part:Part,                   # Labelled photos
-    preprocessing:Preprocessing, # What the classifier expects
-    batch_size:int=64,           # Photos at once
-) -> dict:                       # n, accuracy, and the predicted labels
-    "How many of `part`'s photos the classifier gets right."
-    if not len(part): raise MobileNetError("There are no photos to evaluate on: this part of the set is empty.")
-    scores = [np.asarray(net(preprocessing(part.pixels[i:i + batch_size]), training=False)) for i in range(0, len(part), batch_size)]
-    predicted = np.concatenate(scores).argmax(1)
-    return dict(n=len(part), accuracy=float((predicted == part.labels).mean()), predicted=predicted)
-
 @patch
-def evaluate(self:Run, part:Part) -> dict: # n, accuracy, predicted
-    "How many of `part`'s photos this run's network gets right."
-    return globals()["evaluate"](self.net, part, self.preprocessing)
+def evaluate(self:Run,
+             photos, # A `Part`, such as `photos.test`, or a folder of class folders
+) -> Evaluation:
+    "Accuracy with its interval, precision and recall of each class, the confusion matrix and the worst mistakes."
+    return evaluate(self, photos)
 
 # %% ../nbs/api/11_training.ipynb #00000017
 class _AdamW(keras.optimizers.Optimizer):

@@ -11,7 +11,7 @@ from test_cli import mobilenet, one_line, photos
 from mobilenet_keras.builder import Builder
 from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.evaluation import Evaluation, evaluate_folder, wilson
+from mobilenet_keras.evaluation import Evaluation, evaluate, wilson
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.runtime import available
 
@@ -39,8 +39,8 @@ def test_a_compiled_model_scores_as_tflm(tmp_path, folder, preset, head):
         for path in sorted((folder / "plum").iterdir()):
             path.unlink()
         (folder / "plum").rmdir()
-    path, judge = compile_model(model).save(tmp_path / "m.mbn"), evaluate_folder(model, folder, runtime="tflm")
-    found = evaluate_folder(path, folder, workers=3)
+    path, judge = compile_model(model).save(tmp_path / "m.mbn"), evaluate(model, folder, runtime="tflm")
+    found = evaluate(path, folder, workers=3)
     assert (found.scores == judge.scores).all() and (found.labels == judge.labels).all() and found.paths == judge.paths
     assert len(np.unique(found.scores, axis=0)) > (6 if head == "softmax" else 2) and (found.labels == 0).sum() == 12
     assert found.classes == model.classes and [p.parent.name for p in found.paths] == [found.classes[i] for i in found.labels]
@@ -109,8 +109,8 @@ def test_bad_input_is_one_line(tmp_path, folder, args, message):
 def test_parts_and_folders_of_some_classes(tmp_path):
     photos(tmp_path / "set/train", ("lime", "banana"), 3), photos(tmp_path / "set/test", ("banana",), 2)
     model = network()
-    assert [len(evaluate_folder(model, tmp_path / "set", part)) for part in (None, "test", "train")] == [2, 2, 6]
-    found = evaluate_folder(model, tmp_path / "set")
+    assert [len(evaluate(model, tmp_path / "set", part)) for part in (None, "test", "train")] == [2, 2, 6]
+    found = evaluate(model, tmp_path / "set")
     lime = found.per_class()[0]
     assert set(found.labels) == {1} and (lime["name"], lime["photos"], lime["recall"]) == ("lime", 0, None)
     assert "banana" in str(found) and "<table>" in found._repr_html_()
@@ -133,3 +133,28 @@ def test_interrupted_at_once(tmp_path, folder):
     _, err = running.communicate(timeout=60)
     assert running.returncode in (130, -signal.SIGINT) and time.monotonic() - started < 30
     assert "Traceback" not in err or running.returncode == -signal.SIGINT  # before main() began
+
+
+def test_photos_in_memory_are_judged_as_their_folder(tmp_path, folder):
+    """A Part, its folder, the .tflite, the .mbn and Keras: one function, one kind of answer."""
+    from mobilenet_keras.data import Part, Photos
+    from mobilenet_keras.models import MobileNetV1
+    found = Photos.from_folder(folder, (24, 28), validation=.3, test=.3, group=False)
+    model = Builder((1, 24, 28, 3), 6).conv(8, 3, 2).depthwise().conv(16, 1, 2).mean().dense(3).softmax().model("fruit")
+    model = model.with_metadata(found.classes, Preprocessing(24, 28))
+    pixels, labels = (np.concatenate([getattr(p, k) for p in (found.train, found.test)]) for k in ("pixels", "labels"))
+    everything = Part(pixels, labels, found.train.paths + found.test.paths, tuple(found.classes))
+    by_path = {str(p): s for e in [evaluate(model, folder)] for p, s in zip(e.paths, e.scores, strict=True)}
+    for judged in (evaluate(model, everything), evaluate(compile_model(model), everything, workers=1)):
+        assert len(judged) == len(everything) and all((by_path[str(p)] == s).all() for p, s in zip(judged.paths, judged.scores, strict=True))
+    net = MobileNetV1(.25, (24, 28, 3), found.classes)
+    real = evaluate(net, everything)
+    wanted = np.asarray(net(net.preprocessing(everything.pixels), training=False))
+    assert np.allclose(real.scores, wanted, atol=1e-5) and (real.labels == everything.labels).all()
+    assert real.mistakes_sheet().size[0] > 96 and "base64" in real._repr_html_()
+    assert [t.get_text() for t in real.plot().axes[0].get_xticklabels()] == found.classes
+    for wrong, message in ((Part(pixels[:0], labels[:0], (), ("a",)), "no photos to evaluate"),
+                           (Part(pixels[:, :9], labels, everything.paths, everything.classes), r"takes photos of \(24, 28, 3\)"),
+                           (Part(pixels, labels, everything.paths, ("x", "y", "z")), "the photos x, y, z")):
+        with pytest.raises(MobileNetError, match=message):
+            evaluate(net, wrong)

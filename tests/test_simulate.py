@@ -20,7 +20,7 @@ from mobilenet_keras import simulate as module
 from mobilenet_keras.builder import example
 from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MissingExtra, MobileNetError
-from mobilenet_keras.evaluation import evaluate_folder
+from mobilenet_keras.evaluation import evaluate
 from mobilenet_keras.firmware import Elf, build, targets
 from mobilenet_keras.runtime import available, load
 from mobilenet_keras.simulate import run_firmware, simulate, simulate_folder
@@ -223,7 +223,7 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (10, 20, 20, 3)).astype(np.uint8)):
         (tmp_path / f"photos/class{i % 5}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / f"photos/class{i % 5}/{i}.png")
-    theirs = evaluate_folder(compile_model(small()), tmp_path / "photos")
+    theirs = evaluate(compile_model(small()), tmp_path / "photos")
     ours = simulate_folder(built(board), None, tmp_path / "photos", emulator=emulator)
     assert ours.scores.tolist() == theirs.scores.tolist() and ours.accuracy == theirs.accuracy and len(ours) == 10
     (tmp_path / "photos/class0/broken.png").write_bytes(b"no photo")

@@ -207,7 +207,7 @@ def test_early_stopping_takes_the_best_epoch(tmp_path):
     run = train(tmp_path / "run", epochs=8, patience=1, learning_rate=.05, frozen_epochs=0)
     losses = [row["validation_loss"] for row in run.history]
     assert len(run.history) < 8 and run.chosen == int(np.argmin(losses)) == len(losses) - 2
-    assert run.evaluate(spots().validation)["accuracy"] == pytest.approx(run.validation_accuracy, abs=1e-6)
+    assert run.evaluate(spots().validation).accuracy == pytest.approx(run.validation_accuracy, abs=1e-6)
 
 
 def test_the_learning_rate_finder_leaves_the_network_alone():

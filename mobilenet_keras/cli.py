@@ -28,14 +28,14 @@ def train(a):
     _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras import models
     from mobilenet_keras.training import _occupied, fine_tune
-    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group)
+    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)
     weights = None if a.weights == "none" else a.weights
     if a.out and _occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
     net = make(a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
-    run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
+    run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, average=a.average, patience=a.patience)
     return _trained(run, photos)
 
@@ -353,11 +353,13 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--epochs"], dict(type=int, default=20, help="of the whole network (default: 20)")),
         (["--frozen-epochs"], dict(type=int, help="of the head alone, first (default: 20 with weights, else 0)")),
         (["--batch-size"], dict(type=int, default=32, help="photos per step (default: 32)")),
-        (["--learning-rate"], dict(type=float, default=1e-3, help="peak of the schedule (default: 0.001)")),
+        (["--learning-rate"], dict(type=float, default=3e-3, help="peak of the schedule (default: 0.003)")),
+        (["--weight-decay"], dict(type=float, default=5e-2, help="of all but biases and normalization (default: 0.05)")),
         (["--output-stride"], dict(type=int, help="stop halving at this stride, for very small inputs")),
         (["--resize"], dict(choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)")),
         (["--gray"], dict(action="store_true", help="grayscale input")),
         (["--no-augment"], dict(action="store_true", help="show photos as they are")),
+        (["--detail"], dict(type=float, default=1.5, help="so many times larger training photos are kept, for sharp augmented views (default: 1.5)")),
         (["--label-smoothing"], dict(type=float, default=.1, help="share of the target that is spread over all classes (default: 0.1)")),
         (["--balanced"], dict(action="store_true", help="every class counts the same, however few photos it has")),
         (["--average"], dict(type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)")),

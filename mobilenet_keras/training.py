@@ -43,6 +43,7 @@ def draw_augmentation(
     shape:tuple,  # (height, width, channels)
     seed:int,     # Of the run
     epoch:int,    # From 0
+    source=None,  # (height, width) of the photos that views are cut from; those of `shape` by default
 ) -> tuple:       # float32 (n, 8): affine maps from output to input; float32 (n, 4): contrast, brightness, y and x of the blank square
     "What happens to each of `n` photos in one epoch."
     r = np.random.default_rng((seed, epoch, 1)).uniform(-1, 1, (n, 10))
@@ -54,29 +55,30 @@ def draw_augmentation(
     linear = turn*zoom[:, None, None]*flip[:, None]
     center = (size - 1)/2
     offset = center - linear @ center + choices.get("shift", 0)*size*r[:, 4:6]
+    times = np.array([source[1], source[0]])/size if source else np.ones(2)
+    linear, offset = times[:, None]*linear, times*(offset + .5) - .5
     warp = np.concatenate([np.concatenate([linear, offset[:, :, None]], 2).reshape(n, 6), np.zeros((n, 2))], 1)
     light = np.stack([1 + choices.get("contrast", 0)*r[:, 6], choices.get("brightness", 0)*r[:, 7], r[:, 8], r[:, 9]], 1)
     return warp.astype(np.float32), light.astype(np.float32)
 
 # %% ../nbs/api/11_training.ipynb #00000009
-class _Augment(keras.layers.Layer):
-    "(photos, warp, light) to photos, changed in training only; `low` and `high` are what 0 and 255 became."
-    def __init__(self, cutout, low, high):
-        super().__init__()
-        self.cutout, self.low, self.high = cutout, low, high
-    def compute_output_shape(self, shapes): return shapes[0]
-    def call(self, inputs, training=False):
-        photos, warp, light = inputs
-        if not training: return photos
-        ops, (_, height, width, _) = keras.ops, photos.shape
-        x = ops.image.affine_transform(photos, warp, interpolation="bilinear", fill_mode="nearest")
+class _Augment:
+    "Changed views of photos: (photos, warp, light) to float32 (N, height, width, channels) of `shape`; `low` and `high` are what 0 and 255 became."
+    def __init__(self, shape, cutout=0, low=0., high=255.): self.shape, self.cutout, self.low, self.high = shape, cutout, low, high
+    def __call__(self, photos, warp, light):
+        ops, (height, width, _) = keras.ops, self.shape
+        if keras.backend.backend() == "tensorflow":  # no more than is needed
+            warped = need("tensorflow", "train").raw_ops.ImageProjectiveTransformV3(
+                images=photos, transforms=warp, output_shape=[height, width], fill_value=0., interpolation="BILINEAR", fill_mode="NEAREST")
+        else: warped = ops.image.affine_transform(photos, warp, interpolation="bilinear", fill_mode="nearest")[:, :height, :width]
+        x = np.array(warped)
         contrast, brightness, cy, cx = (light[:, i, None, None, None] for i in range(4))
-        mean = ops.mean(x, (1, 2, 3), keepdims=True)
-        x = ops.clip((x - mean)*contrast + mean + brightness*(self.high - self.low), self.low, self.high)
+        mean = x.mean((1, 2, 3), keepdims=True)
+        x = ((x - mean)*contrast + mean + brightness*(self.high - self.low)).clip(self.low, self.high)
         if not self.cutout: return x
-        at = lambda n, shape: ops.reshape(ops.cast((2*np.arange(n) + 1)/n - 1, "float32"), shape)  # centres of pixels, -1 to 1
-        blank = (ops.abs(at(height, (1, -1, 1, 1)) - cy) < self.cutout) & (ops.abs(at(width, (1, 1, -1, 1)) - cx) < self.cutout)
-        return ops.where(blank, (self.low + self.high)/2, x)
+        at = lambda n, shape: ((2*np.arange(n, dtype=np.float32) + 1)/n - 1).reshape(shape)  # centres of pixels, -1 to 1
+        blank = (abs(at(height, (1, -1, 1, 1)) - cy) < self.cutout) & (abs(at(width, (1, 1, -1, 1)) - cx) < self.cutout)
+        return np.where(blank, np.float32((self.low + self.high)/2), x)
 
 # %% ../nbs/api/11_training.ipynb #0000000d
 class _Batches(keras.utils.PyDataset):
@@ -86,10 +88,11 @@ class _Batches(keras.utils.PyDataset):
         self.begin, self.targets, self.weights, self.batch_size, self.seed = begin, targets, weights, batch_size, seed
         self.start(0)
     def start(self, epoch):
-        self.order, self.inputs = np.random.default_rng((self.seed, epoch)).permutation(len(self.targets)), self.begin(epoch)
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.targets))
+        self.batches, self.inputs = np.array_split(order, len(self)), self.begin(epoch)
     def __len__(self): return math.ceil(len(self.targets)/self.batch_size)
     def __getitem__(self, i):
-        at = self.order[i*self.batch_size:(i + 1)*self.batch_size]
+        at = self.batches[i]
         return (self.inputs(at), self.targets[at]) + (() if self.weights is None else (self.weights[at],))
 
 def weigh(
@@ -302,7 +305,7 @@ def _identity(net, photos, settings):
     "What must be equal for a run to go on, as JSON keeps it."
     h = hashlib.blake2b(digest_size=16)
     for part in (photos.train, photos.validation):
-        for a in (part.pixels, part.labels): h.update(np.ascontiguousarray(a).data)
+        for a in (part.pixels, part.labels, part.large): h.update(b"" if a is None else np.ascontiguousarray(a).data)
     counts = dict(train=len(photos.train), validation=len(photos.validation), digest=h.hexdigest())
     return json.loads(json.dumps(dict(settings=settings, data=counts, classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
 
@@ -374,6 +377,16 @@ def _deterministic():
     finally: config.disable_op_determinism()
 
 # %% ../nbs/api/11_training.ipynb #0000001e
+@contextlib.contextmanager
+def _half(net):
+    "Layers compute in float16 (weights stay float32), and as before at the end: mixed precision (Micikevicius et al. 2017, arXiv:1710.03740)."
+    before = [(layer, layer.dtype_policy) for layer in net.layers]
+    try:
+        for layer, _ in before: layer.dtype_policy = "mixed_float16"
+        yield
+    finally:
+        for layer, policy in before: layer.dtype_policy = policy
+
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
     def __init__(self, net, photos, settings, folder=None, identity=None):
@@ -386,7 +399,7 @@ class _Trainer:
         self.targets = [np.eye(len(photos.classes), dtype=np.float32)[part.labels] for part in (photos.train, photos.validation)]
         self.weights = weigh(photos.train.labels, photos.classes, settings["class_weights"])
         low, high = self.rule(np.stack([np.full(self.rule.shape, v, np.uint8) for v in (0, 255)]))
-        self.augment = _Augment(settings["augment"].get("cutout", 0), float(low.min()), float(high.max())) if settings["augment"] else None
+        self.augment = _Augment(self.rule.shape, settings["augment"].get("cutout", 0), float(low.min()), float(high.max())) if settings["augment"] else None
 
     def arrays(self): return [np.array(w) for w in self.net.weights]
 
@@ -480,7 +493,9 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     if self.phase != phase: self.phase, self.done, self.optimizer, self.mean = phase, 0, None, None
     if self.done >= epochs or self.stopped: return
     s, self.model = self.settings, model
-    model.compile(_AdamW(_schedule(s["learning_rate"], epochs*len(batches), len(batches)), s["weight_decay"]), self.loss, metrics=["accuracy"], jit_compile=False)
+    optimizer = _AdamW(_schedule(s["learning_rate"], epochs*len(batches), len(batches)), s["weight_decay"])
+    if phase == "whole" and s["mixed_precision"]: optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, self.loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(None, self.targets[0][:1], self.targets[0][:1])  # what has all its variables is traced once, not twice
     model.reset_metrics()
@@ -491,36 +506,36 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     finally: watch.close()
 
 @patch
-def features(self:_Trainer, part, view=0):
-    "Pooled features (N, channels) of photos as they are, or of an augmented view of them."
-    warp, light = draw_augmentation(self.settings["augment"], len(part), self.rule.shape, self.settings["seed"], -view % (1 << 32)) if view else (None, None)
-    def batch(at):
-        x = self.rule(part.pixels[at])
-        return self.augment([x, warp[at], light[at]], training=True) if view else x
-    return np.concatenate([np.asarray(self.body(batch(slice(i, i + 64)), training=False)) for i in range(0, len(part), 64)])
+def views(self:_Trainer, epoch):
+    "A function from indices of training photos to inputs, changed as this epoch changes them."
+    s, part = self.settings, self.photos.train
+    if not self.augment: return lambda at: self.rule(part.pixels[at])
+    pixels = part.pixels if part.large is None else part.large
+    warp, light = draw_augmentation(s["augment"], len(pixels), self.rule.shape, s["seed"], epoch, pixels.shape[1:3])
+    rule = replace(self.rule, height=pixels.shape[1], width=pixels.shape[2])
+    return lambda at: self.augment(rule(pixels[at]), warp[at], light[at])
+
+@patch
+def features(self:_Trainer, inputs, n):
+    "Pooled features (n, channels) of what a function makes of indices."
+    return np.concatenate([np.asarray(self.body(inputs(slice(i, i + 64)), training=False)) for i in range(0, n, 64)])
 
 @patch
 def frozen(self:_Trainer):
     "(model, batches, validation) of the head alone."
     s = self.settings
-    views = [self.features(self.photos.train, view) for view in range(s["views"] if self.augment else 1)]
+    train, validation = self.photos.train, self.photos.validation
+    made = [self.views(-view % (1 << 32)) if view else lambda at: self.rule(train.pixels[at]) for view in range(s["views"] if self.augment else 1)]
+    views = [self.features(inputs, len(train)) for inputs in made]
     batches = _Batches(lambda epoch: views[epoch % len(views)].__getitem__, self.targets[0], self.weights, s["batch_size"], s["seed"])
-    return self.head, batches, (self.features(self.photos.validation), self.targets[1])
+    return self.head, batches, (self.features(lambda at: self.rule(validation.pixels[at]), len(validation)), self.targets[1])
 
 @patch
 def whole(self:_Trainer):
     "The same of everything, on augmented photos."
-    s, pixels, photo = self.settings, self.photos.train.pixels, keras.Input(self.rule.shape)
-    more = [keras.Input((8,)), keras.Input((4,))] if self.augment else []
-    x = self.augment([photo, *more]) if more else photo
-    def begin(epoch):
-        if not more: return lambda at: self.rule(pixels[at])
-        warp, light = draw_augmentation(s["augment"], len(pixels), self.rule.shape, s["seed"], epoch)
-        return lambda at: (self.rule(pixels[at]), warp[at], light[at])
-    batches = _Batches(begin, self.targets[0], self.weights, s["batch_size"], s["seed"])
-    n = len(self.photos.validation)
-    seen = (self.rule(self.photos.validation.pixels), *(np.zeros((n, *i.shape[1:]), np.float32) for i in more))
-    return keras.Model([photo, *more] if more else photo, self.head(self.body(x))), batches, (seen if more else seen[0], self.targets[1])
+    photo = keras.Input(self.rule.shape)
+    batches = _Batches(self.views, self.targets[0], self.weights, self.settings["batch_size"], self.settings["seed"])
+    return keras.Model(photo, self.head(self.body(photo))), batches, (self.rule(self.photos.validation.pixels), self.targets[1])
 
 @patch
 def run(self:_Trainer):
@@ -531,13 +546,16 @@ def run(self:_Trainer):
         for left in self.folder.iterdir():  # what a kill left of a file that was being written
             if left.name.startswith(tuple(f".{name}." for name in _OURS)): shutil.rmtree(left, ignore_errors=True)
         if (self.folder/"run.json").is_file() and _read_facts(self.folder).get("finished"): return self.finished()
+        for layer in self.net.layers:
+            if isinstance(layer, keras.layers.BatchNormalization): layer.momentum = s["bn_momentum"]
         if not self.restore():
             if s["pretrained"]: give_statistics(self.net, self.rule(self.photos.train.pixels[:256]))
             self.describe(False)
             with written_whole(self.folder/"model.keras") as part: self.net.save(part)
             self.save()
         if s["frozen_epochs"] and self.phase != "whole": self.fit("head", *self.frozen(), s["frozen_epochs"])
-        if s["epochs"]: self.fit("whole", *self.whole(), s["epochs"])
+        if s["epochs"]:
+            with _half(self.body) if s["mixed_precision"] else contextlib.nullcontext(): self.fit("whole", *self.whole(), s["epochs"])
         _assign(self.net.weights, self.best or self.mean or self.arrays(), self.folder)
         with written_whole(self.folder/"model.keras") as part: self.net.save(part)
         self.describe(True)
@@ -564,6 +582,7 @@ def _check_settings(s):
     if s["batch_size"] < 1 or not s["learning_rate"] > 0: raise MobileNetError(f"batch_size is at least 1 and learning_rate above 0. Received: {s['batch_size']!r} and {s['learning_rate']!r}")
     if not (isinstance(s["views"], int) and s["views"] >= 1): raise MobileNetError(f"views is a whole number, at least 1. Received: {s['views']!r}")
     if not 0 <= s["average"] < 1: raise MobileNetError(f"average is a momentum in [0, 1), such as 0.99; 0 is none. Received: {s['average']!r}")
+    if not 0 <= s["bn_momentum"] < 1: raise MobileNetError(f"bn_momentum is in [0, 1), such as 0.9. Received: {s['bn_momentum']!r}")
     if s["patience"] is not None and not (isinstance(s["patience"], int) and s["patience"] >= 1): raise MobileNetError(f"patience is a number of epochs, at least 1, or None. Received: {s['patience']!r}")
 
 def fine_tune(
@@ -571,10 +590,10 @@ def fine_tune(
     photos:Photos,               # At the network's size
     epochs:int=20,               # Of the whole network
     frozen_epochs:int|None=None, # Of the head alone before that: 20 with pretrained weights, else none
-    learning_rate:float=1e-3,    # Peak, of AdamW; see `find_learning_rate`
+    learning_rate:float=3e-3,    # Peak, of AdamW; see `find_learning_rate`
     batch_size:int=32,           # Photos per step
     augment:dict|bool=True,      # True: `AUGMENTATION`; a dict of your own; False: none
-    weight_decay:float=1e-2,     # Of AdamW, except on biases and batch normalization
+    weight_decay:float=5e-2,     # Of AdamW, except on biases and batch normalization
     label_smoothing:float=.1,    # Share of the target that is spread over all classes
     seed:int=0,                  # Of order, augmentation and dropout
     folder:str|Path|None=None,   # Where the run goes; by default a new folder below `runs/`, or that of the same run where it was cut short
@@ -582,6 +601,8 @@ def fine_tune(
     average:float=0.,            # Momentum of a moving average of the weights, which is then the result; 0: none
     patience:int|None=None,      # Stop after so many epochs without a smaller validation loss, and take the best; None: the last epoch
     views:int=1,                 # Sets of cached features for the head: more take longer and show more
+    bn_momentum:float=.9,        # Of batch normalization's running statistics while the whole network is trained
+    mixed_precision:bool|None=None, # The body in float16 while the whole network is trained; None: where there is a GPU
 ) -> Run:                        # With the weights of the last epoch
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
     _check_fit(net, photos)
@@ -589,7 +610,8 @@ def fine_tune(
     if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
     settings = dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
                     weight_decay=weight_decay, label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
-                    average=average, patience=patience, views=views)
+                    average=average, patience=patience, views=views, bn_momentum=bn_momentum,
+                    mixed_precision=bool(keras.distribution.list_devices("gpu")) if mixed_precision is None else bool(mixed_precision))
     _check_settings(settings)
     weigh(photos.train.labels, photos.classes, class_weights), _loss(net, label_smoothing), split_head(net)  # whatever is wrong is told before a folder is made
     identity = _identity(net, photos, settings)
@@ -626,8 +648,12 @@ class LearningRates:
     @property
     def suggestion(self) -> float:
         "A tenth of the rate with the least loss."
-        return float(self.rates[self.losses.argmin()])/10
-    def __repr__(self): return f"Least loss {self.losses.min():.3f} at learning rate {self.rates[self.losses.argmin()]:.2g}; suggested peak: {self.suggestion:.2g}"
+        return float(self.rates[self._least])/10
+    @property
+    def _least(self):
+        young = min(10, len(self.losses)//4)  # steps after which the running mean is one
+        return young + self.losses[young:].argmin()
+    def __repr__(self): return f"Least loss {self.losses[self._least]:.3f} at learning rate {self.rates[self._least]:.2g}; suggested peak: {self.suggestion:.2g}"
 
 @patch
 def plot(self:LearningRates):
@@ -655,7 +681,7 @@ def find_learning_rate(
     settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
     trainer = _Trainer(net, photos, settings)
     before, (model, batches, _) = trainer.arrays(), trainer.whole()
-    model.compile(_AdamW(lowest, 1e-2), trainer.loss, jit_compile=False)
+    model.compile(_AdamW(lowest, 5e-2), trainer.loss, jit_compile=False)
     rates, losses, mean = np.geomspace(lowest, highest, steps), [], 0.
     try:
         for i, rate in enumerate(rates):

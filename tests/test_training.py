@@ -34,7 +34,7 @@ def spots(n=30, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 5 % 2
     pixels = rng.normal(100 + 40 * labels[:, None, None, None], 50, (n, 12, 12, 3)).clip(0, 255).astype(np.uint8)
-    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3)
+    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3, detail=1.5)
 
 
 CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", average=.9, patience=3, views=2,
@@ -223,10 +223,51 @@ def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
     """Features are computed once a view, not once an epoch, and the views differ."""
     from mobilenet_keras.training import _Trainer
     seen, real = [], _Trainer.features
-    monkeypatch.setattr(_Trainer, "features", lambda self, part, view=0: seen.append(real(self, part, view)) or seen[-1])
+    monkeypatch.setattr(_Trainer, "features", lambda self, *args: seen.append(real(self, *args)) or seen[-1])
     train(tmp_path / "run", frozen_epochs=5, epochs=0, views=3)
     assert [len(f) for f in seen] == [21, 21, 21, 9]
     assert all(np.abs(a - b).max() > 1e-3 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
+
+
+def test_mixed_precision_leaves_a_float32_network(tmp_path, monkeypatch):
+    """float16 inside, a scaled loss, and nothing of it in what is kept; cut short, it too ends with the same bits."""
+    from mobilenet_keras.training import Run, _Trainer
+    seen, real = set(), _Trainer.save
+    monkeypatch.setattr(_Trainer, "save", lambda self: seen.add((self.phase, self.body.layers[1].compute_dtype)) or real(self))
+    whole = train(tmp_path / "whole", mixed_precision=True)
+    assert seen == {(None, "float32"), ("head", "float32"), ("whole", "float16")}
+    assert {layer.dtype_policy.name for net in (whole.net, Run.open(tmp_path / "whole").net) for layer in net.layers} == {"float32"}
+    assert {w.dtype for w in whole.net.weights} <= {"float32", "uint32"} and weights(whole) != weights(train(tmp_path / "single"))
+    with monkeypatch.context() as patch:
+        patch.setattr(_Trainer, "save", lambda self: interrupt(0) if len(self.history) == 4 else real(self))
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut", mixed_precision=True)
+    assert weights(train(tmp_path / "cut", mixed_precision=True)) == weights(whole)
+
+
+def test_views_are_cut_from_the_larger_photos():
+    """A checkerboard with squares of one pixel at the network's size: turned and moved it stays sharper where it is read from a larger one."""
+    from mobilenet_keras.data import Photos
+    from mobilenet_keras.training import AUGMENTATION, _Trainer
+    board = ((np.indices((48, 48)) // 4).sum(0) % 2 * 255).astype(np.uint8)
+    contrast = []
+    for detail in (1, 4):
+        photos = Photos.from_arrays((np.stack([board] * 8), np.arange(8) % 2), image_size=12, validation=.25, group=False, detail=detail)
+        assert photos.validation.large is None and photos.train.pixels.shape == (6, 12, 12, 3)
+        assert photos.train.large is None if detail == 1 else photos.train.large.shape == (6, 48, 48, 3)
+        settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=4, views=1)
+        views, again = (_Trainer(tiny(0), photos, settings).views(3)(np.arange(6)) for _ in range(2))
+        assert views.shape == (6, 12, 12, 3) and views.dtype == np.float32 and (views == again).all()
+        contrast.append(views.std())
+    assert contrast[1] > 1.3 * contrast[0]
+
+
+def test_batches_are_equally_large():
+    """A last batch of one photo would ruin the statistics of batch normalization."""
+    from mobilenet_keras.training import _Batches
+    made = _Batches(lambda epoch: lambda at: at, np.eye(33), None, 8, 0)
+    seen = [made[i][0] for i in range(len(made))]
+    assert [len(s) for s in seen] == [7, 7, 7, 6, 6] and sorted(np.concatenate(seen)) == list(range(33))
 
 
 def test_curves_grow_in_a_notebook(whole, monkeypatch):

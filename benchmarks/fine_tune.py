@@ -1,6 +1,7 @@
 """Fine-tuning on two sets of photos: frozen, whole and int8, three seeds with their interval; speed beside plain Keras; kills.
 
     python benchmarks/fine_tune.py accuracy ../shared/data/trash6 ../shared/data/clothing10   # hours on two cores
+    python benchmarks/fine_tune.py refit ../shared/data/trash6      # the same, trained on the validation photos too, when all is chosen
     python benchmarks/fine_tune.py speed ../shared/data/trash6                                # minutes
     python benchmarks/fine_tune.py kills                                                      # 20 kills at random moments
 
@@ -40,18 +41,19 @@ def interval(values):
     return mean, t * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
 
 
-def one(folder, size, epochs, seed):
+def one(folder, size, epochs, seed, refit=False):
     """A row of accuracies, the frozen phase with its default of epochs; a run that was killed goes on in its folder."""
     from mobilenet_keras.data import Photos
     from mobilenet_keras.models import MobileNetV1, keras
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import fine_tune
-    photos, found = Photos.from_folder(folder, size, seed=seed), {}
-    for phase, counts in (("frozen", (0, None)), ("full", (epochs, None))):
+    photos, found = Photos.from_folder(folder, size, seed=seed, refit=refit), {}
+    for phase, counts in (("refit", (epochs, None)),) if refit else (("frozen", (0, None)), ("full", (epochs, None))):
         keras.utils.set_random_seed(seed)
         net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
         run = fine_tune(net, photos, *counts, seed=seed, folder=RUNS / f"{Path(folder).name}-{size}-{seed}-{phase}")
-        found[f"{phase}_validation"] = run.validation_accuracy
+        if not refit:
+            found[f"{phase}_validation"] = run.validation_accuracy
         if phase == "frozen":
             found[phase] = run.evaluate(photos.test).accuracy
     report = quantize(run, photos).report
@@ -59,30 +61,33 @@ def one(folder, size, epochs, seed):
     return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}
 
 
-def accuracy(folders):
+def accuracy(folders, what="accuracy"):
     """Every seed is written down when it is done, and not done again; the summary says of how many seeds it is the mean."""
-    target = HERE / "fine_tune_accuracy.csv"
+    target = HERE / f"fine_tune_{what}.csv"
     rows = list(csv.DictReader(open(target, encoding="utf-8"))) if target.exists() else []
     for size, epochs in SIZES:
         for folder in folders:
             for seed in SEEDS:
                 if (Path(folder).name, str(size), str(seed)) in {(r["photos"], str(r["size"]), str(r["seed"])) for r in rows}:
                     continue
-                rows.append(one(folder, size, epochs, seed))
+                rows.append(one(folder, size, epochs, seed, what == "refit"))
                 print(rows[-1], flush=True)
-                write("accuracy", rows)
-                summarize(rows)
+                write(what, rows)
+                summarize()
 
 
-def summarize(rows):
+def summarize():
+    """Means of all that was measured so far, with and without the validation photos to learn from."""
+    rows = [row | dict(learned=learned) for what, learned in (("accuracy", "training"), ("refit", "training and validation"))
+            for path in [HERE / f"fine_tune_{what}.csv"] if path.exists() for row in csv.DictReader(open(path, encoding="utf-8"))]
     groups = {}
     for row in rows:
-        groups.setdefault((row["photos"], row["size"]), []).append(row)
+        groups.setdefault((row["photos"], row["size"], row["learned"]), []).append(row)
     found = []
-    for (photos, size), same in groups.items():
-        for what in ("frozen", "full", "int8", "agreement"):
+    for (photos, size, learned), same in groups.items():
+        for what in [w for w in ("frozen", "full", "int8", "agreement") if w in same[0]]:
             mean, half = interval([float(r[what]) for r in same])
-            found.append(dict(photos=photos, size=size, what=what, seeds=len(same), mean=round(mean, 4),
+            found.append(dict(photos=photos, size=size, learned=learned, what=what, seeds=len(same), mean=round(mean, 4),
                               plus_minus="" if math.isnan(half) else round(half, 4)))
     write("summary", found)
 
@@ -214,4 +219,4 @@ def kills(n=20, epochs=12):
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:] or ["kills"]
-    dict(accuracy=accuracy, speed=speed, kills=lambda _: kills())[what](folders)
+    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), speed=speed, summary=lambda _: summarize(), kills=lambda _: kills())[what](folders)

@@ -28,7 +28,7 @@ def train(a):
     _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras import models
     from mobilenet_keras.training import _occupied, fine_tune
-    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail)
+    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail, refit=a.refit)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)
@@ -365,6 +365,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--average"], dict(type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)")),
         (["--patience"], dict(type=int, help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)")),
         (["--validation"], dict(type=float, default=.15, help="fraction of the training photos (default: 0.15)")),
+        (["--refit"], dict(action="store_true", help="train on the validation photos, too: for the last run, when all is chosen")),
         (["--group"], dict(metavar="REGEX", help="what stays in one part of the split, besides near-duplicates, by file name; none: not even those")),
         (["--seed"], dict(type=int, default=0, help="of split, order and augmentation (default: 0)")),
         (["--out"], dict(help="folder for the run (default: a new one below runs/; where the same run was cut short, that one)"))]),

@@ -271,6 +271,7 @@ def from_folder(cls:Photos,
     seed:int=0,             # Of the split
     group=None,             # What stays in one part, besides near-duplicates: a callable from path to key, or a regex such as r"(person\d+)"; False: nothing does
     detail:float=1.5,       # So many times larger the training photos are kept, too, for augmentation to cut sharp views from; 1: not
+    refit:bool=False,       # Train on the validation photos, too: for the last run, when nothing is chosen by them any more
 ) -> Photos:
     "Read a folder of photos; files that are not readable images end up in `.skipped`."
     preprocessing = Preprocessing(*_size(image_size), channels, resize=resize)
@@ -281,8 +282,8 @@ def from_folder(cls:Photos,
     if not listed: raise MobileNetError(f"{folder} has class folders ({', '.join(classes)}) but no files in them.")
     keys = group_keys([path.relative_to(folder) for *_, path in listed], group)
     source = dict(folder=str(Path(folder).resolve()), image_size=list(preprocessing.shape[:2]), resize=resize, channels=channels,
-                  validation=validation, test=test, seed=seed, detail=detail, **({} if group is None else dict(group=group)))
-    return _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, None if callable(group) else source)
+                  validation=validation, test=test, seed=seed, detail=detail, **(dict(refit=True) if refit else {}), **({} if group is None else dict(group=group)))
+    return _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, None if callable(group) else source, refit=refit)
 
 # %% ../nbs/api/05_data.ipynb #00000013
 def group_keys(
@@ -303,7 +304,7 @@ def _larger(preprocessing, detail):
     if not (isinstance(detail, (int, float)) and 1 <= detail <= 4): raise MobileNetError(f"detail is how many times larger training photos are kept, from 1 to 4. Received: {detail!r}")
     return replace(preprocessing, height=round(detail*preprocessing.height), width=round(detail*preprocessing.width)) if detail > 1 else None
 
-def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None):
+def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None, refit=False):
     "`Photos` of [(part or None, label, path)] with a key each (or None: neighbours; False: nothing belongs together)."
     (pixels, *large), looks, good, bad = read_photos([path for *_, path in listed], [preprocessing, *[larger]*(larger is not None)])
     names = names or [path for *_, path in listed]
@@ -317,7 +318,9 @@ def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed
     groups = connect(len(good), pairs)
     parts = _split(parts, labels, groups, classes, validation, test, np.random.default_rng(seed), 10 if keys is None or keys is False else 1)
     part = lambda at, large=None: Part(pixels[at], labels[at], tuple(paths[at]), classes, large)
-    made = dict(train=part(parts == "train", large[0][parts == "train"] if large else None), validation=part(parts == "validation"), test=part(parts == "test"))
+    learned = parts != "test" if refit else parts == "train"
+    if refit: note("The validation photos are trained on, too: their accuracy is that of a memory, and only the test photos judge.")
+    made = dict(train=part(learned, large[0][learned] if large else None), validation=part(parts == "validation"), test=part(parts == "test"))
     members = [np.flatnonzero(clusters == c) for c, n in Counter(clusters.tolist()).items() if n > 1]
     return Photos(**made, preprocessing=preprocessing, skipped=skipped, source=source, duplicates=tuple(tuple(paths[m]) for m in members))
 

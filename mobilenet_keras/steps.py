@@ -227,8 +227,8 @@ def _logistic(g, op):
 
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
-    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095 or x.scale[0]*op.options.get("beta", 1)*(1 << 26) < 1:
-        _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
+    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
+    if x.scale[0]*op.options.get("beta", 1)*(1 << 26) < 1: _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise")
     g.made(op, Step("softmax", op.index, shape, shape, table=exponentials(x.scale[0], op.options.get("beta", 1.))))
 
 _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MEAN=_mean,

@@ -160,3 +160,11 @@ def test_what_can_not_be_divided_is_told(tmp_path, make, message):
         pytest.skip("this file system does not tell Cat from cat")
     with pytest.raises(MobileNetError, match=message):
         Photos.from_folder(tmp_path, image_size=16)
+
+
+def test_the_last_run_learns_from_the_validation_photos_too(folder, capsys):
+    once, again = (Photos.from_folder(folder, image_size=16, refit=refit) for refit in (False, True))
+    assert "only the test photos judge" in capsys.readouterr().err
+    assert set(again.train.paths) == {*once.train.paths, *once.validation.paths} and again.validation.paths == once.validation.paths
+    assert again.test.paths == once.test.paths and len(again.train.large) == len(again.train)
+    assert Photos.from_folder(**again.source).train.paths == again.train.paths and "refit" not in once.source

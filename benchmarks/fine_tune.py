@@ -219,4 +219,5 @@ def kills(n=20, epochs=12):
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:] or ["kills"]
-    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), speed=speed, summary=lambda _: summarize(), kills=lambda _: kills())[what](folders)
+    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), speed=speed, summary=lambda _: summarize(),
+         kills=lambda _: kills())[what](folders)

@@ -2,6 +2,7 @@
 
     python benchmarks/fine_tune.py accuracy ../shared/data/trash6 ../shared/data/clothing10   # hours on two cores
     python benchmarks/fine_tune.py refit ../shared/data/trash6      # the same, trained on the validation photos too, when all is chosen
+    python benchmarks/fine_tune.py choices ../shared/data/trash6    # what each default is worth, on validation photos
     python benchmarks/fine_tune.py speed ../shared/data/trash6                                # minutes
     python benchmarks/fine_tune.py kills                                                      # 20 kills at random moments
 
@@ -59,6 +60,42 @@ def one(folder, size, epochs, seed, refit=False):
     report = quantize(run, photos).report
     found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
     return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}
+
+
+CHOICES = {  # name: (arguments of Photos, of fine_tune); the first is compared with
+    "as it is": ({}, {}),
+    "views of photos at the network's size": (dict(detail=1), {}),
+    "learning rate 1e-3": ({}, dict(learning_rate=1e-3)),
+    "weight decay 0.01": ({}, dict(weight_decay=.01)),
+    "running statistics of momentum 0.99": ({}, dict(bn_momentum=.99)),
+    "contrast and cutout, too": ({}, dict(augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15,
+                                                       contrast=.3, cutout=.25))),
+    "averaged weights": ({}, dict(average=.99)),
+    "twice the epochs": ({}, dict(epochs=50)),
+}
+
+
+def choices(folders, size=96, epochs=25):
+    """Accuracy and loss on validation photos for each choice; the test part isn't read."""
+    from mobilenet_keras.data import Photos
+    from mobilenet_keras.models import MobileNetV1, keras
+    from mobilenet_keras.training import fine_tune
+    rows = list(csv.DictReader(open(HERE / "fine_tune_choices.csv", encoding="utf-8"))) if (HERE / "fine_tune_choices.csv").exists() else []
+    for seed in SEEDS:
+        for name, (reading, training) in CHOICES.items():
+            for folder in map(Path, folders):
+                if (folder.name, name, str(seed)) in {(r["photos"], r["choice"], str(r["seed"])) for r in rows}:
+                    continue
+                photos = Photos.from_folder(folder, size, seed=seed, **reading)
+                keras.utils.set_random_seed(seed)
+                net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
+                kept = RUNS / f"{folder.name}-{seed}-{list(CHOICES).index(name)}"
+                run = fine_tune(net, photos, seed=seed, folder=kept, **dict(epochs=epochs) | training)
+                last = run.history[-1]
+                rows.append(dict(photos=folder.name, size=size, seed=seed, choice=name, training=round(last["accuracy"], 4),
+                                 validation=round(last["validation_accuracy"], 4), validation_loss=round(last["validation_loss"], 4)))
+                print(rows[-1], flush=True)
+                write("choices", rows)
 
 
 def accuracy(folders, what="accuracy"):
@@ -219,5 +256,5 @@ def kills(n=20, epochs=12):
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:] or ["kills"]
-    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), speed=speed, summary=lambda _: summarize(),
+    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), choices=choices, speed=speed, summary=lambda _: summarize(),
          kills=lambda _: kills())[what](folders)

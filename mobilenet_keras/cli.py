@@ -11,7 +11,7 @@ __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'clas
 import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
-from .core import MissingExtra, MobileNetError, note, text_table, written_whole
+from .core import MissingExtra, MobileNetError, note, run_facts, text_table, written_whole
 
 # %% ../nbs/api/32_cli.ipynb #00000005
 class Failed(Exception):
@@ -27,13 +27,13 @@ def train(a):
     size = _size(a.size)
     _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras import models
-    from mobilenet_keras.training import _occupied, fine_tune
+    from mobilenet_keras.training import fine_tune, occupied
     photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail, refit=a.refit)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)
     weights = None if a.weights == "none" else a.weights
-    if a.out and _occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
+    if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
     net = make(a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, average=a.average, patience=a.patience)
@@ -42,8 +42,8 @@ def train(a):
 def _train_on(a):
     "Go on with the run that --resume names."
     from mobilenet_keras.data import Photos
-    from mobilenet_keras.training import _read_facts, resume
-    source = _read_facts(Path(a.resume)).get("photos") or {}
+    from mobilenet_keras.training import resume
+    source = run_facts(Path(a.resume)).get("photos") or {}
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
     photos = Photos.from_folder(**dict(source, folder=folder))
@@ -63,6 +63,7 @@ def _trained(run, photos):
 def quantize(a):
     "Turn a run into a full-integer int8 .tflite file."
     from mobilenet_keras.data import Photos
+    run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import Run
     run = Run.open(a.run)

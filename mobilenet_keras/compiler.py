@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAGIC', 'VERSION', 'Header', 'HELD', 'NCHW', 'BGR', 'Output', 'pack', 'Compiled', 'compile_model', 'engine_sources',
-           'build_engine', 'read_header', 'read_facts', 'Engine']
+           'cache_folder', 'build_engine', 'read_header', 'read_facts', 'Engine']
 
 # %% ../nbs/api/23_compiler.ipynb #00000003
 import collections, ctypes, functools, hashlib, json, os, shutil, struct, subprocess, sys, sysconfig, zlib
@@ -144,7 +144,8 @@ def _compilers():
     except MobileNetError: return found
     return [*found, [sys.executable, "-m", "ziglang", "cc"]]
 
-def _cache():
+def cache_folder() -> Path:
+    "Where things are kept that are built once: the user's cache."
     root = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None) or Path.home()/".cache"
     return Path(root)/"mobilenet-keras"
 
@@ -153,7 +154,7 @@ def build_engine() -> Path: # Of a shared library
     "Build the engine for this computer, unless that was done before."
     sources, digest = engine_sources(), hashlib.sha256()
     for part in (*(p.read_bytes() for p in sources), sys.platform.encode(), sysconfig.get_platform().encode()): digest.update(part)
-    target = _cache()/f"engine-{digest.hexdigest()[:16]}{'.dll' if os.name == 'nt' else '.so'}"
+    target = cache_folder()/f"engine-{digest.hexdigest()[:16]}{'.dll' if os.name == 'nt' else '.so'}"
     if target.exists(): return target
     said = "there is none"
     for command in _compilers():
@@ -268,6 +269,10 @@ class Engine:
         x = np.ascontiguousarray(np.moveaxis(x, 0, -1) if self.nchw else x)
         self._check(self.lib.mbn_run(self._m, x.ctypes.data, ctypes.byref(ctypes.c_void_p())))
         return self._results()
+
+    def file(self) -> bytes:
+        "The compiled file that runs."
+        return self._file.tobytes()[:self.header.file_bytes]
 
     def prepare(self,
                 pixels, # uint8 (height, width, channels), red first

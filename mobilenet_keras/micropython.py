@@ -55,7 +55,7 @@ def kit(
     if isinstance(model, Model) and model.preprocessing is None and (t := model.inputs[0]).dtype == "int8" and len(t.shape) == 4 and t.shape[3] in (1, 3):
         model = model.with_metadata(preprocessing=default_preprocessing(model))  # without it the board could take no photo
     engine = Engine(model)
-    mbn = engine._file.tobytes()[:engine.header.file_bytes]
+    mbn = engine.file()
     name, data, x = _as_photo(engine, photo)
     y = engine.run(x.transpose(2, 0, 1) if engine.nchw else x)
     return Kit(mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel())

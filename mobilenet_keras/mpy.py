@@ -10,7 +10,7 @@ __all__ = ['MPY_VERSION', 'ARCHES', 'SOURCE', 'Arch', 'arch', 'arch_of', 'microp
 import hashlib, importlib.metadata, json, os, re, shutil, struct, subprocess, sys, tarfile, tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from .compiler import _cache, engine_sources
+from .compiler import cache_folder, engine_sources
 from .core import MobileNetError, microcontroller_folder, need, written_whole
 
 # %% ../nbs/api/28_mpy.ipynb #00000005
@@ -70,7 +70,7 @@ def micropython_source(
 ) -> Path:       # The folder that holds `py/`
     "MicroPython's source, checked to be of the version of the `.mpy` files that are written here."
     if folder is None:
-        folder = _cache()/SOURCE.replace("==", "-")
+        folder = cache_folder()/SOURCE.replace("==", "-")
         if not (folder/"py/dynruntime.h").exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as new:

@@ -12,7 +12,7 @@ import numpy as np
 from . import __version__
 from .core import MobileNetError, microcontroller_folder, written_whole
 from .tflite import Model
-from .tflm import _judged, prepared, tflm_ops
+from .tflm import judge_exactly, prepared, tflm_ops
 
 # %% ../nbs/api/30_openmv.ipynb #00000005
 def own_table(
@@ -53,7 +53,7 @@ def export_openmv(
         raise MobileNetError(f"{model.name} takes {t.dtype} of {t.shape}; OpenMV gives a picture, int8 or uint8 of (1, height, width, 1 or 3).")
     plain = model.without_metadata()
     batch, _, table, blue_first = prepared(model, photo)
-    verdict, costs = _judged(plain, batch, "one photo" if photo is not None else "seeded noise")
+    verdict, costs = judge_exactly(plain, batch, "one photo" if photo is not None else "seeded noise")
     lines = dict(TABLE=own_table(table), BLUE_FIRST=blue_first, EXPECTED=verdict.outputs[0].tobytes(), PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW=window(*t.shape[1:3]))
     values = dict(NAME=" ".join(model.name.split()), VERSION=__version__, BYTES=f"{len(plain.data):,}",
                   ARENA=f"{costs.arena.total:,} bytes on this 64-bit machine" if costs.arena.total else "unknown, as tflite-micro is not installed")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'export_tflm', 'Finding', 'Lint',
-           'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'export_tflm', 'judge_exactly',
+           'Finding', 'Lint', 'lint_tflm']
 
 # %% ../nbs/api/20_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -258,7 +258,7 @@ def export_tflm(
     tflm_ops(model)
     _check_int8(model)
     flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
-    verdict, costs = _judged(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
+    verdict, costs = judge_exactly(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
     else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)
     if board: _check_board(board, model, len(flash.data) + pixels.size, sizes)
@@ -268,8 +268,12 @@ def export_tflm(
     _write(folder, _filled(layout, values))  # all of them are filled before the first is written
     return folder
 
-def _judged(flash, batch, what):
-    "(the `Verdict` of the exact interpreters, the `Profile` with TFLM's report)."
+def judge_exactly(
+    flash, # A `Model`
+    batch, # (N, height, width, channels) of its input's type
+    what,  # What the batch is, in words
+): # (the `Verdict` of the exact interpreters, the `Profile` with TFLM's report)
+    "Run a batch through every interpreter whose kernels are exact; an error where they differ."
     states = available()
     names = [n for n in ("tflm", "litert-reference", "tflite-runtime-reference") if states[n] is True]
     found = judged(flash, batch, names, states)

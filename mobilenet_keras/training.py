@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keras', 'AUGMENTATION', 'check_augmentation', 'draw_augmentation', 'weigh', 'plot_history', 'history_png', 'Run',
-           'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
+           'occupied', 'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
 
 # %% ../nbs/api/12_training.ipynb #00000003
 import contextlib, csv, errno, hashlib, io, json, math, os, platform, shutil, time, zipfile
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import MobileNetError, need, note, written_whole
+from .core import MobileNetError, need, note, run_facts, written_whole
 from .data import Photos, check_seed
 from .evaluation import Evaluation, evaluate
 from .heads import split_head
@@ -221,12 +221,6 @@ def _read_checkpoint(path):
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
         raise MobileNetError(f"{path} is damaged ({e}). Delete that file to begin this run again.") from None
 
-def _read_facts(folder):
-    "run.json of a run, or an error."
-    if not (folder/"run.json").is_file(): raise MobileNetError(f"{folder} is not a finished run: it has no run.json. Train one with: mobilenet train PHOTOS --out {folder}")
-    try: return json.loads((folder/"run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e: raise MobileNetError(f"{folder} holds a broken run: {e}") from None
-
 def _assign(variables, arrays, path):
     "Put arrays into variables of the same shapes."
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]: raise MobileNetError(f"{path} does not fit this network. Name a new folder.")
@@ -238,7 +232,7 @@ def open(cls:Run,
 ) -> Run:
     "Read a run back; one that was cut short gives its last complete epoch."
     folder = Path(folder)
-    facts = _read_facts(folder)
+    facts = run_facts(folder)
     try:
         net = keras.models.load_model(folder/"model.keras", compile=False)
         rule, classes = Preprocessing.from_dict(facts["preprocessing"]), list(map(str, facts["classes"]))
@@ -322,7 +316,7 @@ def _difference(there, here):
 
 _OURS = ("run.json", "model.keras", "checkpoint.npz", "log.csv")
 
-def _occupied(folder):
+def occupied(folder):
     "True if `folder` holds more than what a kill left behind in a first write."
     return folder.is_file() or (folder.is_dir() and any(not p.name.startswith(tuple(f".{name}." for name in _OURS)) for p in folder.iterdir()))
 
@@ -331,7 +325,7 @@ def _new_folder(folder, name):
     if folder is None:
         folder = next(p for i in range(1, 10**6) if not (p := Path("runs")/f"{name}-{i}").exists())
     folder = Path(folder)
-    if _occupied(folder): raise MobileNetError(f"{folder} is not empty; nothing there is overwritten. Name a new folder.")
+    if occupied(folder): raise MobileNetError(f"{folder} is not empty; nothing there is overwritten. Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -340,10 +334,10 @@ def _run_folder(folder, name, identity):
     if folder is None:
         for there in (Path("runs")/f"{name}-{i}" for i in range(1, 10**6)):
             if not there.exists(): return _new_folder(there, name)
-            if all((there/name).is_file() for name in ("checkpoint.npz", "run.json")) and not _difference(_read_facts(there), identity) and not _busy(there): return there
+            if all((there/name).is_file() for name in ("checkpoint.npz", "run.json")) and not _difference(run_facts(there), identity) and not _busy(there): return there
     folder = Path(folder)
     if not (folder/"run.json").is_file(): return _new_folder(folder, name)
-    differs = _difference(_read_facts(folder), identity)
+    differs = _difference(run_facts(folder), identity)
     if differs: raise MobileNetError(f"{folder} is not empty; nothing there is overwritten. It holds a run with {differs}. Name a new folder.")
     return folder
 
@@ -545,7 +539,7 @@ def run(self:_Trainer):
     with _alone(self.folder), _deterministic():
         for left in self.folder.iterdir():  # what a kill left of a file that was being written
             if left.name.startswith(tuple(f".{name}." for name in _OURS)): shutil.rmtree(left, ignore_errors=True)
-        if (self.folder/"run.json").is_file() and _read_facts(self.folder).get("finished"): return self.finished()
+        if (self.folder/"run.json").is_file() and run_facts(self.folder).get("finished"): return self.finished()
         for layer in self.net.layers:
             if isinstance(layer, keras.layers.BatchNormalization): layer.momentum = s["bn_momentum"]
         if not self.restore():
@@ -624,7 +618,7 @@ def resume(
 ) -> Run:
     "Go on with a run that was killed; it ends with the bits with which it would have ended."
     folder = Path(folder)
-    facts = _read_facts(folder)
+    facts = run_facts(folder)
     if not facts.get("finished", True) and not (folder/"checkpoint.npz").is_file():
         raise MobileNetError(f"{folder} was stopped before its first checkpoint. Give the command that began it again.")
     if facts.get("finished", True): return Run.open(folder)

@@ -579,6 +579,10 @@ def _check_settings(s):
     if not 0 <= s["bn_momentum"] < 1: raise MobileNetError(f"bn_momentum is in [0, 1), such as 0.9. Received: {s['bn_momentum']!r}")
     if s["patience"] is not None and not (isinstance(s["patience"], int) and s["patience"] >= 1): raise MobileNetError(f"patience is a number of epochs, at least 1, or None. Received: {s['patience']!r}")
 
+def _has_gpu():
+    try: return bool(keras.distribution.list_devices("gpu"))
+    except (RuntimeError, AttributeError): return False  # how JAX and PyTorch say that there is none
+
 def fine_tune(
     net,                         # From `MobileNetV1` or `MobileNetV2`
     photos:Photos,               # At the network's size
@@ -605,7 +609,7 @@ def fine_tune(
     settings = dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
                     weight_decay=weight_decay, label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
                     average=average, patience=patience, views=views, bn_momentum=bn_momentum,
-                    mixed_precision=bool(keras.distribution.list_devices("gpu")) if mixed_precision is None else bool(mixed_precision))
+                    mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision))
     _check_settings(settings)
     weigh(photos.train.labels, photos.classes, class_weights), _loss(net, label_smoothing), split_head(net)  # whatever is wrong is told before a folder is made
     identity = _identity(net, photos, settings)

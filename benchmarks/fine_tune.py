@@ -129,6 +129,16 @@ def summarize():
     write("summary", found)
 
 
+def curves():
+    """Training and validation accuracy of every whole epoch of the runs that are kept in RUNS: where it ends, and what limits it."""
+    rows = []
+    for log in sorted(RUNS.glob("*-full/log.csv")):
+        photos, size, seed, _ = log.parent.name.rsplit("-", 3)
+        rows += [dict(photos=photos, size=size, seed=seed, epoch=r["epoch"], training=r["accuracy"], validation=r["validation_accuracy"])
+                 for r in csv.DictReader(open(log, encoding="utf-8")) if r["phase"] == "whole"]
+    write("curves", rows)
+
+
 def plain(photos, size):
     """A plain script: keras.applications, Keras's own random layers, `fit`."""
     import keras
@@ -256,5 +266,5 @@ def kills(n=20, epochs=12):
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:] or ["kills"]
-    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), choices=choices, speed=speed, summary=lambda _: summarize(),
-         kills=lambda _: kills())[what](folders)
+    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), choices=choices, speed=speed,
+         curves=lambda _: curves(), summary=lambda _: summarize(), kills=lambda _: kills())[what](folders)

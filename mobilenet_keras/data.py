@@ -380,7 +380,7 @@ def _repr_png_(self:Photos):
     self.contact_sheet().save(out, "PNG")
     return out.getvalue()
 
-# %% ../nbs/api/06_data.ipynb #0000001b
+# %% ../nbs/api/06_data.ipynb #0000001c
 @patch
 def duplicate_report(self:Photos) -> str:
     "Near-duplicates in words; a line for each cluster."
@@ -408,7 +408,7 @@ def duplicates_sheet(self:Photos,
         for x, path in enumerate(cluster[:columns]): sheet.paste(Image.fromarray(pixels[path].squeeze()).convert("RGB").resize((side, side)), (x*(side + 4), y*(side + 4)))
     return sheet
 
-# %% ../nbs/api/06_data.ipynb #0000001e
+# %% ../nbs/api/06_data.ipynb #0000001f
 _COLUMNS = dict(file=("file", "path", "filename", "image", "photo"), label=("class", "label", "category"), part=("part", "split", "set"), group=("group", "group_id"))
 
 @patch(cls_method=True)
@@ -451,7 +451,7 @@ def from_csv(cls:Photos,
     keys = [value(r, "group") or None for r in rows] if at["group"] is not None else None
     return _photos([(p, classes.index(value(r, "label")), path.parent/value(r, "file")) for p, r in zip(parts, rows)], keys, classes, preprocessing, larger, validation, test, seed, None)
 
-# %% ../nbs/api/06_data.ipynb #00000021
+# %% ../nbs/api/06_data.ipynb #00000022
 @patch(cls_method=True)
 def from_arrays(cls:Photos,
     train:tuple,            # (uint8 (N, h, w) or (N, h, w, c); labels (N,))

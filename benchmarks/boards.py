@@ -112,8 +112,8 @@ def bakenn(version, alpha, board, compiler):
         flags = [t.optimize, "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-w", "-DBAKENN_CMSIS_NN_BUILTIN_MEMORY",
                  *(f"-I{h}" for h in headers), *(f"-D{d}" for d in t.defines)]
         last = ["-nostdlib", "-lgcc"] if compiler else ["-nostartfiles"]
-        making._run([*making._compiler(compiler, t.core), *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *own, *sources,
-                     folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)
+        making.run_compiler([*making.cross_compiler(t.core, compiler)[0], *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections",
+                             *own, *sources, folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)
         seen = run_firmware(Firmware("bakenn", t, Elf((folder / "firmware.elf").read_bytes()), "", None), image)
     assert seen.scores == load(model, "tflm").run(image[None])[0].ravel().tolist(), f"bakenn on {board}: not the bytes of TensorFlow Lite Micro"
     return seen.instructions, seen.cycles, ram

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HOT_BYTES', 'Target', 'targets', 'target', 'message_bytes', 'needs', 'room', 'largest', 'check_fits', 'Elf',
-           'boot2_crc', 'check_image', 'uf2', 'intel_hex', 'data_source', 'board_sources', 'linker_script',
-           'image_kind', 'Firmware', 'as_input', 'build', 'write_sources']
+           'boot2_crc', 'check_image', 'uf2', 'intel_hex', 'data_source', 'cross_compiler', 'run_compiler',
+           'board_sources', 'linker_script', 'image_kind', 'Firmware', 'as_input', 'build', 'write_sources']
 
 # %% ../nbs/api/24_firmware.ipynb #00000003
 import functools, os, re, shutil, struct, subprocess, sys, tempfile
@@ -296,24 +296,33 @@ def data_source(
 # %% ../nbs/api/24_firmware.ipynb #00000016
 _FLAGS = ["-std=c99", "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-Wall", "-Wextra", "-g"]
 
-def _compiler(cc, core):
-    "The beginning of a command that compiles for `core`."
+def cross_compiler(
+    core:str, # As zig spells it, e.g. "cortex_m0plus"
+    cc=None,  # A gcc on the path, e.g. "arm-none-eabi-gcc"; by default ziglang, from pip
+    target:str="thumb-freestanding-eabi", # As zig spells it
+) -> tuple:   # Beginnings of the commands that compile, and that only link
+    "How to make machine code for a core."
     if cc in (None, "zig", "ziglang"):
         need("ziglang", "mcu")
-        return [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", f"-mcpu={core}"]
+        zig = [sys.executable, "-m", "ziglang"]
+        return [*zig, "cc", "-target", target, f"-mcpu={core}"], [*zig, "ld.lld"]
     path = shutil.which(str(cc))
     if path is None: raise MobileNetError(f'There is no compiler {str(cc)!r} here. Leave --cc out to use the one that pip installs: pip install "mobilenet-keras[mcu]"')
-    return [path, f"-mcpu={core.replace('_', '-')}", "-mthumb", "-mfloat-abi=soft"]
+    gcc = [path, f"-mcpu={core.replace('_', '-')}", "-mthumb", "-mfloat-abi=soft"] if target.startswith("thumb") else [path]
+    return gcc, [*gcc, "-nostdlib"]
 
-def _run(command, folder):
-    "Run a compiler; what it complains about becomes the error."
+def run_compiler(
+    command:list, # Its words
+    folder:Path,  # Where it runs
+) -> str:         # What it printed
+    "Run a compiler or a linker; what it complains about becomes the error."
     cache = {} if "ZIG_LOCAL_CACHE_DIR" in os.environ else {"ZIG_LOCAL_CACHE_DIR": str(folder/"zig")}
     try: done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, errors="replace", env=os.environ | cache, timeout=600)
     except subprocess.TimeoutExpired: raise MobileNetError("The compiler took more than ten minutes and was stopped.") from None
     if done.returncode:
         said = next((l for l in done.stderr.splitlines() if "error" in l or "overflow" in l or "will not fit" in l), done.stderr.strip()[-300:])
         raise MobileNetError(f"The compiler {Path(command[0]).name} failed: {said.strip()[:300]}")
-    return done.stderr
+    return done.stdout
 
 def board_sources(t:Target) -> list: # Of paths, headers too
     "The C files of a board's firmware, besides engine and data."
@@ -337,8 +346,8 @@ def _link(t, data, cc=None):
         (folder/"board.ld").write_text(linker_script(t))
         boards = microcontroller_folder()/"boards"
         sources = [p for p in (*engine_sources(), *board_sources(t), folder/"data.c") if p.suffix == ".c"]
-        command, last = _compiler(cc, t.core), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        _run([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else []), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
+        (command, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
+        run_compiler([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else []), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
         return Elf((folder/"firmware.elf").read_bytes())
 
 # %% ../nbs/api/24_firmware.ipynb #00000018

@@ -7,11 +7,12 @@ __all__ = ['MPY_VERSION', 'ARCHES', 'SOURCE', 'Arch', 'arch', 'arch_of', 'microp
            'build_module', 'prebuilt', 'sources_digest', 'built_by', 'build_prebuilt']
 
 # %% ../nbs/api/28_mpy.ipynb #00000003
-import hashlib, importlib.metadata, json, os, re, shutil, struct, subprocess, sys, tarfile, tempfile
+import hashlib, importlib.metadata, json, os, re, struct, subprocess, sys, tarfile, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from .compiler import cache_folder, engine_sources
-from .core import MobileNetError, microcontroller_folder, need, written_whole
+from .core import MobileNetError, microcontroller_folder, written_whole
+from .firmware import cross_compiler, run_compiler
 
 # %% ../nbs/api/28_mpy.ipynb #00000005
 MPY_VERSION = 6, 3 # Format and sub-version, from MicroPython 1.23 on: native code needs both
@@ -109,25 +110,6 @@ SECTIONS {
 _FLAGS = """-std=c99 -Os -ffreestanding -fPIC -fvisibility=hidden -fno-stack-protector -fomit-frame-pointer -ffunction-sections -fdata-sections -fno-unwind-tables
 -fno-asynchronous-unwind-tables -fno-jump-tables -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -DNDEBUG -DNO_QSTR -DMICROPY_ENABLE_DYNRUNTIME=1 -DMP_CONFIGFILE="config.h" """.split()
 
-def _tools(a, cc):
-    "(command that compiles, command that links), for an `Arch`."
-    if cc in (None, "zig", "ziglang"):
-        need("ziglang", "mcu")
-        zig = [sys.executable, "-m", "ziglang"]
-        return [*zig, "cc", "-target", a.target, f"-mcpu={a.core}"], [*zig, "ld.lld"]
-    path = shutil.which(str(cc))
-    if path is None: raise MobileNetError(f'There is no compiler {str(cc)!r} here. Leave --cc out to use the one that pip installs: pip install "mobilenet-keras[mcu]"')
-    own = [f"-mcpu={a.core.replace('_', '-')}", "-mthumb", "-mfloat-abi=soft"] if a.word == 4 else []
-    return [path, *own], [path, *own, "-nostdlib"]
-
-def _run(command, folder):
-    cache = {} if "ZIG_LOCAL_CACHE_DIR" in os.environ else {"ZIG_LOCAL_CACHE_DIR": str(folder/"zig")}
-    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, errors="replace", env=os.environ | cache)
-    if done.returncode:
-        said = next((l for l in done.stderr.splitlines() if "error" in l), done.stderr.strip()[-300:])
-        raise MobileNetError(f"The compiler failed: {said.strip()[:300]}")
-    return done.stdout
-
 def module_sources() -> list: # Of paths
     "The C files of a native module: its Python face, what a runtime library would give, the engine."
     return [microcontroller_folder()/"micropython"/name for name in ("mobilenet.c", "arm.c")] + [p for p in engine_sources() if p.suffix == ".c"]
@@ -136,15 +118,15 @@ def _linked(a, source, cc, folder):
     "(shared library, names) of the module."
     for name, text in _HEADERS.items(): (folder/name).write_text(text)
     (folder/"link.ld").write_text(_SCRIPT)
-    compiler, linker = _tools(a, cc)
+    compiler, linker = cross_compiler(a.core, cc, a.target)
     compiler += [*_FLAGS, "-I.", f"-I{source}", f"-I{microcontroller_folder()/'engine'}"]
     sources = [p for p in module_sources() if p.name != "arm.c" or a.word == 4]
-    names = sorted(set(re.findall(r"\bMP_QSTR_(\w+)", _run([*compiler, "-E", sources[0]], folder))))
+    names = sorted(set(re.findall(r"\bMP_QSTR_(\w+)", run_compiler([*compiler, "-E", sources[0]], folder))))
     (folder/"names.h").write_text("#include <stdint.h>\nextern const uint16_t mobilenet_names[];\n" + "".join(f"#define MP_QSTR_{n} mobilenet_names[{i}]\n" for i, n in enumerate(names, 1)))
-    for p in sources: _run([*compiler, "-include", "names.h", "-c", p, "-o", f"{p.stem}.o"], folder)
+    for p in sources: run_compiler([*compiler, "-include", "names.h", "-c", p, "-o", f"{p.stem}.o"], folder)
     options = ["-shared", "-Bsymbolic", "--gc-sections", "-T", "link.ld", "-z", "norelro"]
     if linker[-1] == "-nostdlib": options = ["-shared", "-Wl,-Bsymbolic", "-Wl,--gc-sections", "-Wl,-T,link.ld"]
-    _run([*linker, *options, "-o", "module.so", *(f"{p.stem}.o" for p in sources)], folder)
+    run_compiler([*linker, *options, "-o", "module.so", *(f"{p.stem}.o" for p in sources)], folder)
     return (folder/"module.so").read_bytes(), names
 
 # %% ../nbs/api/28_mpy.ipynb #0000000e

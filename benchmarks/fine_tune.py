@@ -7,8 +7,11 @@
     python benchmarks/fine_tune.py kills                                                      # 20 kills at random moments
 
 Each writes benchmarks/fine_tune_WHAT.csv. The test part is read once for each row, after all choices; nothing is chosen by it.
+It begins with published ImageNet weights of MobileNetV1 0.25, of the resolution nearest to the photos' as the library takes them,
+or without a network with files of them: WEIGHTS="96=mobilenet_v1_0.25_128_quant.tflite 160=mobilenet_v1_0.25_224.h5".
 """
 import csv
+import itertools
 import math
 import os
 import random
@@ -24,13 +27,20 @@ from record import record
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
-WEIGHTS = os.environ.get("WEIGHTS", "imagenet")  # or a file of Keras Applications
+WEIGHTS = dict(pair.split("=", 1) for pair in os.environ.get("WEIGHTS", "").split())  # {input side: file}
 RUNS = Path(os.environ.get("RUNS", Path(tempfile.gettempdir()) / "fine_tune_runs"))  # a killed benchmark goes on with them
-SEEDS, SIZES = (0, 1, 2), ((96, 25), (160, 15))  # input side, epochs of the whole network, as the plain script that is compared
+SEEDS, SIZES = (0, 1, 2), (96, 160)  # input side
+SCHEDULES = {"default": {96: None, 160: None}, "short": {96: 25, 160: 15}}  # epochs of the whole network; short is as long as the plain script's
 
 
 def write(what, rows):
     record(__file__, rows, f"fine_tune_{what}")
+
+
+def read(what):
+    """The rows written down so far."""
+    path = HERE / f"fine_tune_{what}.csv"
+    return list(csv.DictReader(open(path, encoding="utf-8"))) if path.exists() else []
 
 
 def interval(values):
@@ -42,24 +52,39 @@ def interval(values):
     return mean, t * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
 
 
-def one(folder, size, epochs, seed, refit=False):
+def start(size):
+    """The name of the weights to begin with."""
+    return Path(WEIGHTS[str(size)]).stem if str(size) in WEIGHTS else "imagenet"
+
+
+def fresh(photos, size, seed):
+    """A network for these photos, pretrained but for its classifier."""
+    from mobilenet_keras.models import MobileNetV1, keras, load
+    keras.utils.set_random_seed(seed)
+    shape = size, size, 3
+    if str(size) not in WEIGHTS:
+        return MobileNetV1(.25, shape, photos.classes, "imagenet")
+    return load(WEIGHTS[str(size)], classes=photos.classes, input_shape=shape)
+
+
+def one(folder, size, schedule, seed, refit=False):
     """A row of accuracies, the frozen phase with its default of epochs; a run that was killed goes on in its folder."""
     from mobilenet_keras.data import Photos
-    from mobilenet_keras.models import MobileNetV1, keras
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import fine_tune
-    photos, found = Photos.from_folder(folder, size, seed=seed, refit=refit), {}
+    photos, found, epochs = Photos.from_folder(folder, size, seed=seed, refit=refit), {}, SCHEDULES[schedule][size]
     for phase, counts in (("refit", (epochs, None)),) if refit else (("frozen", (0, None)), ("full", (epochs, None))):
-        keras.utils.set_random_seed(seed)
-        net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
-        run = fine_tune(net, photos, *counts, seed=seed, folder=RUNS / f"{Path(folder).name}-{size}-{seed}-{phase}")
+        kept = RUNS / f"{Path(folder).name}-{size}-{start(size)}-{schedule}-{seed}-{phase}"
+        run = fine_tune(fresh(photos, size, seed), photos, *counts, seed=seed, folder=kept)
         if not refit:
             found[f"{phase}_validation"] = run.validation_accuracy
         if phase == "frozen":
             found[phase] = run.evaluate(photos.test).accuracy
     report = quantize(run, photos).report
     found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
-    return dict(photos=Path(folder).name, size=size, seed=seed, test_photos=len(photos.test)) | {k: round(v, 4) for k, v in found.items()}
+    row = dict(photos=Path(folder).name, size=size, weights=start(size), schedule=schedule, epochs=run.settings["epochs"], seed=seed,
+               test_photos=len(photos.test))
+    return row | {k: round(v, 4) for k, v in found.items()}
 
 
 CHOICES = {  # name: (arguments of Photos, of fine_tune); the first is compared with
@@ -78,21 +103,18 @@ CHOICES = {  # name: (arguments of Photos, of fine_tune); the first is compared 
 def choices(folders, size=96, epochs=25):
     """Accuracy and loss on validation photos for each choice; the test part isn't read."""
     from mobilenet_keras.data import Photos
-    from mobilenet_keras.models import MobileNetV1, keras
     from mobilenet_keras.training import fine_tune
-    rows = list(csv.DictReader(open(HERE / "fine_tune_choices.csv", encoding="utf-8"))) if (HERE / "fine_tune_choices.csv").exists() else []
+    rows = read("choices")
     for seed in SEEDS:
         for name, (reading, training) in CHOICES.items():
             for folder in map(Path, folders):
                 if (folder.name, name, str(seed)) in {(r["photos"], r["choice"], str(r["seed"])) for r in rows}:
                     continue
                 photos = Photos.from_folder(folder, size, seed=seed, **reading)
-                keras.utils.set_random_seed(seed)
-                net = MobileNetV1(.25, (size, size, 3), photos.classes, WEIGHTS)
                 kept = RUNS / f"{folder.name}-{seed}-{list(CHOICES).index(name)}"
-                run = fine_tune(net, photos, seed=seed, folder=kept, **dict(epochs=epochs) | training)
+                run = fine_tune(fresh(photos, size, seed), photos, seed=seed, folder=kept, **dict(epochs=epochs) | training)
                 last = run.history[-1]
-                rows.append(dict(photos=folder.name, size=size, seed=seed, choice=name, training=round(last["accuracy"], 4),
+                rows.append(dict(photos=folder.name, size=size, weights=start(size), seed=seed, choice=name, training=round(last["accuracy"], 4),
                                  validation=round(last["validation_accuracy"], 4), validation_loss=round(last["validation_loss"], 4)))
                 print(rows[-1], flush=True)
                 write("choices", rows)
@@ -100,41 +122,41 @@ def choices(folders, size=96, epochs=25):
 
 def accuracy(folders, what="accuracy"):
     """Every seed is written down when it is done, and not done again; the summary says of how many seeds it is the mean."""
-    target = HERE / f"fine_tune_{what}.csv"
-    rows = list(csv.DictReader(open(target, encoding="utf-8"))) if target.exists() else []
-    for size, epochs in SIZES:
-        for folder in folders:
-            for seed in SEEDS:
-                if (Path(folder).name, str(size), str(seed)) in {(r["photos"], str(r["size"]), str(r["seed"])) for r in rows}:
-                    continue
-                rows.append(one(folder, size, epochs, seed, what == "refit"))
-                print(rows[-1], flush=True)
-                write(what, rows)
-                summarize()
+    rows = read(what)
+    for schedule, size, folder, seed in itertools.product(SCHEDULES, SIZES, folders, SEEDS):
+        key = dict(photos=Path(folder).name, size=str(size), weights=start(size), schedule=schedule, seed=str(seed))
+        if any(key.items() <= {k: str(v) for k, v in row.items()}.items() for row in rows):
+            continue
+        rows.append(one(folder, size, schedule, seed, what == "refit"))
+        print(rows[-1], flush=True)
+        write(what, rows)
+        summarize()
 
 
 def summarize():
     """Means of all that was measured so far, with and without the validation photos to learn from."""
     rows = [row | dict(learned=learned) for what, learned in (("accuracy", "training"), ("refit", "training and validation"))
-            for path in [HERE / f"fine_tune_{what}.csv"] if path.exists() for row in csv.DictReader(open(path, encoding="utf-8"))]
+            for row in read(what)]
     groups = {}
     for row in rows:
-        groups.setdefault((row["photos"], row["size"], row["learned"]), []).append(row)
+        groups.setdefault(tuple((k, row[k]) for k in ("photos", "size", "weights", "schedule", "learned")), []).append(row)
     found = []
-    for (photos, size, learned), same in groups.items():
+    for group, same in sorted(groups.items(), key=lambda item: item[0][3]):
         for what in [w for w in ("frozen", "full", "int8", "agreement") if w in same[0]]:
             mean, half = interval([float(r[what]) for r in same])
-            found.append(dict(photos=photos, size=size, learned=learned, what=what, seeds=len(same), mean=round(mean, 4),
+            found.append(dict(group) | dict(what=what, seeds=len(same), mean=round(mean, 4),
                               plus_minus="" if math.isnan(half) else round(half, 4)))
     write("summary", found)
 
 
 def curves():
-    """Training and validation accuracy of every whole epoch of the runs that are kept in RUNS: where it ends, and what limits it."""
-    rows = []
+    """Training and validation accuracy of every whole epoch of the runs that are kept in RUNS, beside those written down before."""
+    rows = read("curves")
     for log in sorted(RUNS.glob("*-full/log.csv")):
-        photos, size, seed, _ = log.parent.name.rsplit("-", 3)
-        rows += [dict(photos=photos, size=size, seed=seed, epoch=r["epoch"], training=r["accuracy"], validation=r["validation_accuracy"])
+        photos, size, weights, schedule, seed, _ = log.parent.name.rsplit("-", 5)
+        run = dict(photos=photos, size=size, weights=weights, schedule=schedule, seed=seed)
+        rows = [r for r in rows if not run.items() <= r.items()]
+        rows += [run | dict(epoch=r["epoch"], training=r["accuracy"], validation=r["validation_accuracy"])
                  for r in csv.DictReader(open(log, encoding="utf-8")) if r["phase"] == "whole"]
     write("curves", rows)
 

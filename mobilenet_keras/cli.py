@@ -351,7 +351,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--alpha"], dict(type=float, default=.25, help="width multiplier (default: 0.25)")),
         (["--size"], dict(default="96", help="input size in pixels, 96 or 96x128 (default: 96)")),
         (["--weights"], dict(default="imagenet", help="imagenet, none, or a .h5 or .keras file (default: imagenet)")),
-        (["--epochs"], dict(type=int, default=20, help="of the whole network (default: 20)")),
+        (["--epochs"], dict(type=int, help="of the whole network (default: until 90,000 views were seen, but 10 to 50)")),
         (["--frozen-epochs"], dict(type=int, help="of the head alone, first (default: 20 with weights, else 0)")),
         (["--batch-size"], dict(type=int, default=32, help="photos per step (default: 32)")),
         (["--learning-rate"], dict(type=float, default=3e-3, help="peak of the schedule (default: 0.003)")),

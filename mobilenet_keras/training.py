@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keras', 'AUGMENTATION', 'check_augmentation', 'draw_augmentation', 'weigh', 'plot_history', 'history_png', 'Run',
-           'occupied', 'give_statistics', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
+           'occupied', 'give_statistics', 'usual_epochs', 'fine_tune', 'resume', 'LearningRates', 'find_learning_rate']
 
 # %% ../nbs/api/12_training.ipynb #00000003
 import contextlib, csv, errno, hashlib, io, json, math, os, platform, shutil, time, zipfile
@@ -566,6 +566,13 @@ def finished(self:_Trainer):
     return replace(run, net=self.net)
 
 # %% ../nbs/api/12_training.ipynb #00000027
+def usual_epochs(
+    n:int, # Training photos
+) -> int:
+    "Epochs until 90,000 views were seen, but 10 to 50."
+    return min(50, max(10, round(90_000/n)))
+
+# %% ../nbs/api/12_training.ipynb #00000029
 def _check_settings(s):
     "`MobileNetError` for settings that can't be."
     check_seed(s["seed"])
@@ -586,7 +593,7 @@ def _has_gpu():
 def fine_tune(
     net,                         # From `MobileNetV1` or `MobileNetV2`
     photos:Photos,               # At the network's size
-    epochs:int=20,               # Of the whole network
+    epochs:int|None=None,        # Of the whole network: by default as `usual_epochs` says
     frozen_epochs:int|None=None, # Of the head alone before that: 20 with pretrained weights, else none
     learning_rate:float=3e-3,    # Peak, of AdamW; see `find_learning_rate`
     batch_size:int=32,           # Photos per step
@@ -605,6 +612,7 @@ def fine_tune(
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
     _check_fit(net, photos)
     pretrained = getattr(net, "pretrained", False)
+    if epochs is None: epochs = usual_epochs(len(photos.train))
     if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
     settings = dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
                     weight_decay=weight_decay, label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
@@ -615,7 +623,7 @@ def fine_tune(
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity).run()
 
-# %% ../nbs/api/12_training.ipynb #00000028
+# %% ../nbs/api/12_training.ipynb #0000002a
 def resume(
     folder:str|Path,           # A run that was cut short
     photos:Photos|None=None,   # Its photos; by default they are read again from where they were
@@ -637,7 +645,7 @@ def resume(
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
     return _Trainer(net, photos, facts["settings"], folder, identity).run()
 
-# %% ../nbs/api/12_training.ipynb #0000002e
+# %% ../nbs/api/12_training.ipynb #00000030
 @dataclass
 class LearningRates:
     "A range test: what the loss was at each learning rate."
@@ -695,7 +703,7 @@ def find_learning_rate(
     if not good.any(): raise MobileNetError(f"The loss is not finite at learning rate {lowest:g} already. Lower lowest, or look at the photos and the network.")
     return LearningRates(rates[:len(losses)][good], np.array(losses)[good])
 
-# %% ../nbs/api/12_training.ipynb #00000031
+# %% ../nbs/api/12_training.ipynb #00000033
 @patch
 def plot(self:Run):
     "Training and validation accuracy by epoch, as a matplotlib figure."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NS', 'EMULATORS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_qemu', 'run_rp2040js', 'run_labwired',
-           'art', 'Simulation', 'emulator_for', 'run_firmware', 'simulate', 'simulate_folder', 'MicroRun',
+           'art', 'Simulation', 'Emulator', 'emulator_for', 'run_firmware', 'simulate', 'simulate_folder', 'MicroRun',
            'simulate_micro']
 
 # %% ../nbs/api/25_simulate.ipynb #00000003
@@ -283,7 +283,36 @@ def _label(about, scores):
     best = int((scores[0] - about.out_zero)*about.out_scale > .5) if one else int(np.argmax(scores))
     return about.classes[best] if about.classes and best < len(about.classes) else str(best)
 
-EMULATORS = {"qemu": lambda t: bool(t.qemu), "unicorn": lambda t: t.core in _CPUS, "rp2040js": lambda t: t.id == "pico", "labwired": lambda t: t.id == "pico2"}  # name: has it this `Target`?
+@dataclass(frozen=True)
+class Emulator:
+    "What stands in for boards."
+    has:object # Function from a `Target`: can it be this board?
+    run:object # Function from a firmware, whether to count, and seconds until it is stopped, to what the board said as a dict, instructions and cycles of a classification
+
+def _between(firmware, marks, counted):
+    "Instructions and cycles between the two marks of a classification."
+    if not counted: return None, None
+    (a, ca), (b, cb) = marks[:2]
+    return b - a, cb - ca if firmware.target.core == "cortex_m0plus" else None
+
+def _in_qemu(firmware, counted, seconds):
+    facts = _facts(firmware, run_qemu(firmware, counted, seconds))
+    ticks, hz = int(facts["ticks"]), int(facts["tick_hz"])
+    return facts, (round(ticks*1e9/hz/NS) if hz else ticks) if counted else None, None
+
+def _in_unicorn(firmware, counted, seconds):
+    board = Unicorn(firmware, counted)
+    return _facts(firmware, board.run(seconds)), *_between(firmware, board.marks, counted)
+
+def _in_rp2040js(firmware, counted, seconds):
+    said, marks = run_rp2040js(firmware, seconds)
+    return _facts(firmware, said), *_between(firmware, marks, counted)
+
+def _in_labwired(firmware, counted, seconds):
+    return _facts(firmware, run_labwired(firmware, seconds)), None, None  # its clock counts no instructions that could be told from waiting
+
+EMULATORS = dict(qemu=Emulator(lambda t: bool(t.qemu), _in_qemu), unicorn=Emulator(lambda t: t.core in _CPUS, _in_unicorn),
+                 rp2040js=Emulator(lambda t: t.id == "pico", _in_rp2040js), labwired=Emulator(lambda t: t.id == "pico2", _in_labwired))
 
 def emulator_for(
     firmware:Firmware,
@@ -292,8 +321,8 @@ def emulator_for(
     "The emulator to use: QEMU where it has the board, else unicorn."
     if wanted not in (None, *EMULATORS): raise MobileNetError(f"Emulators are {', '.join(EMULATORS)}. Received: {wanted!r}")
     if firmware.target.family: check_image(firmware.elf, firmware.target.family)
-    if wanted and not EMULATORS[wanted](firmware.target):
-        raise MobileNetError(f"{wanted} has no {firmware.target.id}. Leave --emulator out, or take one of: {', '.join(e for e, has in EMULATORS.items() if has(firmware.target))}.")
+    if wanted and not EMULATORS[wanted].has(firmware.target):
+        raise MobileNetError(f"{wanted} has no {firmware.target.id}. Leave --emulator out, or take one of: {', '.join(name for name, e in EMULATORS.items() if e.has(firmware.target))}.")
     if wanted: return wanted
     if firmware.target.qemu and shutil.which("qemu-system-arm"): return "qemu"
     if firmware.target.core in _CPUS: return "unicorn"
@@ -310,19 +339,7 @@ def run_firmware(
     "Run a firmware on an emulated board until it has classified its built-in photo."
     if not seconds >= .001: raise MobileNetError(f"A board gets some seconds before it is stopped. Received: {seconds}")
     which, about, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
-    count = cycles = None
-    if which == "qemu":
-        facts = _facts(firmware, run_qemu(firmware, counted, seconds))
-        hz = int(facts["tick_hz"])
-        if counted: count = int(facts["ticks"]) if hz == 0 else round(int(facts["ticks"])*1e9/hz/NS)
-    elif which == "labwired": facts = _facts(firmware, run_labwired(firmware, seconds))  # its clock counts no instructions that could be told from waiting
-    else:
-        board = Unicorn(firmware, counted) if which == "unicorn" else None
-        said, marks = (board.run(seconds), board.marks) if board else run_rp2040js(firmware, seconds)
-        facts = _facts(firmware, said)
-        if counted:
-            (a, ca), (b, cb) = marks[:2]
-            count, cycles = b - a, cb - ca if t.core == "cortex_m0plus" else None
+    facts, count, cycles = EMULATORS[which].run(firmware, counted, seconds)
     scores, mhz = [int(v) for v in facts["output"].split()], t.mhz or t.board.mhz
     ms = None if mhz is None or count is None else (cycles or count*_CYCLES[t.core])/mhz/1000
     return Simulation(t.id, which, _label(about, scores), scores, count, cycles, int(facts["stack_bytes"]), int(facts["arena_bytes"]), ms,

@@ -137,15 +137,15 @@ def summarize():
     """Means of all that was measured so far, with and without the validation photos to learn from."""
     rows = [row | dict(learned=learned) for what, learned in (("accuracy", "training"), ("refit", "training and validation"))
             for row in read(what)]
-    groups = {}
+    groups, found = {}, []
     for row in rows:
         groups.setdefault(tuple((k, row[k]) for k in ("photos", "size", "weights", "schedule", "learned")), []).append(row)
-    found = []
     for group, same in sorted(groups.items(), key=lambda item: item[0][3]):
-        for what in [w for w in ("frozen", "full", "int8", "agreement") if w in same[0]]:
-            mean, half = interval([float(r[what]) for r in same])
-            found.append(dict(group) | dict(what=what, seeds=len(same), mean=round(mean, 4),
-                              plus_minus="" if math.isnan(half) else round(half, 4)))
+        row = dict(group) | dict(epochs=same[0]["epochs"], seeds=len(same))
+        for what in ("frozen", "full", "int8", "agreement"):
+            mean, half = interval([float(r[what]) for r in same]) if what in same[0] else (math.nan, math.nan)
+            row |= {what: mean, f"{what}_plus_minus": half}
+        found.append({k: v if not isinstance(v, float) else "" if math.isnan(v) else round(v, 4) for k, v in row.items()})
     write("summary", found)
 
 

@@ -11,7 +11,7 @@ __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'clas
 import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
-from .core import MissingExtra, MobileNetError, note, run_facts, text_table, written_whole
+from .core import MissingExtra, MobileNetError, note, quiet_logs, run_facts, text_table, written_whole
 
 # %% ../nbs/api/32_cli.ipynb #00000005
 class Failed(Exception):
@@ -497,7 +497,7 @@ def parser() -> argparse.ArgumentParser:
 # %% ../nbs/api/32_cli.ipynb #0000000b
 def main(argv:list|None=None): # Arguments, by default the command line's
     "Run a verb; returns the exit code."
-    for name in ("TF_CPP_MIN_LOG_LEVEL", "GLOG_minloglevel"): os.environ.setdefault(name, "3")
+    quiet_logs()
     a = parser().parse_args(argv)
     try:
         code = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import MobileNetError, need, note, run_facts, written_whole
+from .core import Bar, MobileNetError, need, note, run_facts, written_whole
 from .data import Photos, check_seed
 from .evaluation import Evaluation, evaluate
 from .heads import split_head
@@ -149,18 +149,13 @@ class _Watch(keras.callbacks.Callback):
         super().__init__()
         self.trainer, self.phase, self.epochs, self.batches = trainer, phase, epochs, batches
     def on_train_begin(self, logs=None):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        console = Console(stderr=True)
-        self.live, self.notebook = console.is_terminal or console.is_jupyter, console.is_jupyter
-        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), TimeRemainingColumn(), console=console, disable=not self.live)
-        self.bar.start()
-        self.task = self.bar.add_task(self.phase, total=self.epochs*len(self.batches), completed=self.trainer.done*len(self.batches), facts="")
+        n = len(self.batches)
+        self.bar = Bar(f"{self.phase} epoch {self.trainer.done + 1}/{self.epochs}", self.epochs*n, self.trainer.done*n, keep=True)
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.start(epoch)
         self.trainer.reseed(self.phase, epoch)
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.advance(self.task)
+        self.bar.advance()
         self.trainer.average()
     def on_test_begin(self, logs=None): self.trainer.swap()
     def on_test_end(self, logs=None): self.trainer.swap()
@@ -168,13 +163,13 @@ class _Watch(keras.callbacks.Callback):
         row = dict(phase=self.phase, epoch=epoch + 1, loss=logs["loss"], accuracy=logs["accuracy"],
                    validation_loss=logs["val_loss"], validation_accuracy=logs["val_accuracy"])
         facts = f"{self.phase} epoch {epoch + 1}/{self.epochs}: accuracy {row['accuracy']:.3f}, validation {row['validation_accuracy']:.3f}"
-        self.bar.update(self.task, facts=facts)
-        if not self.live and (epoch + 1 == self.epochs or (epoch + 1) % max(1, self.epochs//10) == 0): note(facts)
+        self.bar.say(facts)
+        if not self.bar.live and (epoch + 1 == self.epochs or (epoch + 1) % max(1, self.epochs//10) == 0): note(facts)
         self.trainer.end_epoch({k: v if isinstance(v, (str, int)) else round(float(v), 6) for k, v in row.items()})
         if self.trainer.stopped: self.model.stop_training = True
-        if self.notebook: self.trainer.picture.show(self.trainer.history, self.trainer.stopped or epoch + 1 == self.epochs)
+        if self.bar.notebook: self.trainer.picture.show(self.trainer.history, self.trainer.stopped or epoch + 1 == self.epochs)
     def close(self):
-        if hasattr(self, "bar"): self.bar.stop()  # an interrupted bar would hide the cursor
+        if hasattr(self, "bar"): self.bar.close()
 
 def _write_csv(path, rows):
     with open(path, "w", newline="", encoding="utf-8") as f:

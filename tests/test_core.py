@@ -1,0 +1,69 @@
+"""Progress where somebody watches: a terminal, a notebook."""
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mobilenet_keras.core import Bar, track
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """What a notebook would show: the HTML of each picture, in order."""
+    display = pytest.importorskip("IPython.display")
+    import rich.console
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    shown = []
+
+    class Handle:
+        def update(self, page):
+            shown.append(page.data)
+    monkeypatch.setattr(display, "display", lambda page, display_id: shown.append(page.data) or Handle())
+    return shown
+
+
+def test_short_work_shows_nothing_in_a_notebook(notebook):
+    assert list(track(range(1000), "Counting")) == list(range(1000)) and not notebook
+
+
+def test_long_work_shows_a_bar_that_vanishes(notebook):
+    for _ in track(iter("abc"), "Reading", total=3):
+        time.sleep(.31)
+    assert 'value="1" max="3"' in notebook[0] and "Reading, 0:01 left" in notebook[0] and notebook[-1] == ""
+
+
+def test_a_kept_bar_says_how_it_ended(notebook):
+    bar = Bar("epoch 1", 2, keep=True)
+    time.sleep(.31)
+    bar.advance()
+    bar.say("epoch 2 <b>")
+    bar.advance()
+    bar.close()
+    assert len(notebook) == 2 and 'value="2" max="2"' in notebook[1] and notebook[1].endswith(" epoch 2 &lt;b&gt;</div>")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")
+def test_a_bar_in_a_terminal_gives_the_cursor_back():
+    import pty
+    ours, theirs = pty.openpty()
+    code = "from mobilenet_keras.core import track\nfor i in track(range(9), 'Counting [sheep]'):\n    if i == 8: raise SystemExit"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "80"})
+    os.close(theirs)
+    said = b""
+    try:
+        while some := os.read(ours, 4096):
+            said += some
+    except OSError:  # Linux's way to say that the other end was closed
+        pass
+    assert process.wait() == 0 and b"Counting [sheep]" in said and said.rindex(b"\x1b[?25h") > said.index(b"\x1b[?25l")
+
+
+def test_tensorflow_is_imported_without_a_word():
+    """Whatever it wants to say about its processor; in a notebook that would be a red box below the first cell."""
+    pytest.importorskip("keras")
+    env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", "from mobilenet_keras.models import *; MobileNetV1(.25, (32, 32, 3), 2)"],
+                          capture_output=True, text=True, env=env | {"TF_ENABLE_ONEDNN_OPTS": "1"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

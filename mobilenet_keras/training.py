@@ -640,7 +640,7 @@ def resume(
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
     return _Trainer(net, photos, facts["settings"], folder, identity).run()
 
-# %% ../nbs/api/12_training.ipynb #00000030
+# %% ../nbs/api/12_training.ipynb #00000032
 @dataclass
 class LearningRates:
     "A range test: what the loss was at each learning rate."
@@ -698,7 +698,7 @@ def find_learning_rate(
     if not good.any(): raise MobileNetError(f"The loss is not finite at learning rate {lowest:g} already. Lower lowest, or look at the photos and the network.")
     return LearningRates(rates[:len(losses)][good], np.array(losses)[good])
 
-# %% ../nbs/api/12_training.ipynb #00000033
+# %% ../nbs/api/12_training.ipynb #00000035
 @patch
 def plot(self:Run):
     "Training and validation accuracy by epoch, as a matplotlib figure."

@@ -194,6 +194,8 @@ def _keras(model, runtime):
 def _opened(model, runtime):
     path = Path(model) if isinstance(model, (str, Path)) else None
     if path is not None and not path.exists(): raise MobileNetError(f"No such model: {path}")
+    if path is None and not any(hasattr(model, name) for name in ("net", "layers", "ops", "data")):
+        raise MobileNetError(f"Wanted a model: a file, the folder of a run, a `Run`, a Keras classifier, a `Compiled` or a `tflite.Model`. Received: {type(model).__name__}")
     if hasattr(model, "net") or hasattr(model, "layers") or (path is not None and path.is_dir()): return _keras(model, runtime)
     compiled = path.suffix.lower() == ".mbn" if path is not None else not hasattr(model, "ops")
     return (_engine if compiled else _interpreter)(model, runtime)
@@ -230,6 +232,7 @@ def evaluate(
     workers=None, # Threads; by default one a core
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."
+    if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
     name, names, rule, outputs, make = _opened(model, runtime)
     if isinstance(photos, Part): names, listed, pixels = _checked(name, names, photos, rule, outputs), list(zip(photos.paths, photos.labels)), photos.pixels
     else: (listed, names), pixels = labelled(photos, part, names, outputs), None

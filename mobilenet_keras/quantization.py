@@ -378,7 +378,10 @@ def quantize(
     ends:str="int8",             # "int8" or "uint8": of input and output
 ) -> tflite.Model:               # Class names and preprocessing inside; `.report` holds the comparison
     "Quantize to full-integer int8 and measure what it cost."
-    net, rule, classes = (source.net, source.preprocessing, source.classes) if isinstance(source, Run) else (source, source.preprocessing, source.classes)
+    if not (hasattr(source, "preprocessing") and isinstance(photos, Photos)):
+        raise MobileNetError(f"Wanted a `Run` or a network that was built here, and photos from `Photos`, with their parts. Received: {type(source).__name__} and {type(photos).__name__}")
+    if samples is not None and not (isinstance(samples, int) and samples >= 1): raise MobileNetError(f"samples is a whole number of photos, at least 1, or None. Received: {samples!r}")
+    net, rule, classes = source.net if isinstance(source, Run) else source, source.preprocessing, source.classes
     if rule is None or rule.shape != photos.preprocessing.shape: raise MobileNetError(f"The network takes {rule and rule.shape} and the photos are {photos.preprocessing.shape}. Read them at the same size.")
     if list(classes) != list(photos.classes): raise MobileNetError(f"The network was trained for {', '.join(classes)}. Received photos of {', '.join(photos.classes)}.")
     if calibration not in (None, *RANGES): raise MobileNetError(f"Calibrations are {', '.join(RANGES)}. Received: {calibration!r}")

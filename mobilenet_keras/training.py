@@ -31,6 +31,7 @@ def check_augmentation(
 ) -> dict:   # Of those that do something
     "Augmentations as a dict, or `MobileNetError`."
     choices = AUGMENTATION if choices is True else choices or {}
+    if not isinstance(choices, dict): raise MobileNetError(f"augment is True, False or a dict such as {AUGMENTATION}. Received: {choices!r}")
     for k, v in choices.items():
         if k not in _AUGMENTATIONS: raise MobileNetError(f"Augmentations are {', '.join(_AUGMENTATIONS)}. Received: {k}")
         if v and not (v in ("horizontal", "vertical", "both") if k == "flip" else isinstance(v, (int, float)) and 0 < v < 1):
@@ -95,6 +96,9 @@ class _Batches(keras.utils.PyDataset):
         at = self.batches[i]
         return (self.inputs(at), self.targets[at]) + (() if self.weights is None else (self.weights[at],))
 
+_number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+_whole = lambda v: isinstance(v, int) and not isinstance(v, bool)
+
 def weigh(
     labels:np.ndarray, # (N,) of the training photos
     classes:list,      # Class names
@@ -106,8 +110,8 @@ def weigh(
     elif isinstance(weights, dict):
         strange = [c for c in weights if c not in classes]
         if strange: raise MobileNetError(f"class_weights names {strange[0]!r}. Classes are: {', '.join(classes)}")
-        each = np.array([weights.get(c, 1) for c in classes], float)
-        if not (np.isfinite(each).all() and (each > 0).all()): raise MobileNetError(f"class_weights are numbers above 0. Received: {weights!r}")
+        each = np.array([v if _number(v := weights.get(c, 1)) else 0 for c in classes], float)
+        if not (each > 0).all(): raise MobileNetError(f"class_weights are numbers above 0. Received: {weights!r}")
     else: raise MobileNetError(f'class_weights is None, "balanced" or a dict from class name to weight. Received: {weights!r}')
     return (each/each[labels].mean()).astype(np.float32)[labels]
 
@@ -279,6 +283,7 @@ def _schedule(learning_rate, steps, warmup):
 
 def _check_fit(net, photos):
     "`net` takes these photos and has an output per class."
+    if not (hasattr(net, "input_shape") and isinstance(photos, Photos)): raise MobileNetError(f"Wanted a network and photos from `Photos`, with their parts. Received: {type(net).__name__} and {type(photos).__name__}")
     shape, classes = tuple(net.input_shape[1:]), net.output_shape[-1]
     if shape != photos.preprocessing.shape: raise MobileNetError(f"The network takes {shape} and the photos are {photos.preprocessing.shape}. Give both the same size and channels.")
     if classes != len(photos.classes): raise MobileNetError(f"The network has {classes} outputs and the photos {len(photos.classes)} classes. Build it with classes=photos.classes.")
@@ -568,18 +573,19 @@ def usual_epochs(
     return min(50, max(10, round(90_000/n)))
 
 # %% ../nbs/api/12_training.ipynb #00000029
+_SETTINGS = dict(  # name: what it is, whether a value is that
+    epochs=("a whole number of epochs, 0 or more", lambda v: _whole(v) and v >= 0), frozen_epochs=("a whole number of epochs, 0 or more", lambda v: _whole(v) and v >= 0),
+    learning_rate=("a number above 0, such as 0.003", lambda v: _number(v) and v > 0), batch_size=("a whole number of photos, at least 1", lambda v: _whole(v) and v >= 1),
+    weight_decay=("a number, 0 or more, such as 0.05", lambda v: _number(v) and v >= 0), label_smoothing=("a share in [0, 1)", lambda v: _number(v) and 0 <= v < 1),
+    average=("a momentum in [0, 1), such as 0.99; 0 is none", lambda v: _number(v) and 0 <= v < 1), bn_momentum=("in [0, 1), such as 0.9", lambda v: _number(v) and 0 <= v < 1),
+    patience=("a whole number of epochs, at least 1, or None", lambda v: v is None or _whole(v) and v >= 1), views=("a whole number, at least 1", lambda v: _whole(v) and v >= 1))
+
 def _check_settings(s):
     "`MobileNetError` for settings that can't be."
     check_seed(s["seed"])
-    for k in ("epochs", "frozen_epochs"):
-        if not (isinstance(s[k], int) and s[k] >= 0): raise MobileNetError(f"{k} is a whole number of epochs. Received: {s[k]!r}")
+    for name, (what, good) in _SETTINGS.items():
+        if not good(s[name]): raise MobileNetError(f"{name} is {what}. Received: {s[name]!r}")
     if s["epochs"] + s["frozen_epochs"] == 0: raise MobileNetError("There is nothing to train with epochs=0 and frozen_epochs=0.")
-    if not 0 <= s["label_smoothing"] < 1: raise MobileNetError(f"label_smoothing is a share in [0, 1). Received: {s['label_smoothing']!r}")
-    if s["batch_size"] < 1 or not s["learning_rate"] > 0: raise MobileNetError(f"batch_size is at least 1 and learning_rate above 0. Received: {s['batch_size']!r} and {s['learning_rate']!r}")
-    if not (isinstance(s["views"], int) and s["views"] >= 1): raise MobileNetError(f"views is a whole number, at least 1. Received: {s['views']!r}")
-    if not 0 <= s["average"] < 1: raise MobileNetError(f"average is a momentum in [0, 1), such as 0.99; 0 is none. Received: {s['average']!r}")
-    if not 0 <= s["bn_momentum"] < 1: raise MobileNetError(f"bn_momentum is in [0, 1), such as 0.9. Received: {s['bn_momentum']!r}")
-    if s["patience"] is not None and not (isinstance(s["patience"], int) and s["patience"] >= 1): raise MobileNetError(f"patience is a number of epochs, at least 1, or None. Received: {s['patience']!r}")
 
 def _has_gpu():
     try: return bool(keras.distribution.list_devices("gpu"))
@@ -678,7 +684,7 @@ def find_learning_rate(
 ) -> LearningRates:
     "Train the whole network for a moment with a growing learning rate, and put its weights back."
     _check_fit(net, photos)
-    if not (0 < lowest < highest and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
+    if not (_number(lowest) and _number(highest) and 0 < lowest < highest and _whole(steps) and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
     settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
     trainer = _Trainer(net, photos, settings)
     before, (model, batches, _) = trainer.arrays(), trainer.whole()

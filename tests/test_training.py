@@ -203,6 +203,35 @@ def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
     assert json.loads((folder / "run.json").read_text())["finished"]
 
 
+WRONG = [dict(epochs=-1), dict(epochs="3"), dict(epochs=True), dict(frozen_epochs=1.), dict(learning_rate=0), dict(learning_rate=float("inf")),
+         dict(learning_rate="x"), dict(batch_size=0), dict(batch_size=2.5), dict(weight_decay=-1.), dict(weight_decay=float("nan")),
+         dict(label_smoothing=1), dict(average=None), dict(bn_momentum="x"), dict(patience=0), dict(views=2.), dict(seed=-1), dict(augment="yes"),
+         dict(class_weights={"dark": "x"}), dict(class_weights={"dark": float("nan")}), dict(class_weights=[1, 2])]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_a_wrong_setting_is_told_before_a_folder_is_made(wrong, tmp_path):
+    from mobilenet_keras.core import MobileNetError
+    (name, value), = wrong.items()
+    with pytest.raises(MobileNetError, match=f"{name}.*Received: ") as told:
+        train(tmp_path / "run", **wrong)
+    assert str(value) in str(told.value) and not (tmp_path / "run").exists()
+
+
+def test_a_part_is_not_photos():
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.evaluation import evaluate
+    from mobilenet_keras.quantization import quantize
+    from mobilenet_keras.training import find_learning_rate, fine_tune
+    for use in (fine_tune, find_learning_rate, quantize):
+        with pytest.raises(MobileNetError, match="with their parts. Received: Functional and Part"):
+            use(tiny(), spots().train)
+    with pytest.raises(MobileNetError, match="such as `photos.test`. Received: Photos"):
+        evaluate(tiny(), spots())
+    with pytest.raises(MobileNetError, match="Wanted a model: .*Received: NoneType"):
+        evaluate(None, spots().test)
+
+
 def test_early_stopping_takes_the_best_epoch(tmp_path):
     run = train(tmp_path / "run", epochs=8, patience=1, learning_rate=.05, frozen_epochs=0)
     losses = [row["validation_loss"] for row in run.history]

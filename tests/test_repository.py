@@ -60,7 +60,7 @@ def imported():
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook(path, imported, tmp_path):
     """In a process of its own and in the notebook's folder; trainings are short."""
-    for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]+)", (ROOT / path).read_text(encoding="utf-8")))):
+    for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]*\w)", (ROOT / path).read_text(encoding="utf-8")))):
         shared(needed)
     process = imported.Process(target=in_notebook, args=(path, tmp_path / "told"))
     process.start()

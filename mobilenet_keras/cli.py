@@ -44,14 +44,21 @@ def _train_on(a):
     from mobilenet_keras.data import Photos
     from mobilenet_keras.training import resume
     source = run_facts(Path(a.resume)).get("photos") or {}
+    if not isinstance(source, dict): raise MobileNetError(f"{a.resume} holds a broken run: its run.json has {source!r} for photos.")
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
     photos = Photos.from_folder(**dict(source, folder=folder))
     return _trained(resume(a.resume, photos), photos)
 
+def _warn(run, photos):
+    "Tell where photos aren't those of the training."
+    differs = run.differs(photos)
+    if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the accuracy too good.")
+
 def _trained(run, photos):
     "What a run has become, as facts and text."
     from mobilenet_keras import models
+    _warn(run, photos)
     net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
@@ -72,7 +79,9 @@ def quantize(a):
     if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
     source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
     equalization = dict(auto=None, yes=True, no=False)[a.equalize]
-    model = quantize(run, Photos.from_folder(**source), a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.ends)
+    photos = Photos.from_folder(**source)
+    _warn(run, photos)
+    model = quantize(run, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.ends)
     path = model.save(a.out or run.folder/"model.tflite")
     facts = dict(model=str(path), bytes=len(model.data), **model.report)
     layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
@@ -512,9 +521,11 @@ def main(argv:list|None=None): # Arguments, by default the command line's
     except BrokenPipeError:  # the reader has seen enough, as in `mobilenet models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except MemoryError: return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
     except OSError as e: return _complain(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}", 2)
     except KeyboardInterrupt as e: return _complain(str(e) or "interrupted", 130)
+    except Exception as e:
+        if not isinstance(e, MemoryError) and type(e).__name__ != "ResourceExhaustedError": raise  # the latter is TensorFlow's
+        return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
 
 def _finite(facts):
     "`facts` with null for NaN and infinity, which JSON has no word for."

@@ -30,7 +30,7 @@ def need(
     try:
         if module.split(".")[0] not in ("keras", "tensorflow") or module in sys.modules: return importlib.import_module(module)
         quiet_logs()
-        with hushed(): return importlib.import_module(module)  # TensorFlow greets everyone, whatever the environment says
+        with hushed(bars=False): return importlib.import_module(module)  # TensorFlow greets everyone, whatever the environment says; its logger keeps the stderr that it finds
     except ImportError as e:
         if e.name and e.name.split(".")[0] != module.split(".")[0]: raise
         raise MissingExtra(f"This needs {module}, which is not installed here. "
@@ -133,7 +133,9 @@ def note(message:str): # One sentence
 
 # %% ../nbs/api/00_core.ipynb #00000015
 @contextlib.contextmanager
-def hushed():
+def hushed(
+    bars:bool=True, # Python's standard error gets through
+):
     "Hold back what C++ writes to both standard streams and Python to standard output; yields a function that returns the C++ text."
     import logging
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as restore:
@@ -151,7 +153,7 @@ def hushed():
             logger.setLevel(logging.ERROR)
         hold(1)
         terminal = hold(2)
-        if terminal is not None and getattr(sys.stderr, "name", None) == "<stderr>":  # a real terminal or pipe, not a notebook's stream
+        if bars and terminal is not None and getattr(sys.stderr, "name", None) == "<stderr>":  # a real terminal or pipe, not a notebook's stream
             restore.enter_context(contextlib.redirect_stderr(restore.enter_context(open(terminal, "w", closefd=False))))
         restore.enter_context(contextlib.redirect_stdout(io.StringIO()))
         def said():

@@ -152,6 +152,13 @@ def photo_files(
         found += [Path(here)/f for f in files if not f.startswith(".")]
     return sorted((p for p in found if p.is_file()), key=_natural)
 
+def _check_names(classes, what):
+    "`MobileNetError` for names of classes that a model can't tell apart."
+    for name in classes:
+        if not name.isprintable(): raise MobileNetError(f"Class {name!r} has letters that can't be written to a model. Rename it.")
+    twins = [names for names in _by_lower(classes).values() if len(names) > 1]
+    if twins: raise MobileNetError(f"{what} differ only in case: {', '.join(twins[0])}. Rename or merge them.")
+
 def _layout(folder):
     "{part or None: {class name: files}} of a folder of photos."
     folder = Path(folder)
@@ -160,10 +167,7 @@ def _layout(folder):
     parts = _parts(folder, below)
     found = {part: {c.name: photo_files(c) for c in class_folders(path)} for part, path in parts.items()}
     classes = sorted(set().union(*found.values()))
-    for name in classes:
-        if not name.isprintable(): raise MobileNetError(f"Class folder {name!r} has letters that can't be written to a model. Rename it.")
-    twins = [names for names in _by_lower(classes).values() if len(names) > 1]
-    if twins: raise MobileNetError(f"Class folders differ only in case: {', '.join(twins[0])}. Rename or merge them.")
+    _check_names(classes, "Class folders")
     first = found.get("train", found.get(None))
     if len(first) < 2:
         raise MobileNetError(f"Wanted at least two class folders with photos in {folder}, as in {folder}/cat/1.jpg and {folder}/dog/1.jpg. "
@@ -246,9 +250,9 @@ class Photos:
 # %% ../nbs/api/06_data.ipynb #00000012
 def _size(image_size):
     "`image_size` as (height, width)."
-    ok = lambda v: isinstance(v, (int, np.integer)) and v >= 1
-    if ok(image_size): return image_size, image_size
-    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return tuple(image_size)
+    ok = lambda v: isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1
+    if ok(image_size): return int(image_size), int(image_size)
+    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return tuple(map(int, image_size))
     raise MobileNetError(f"image_size is a number of pixels or (height, width). Received: {image_size!r}")
 
 def check_seed(
@@ -258,7 +262,7 @@ def check_seed(
     if not (isinstance(seed, (int, np.integer)) and 0 <= seed < 1 << 32): raise MobileNetError(f"A seed is a whole number from 0 to {(1 << 32) - 1}. Received: {seed!r}")
 
 def _fraction(name, value):
-    if not (isinstance(value, (int, float)) and 0 < value < 1): raise MobileNetError(f"{name} is a fraction between 0 and 1. Received: {value!r}")
+    if not (isinstance(value, (int, float, np.floating)) and 0 < value < 1): raise MobileNetError(f"{name} is a fraction between 0 and 1. Received: {value!r}")
 
 @patch(cls_method=True)
 def from_folder(cls:Photos,
@@ -276,6 +280,8 @@ def from_folder(cls:Photos,
     "Read a folder of photos; files that are not readable images end up in `.skipped`."
     preprocessing = Preprocessing(*_size(image_size), channels, resize=resize)
     _fraction("validation", validation), _fraction("test", test), check_seed(seed)
+    seed, validation, test, detail = (v.item() if isinstance(v, np.generic) else v for v in (seed, validation, test, detail))  # they go into run.json
+    if isinstance(group, re.Pattern) and group.flags == re.UNICODE: group = group.pattern
     larger, found = _larger(preprocessing, detail), _layout(folder)
     classes = tuple(sorted(found.get("train", found.get(None))))
     listed = [(part, label, path) for part, by_class in found.items() for label, name in enumerate(classes) for path in by_class.get(name, [])]
@@ -283,7 +289,7 @@ def from_folder(cls:Photos,
     keys = group_keys([path.relative_to(folder) for *_, path in listed], group)
     source = dict(folder=str(Path(folder).resolve()), image_size=list(preprocessing.shape[:2]), resize=resize, channels=channels,
                   validation=validation, test=test, seed=seed, detail=detail, **(dict(refit=True) if refit else {}), **({} if group is None else dict(group=group)))
-    return _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, None if callable(group) else source, refit=refit)
+    return _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, None if callable(group) or isinstance(group, re.Pattern) else source, refit=refit)
 
 # %% ../nbs/api/06_data.ipynb #00000013
 def group_keys(
@@ -301,14 +307,15 @@ def group_keys(
 
 def _larger(preprocessing, detail):
     "The same at `detail` times the size, or None."
-    if not (isinstance(detail, (int, float)) and 1 <= detail <= 4): raise MobileNetError(f"detail is how many times larger training photos are kept, from 1 to 4. Received: {detail!r}")
+    if not (isinstance(detail, (int, float, np.number)) and 1 <= detail <= 4): raise MobileNetError(f"detail is how many times larger training photos are kept, from 1 to 4. Received: {detail!r}")
     return replace(preprocessing, height=round(detail*preprocessing.height), width=round(detail*preprocessing.width)) if detail > 1 else None
 
-def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None, refit=False):
+def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None, refit=False, strict=False):
     "`Photos` of [(part or None, label, path)] with a key each (or None: neighbours; False: nothing belongs together)."
     (pixels, *large), looks, good, bad = read_photos([path for *_, path in listed], [preprocessing, *[larger]*(larger is not None)])
     names = names or [path for *_, path in listed]
     skipped = {str(names[i]): why for i, why in bad.items()}
+    if skipped and strict: raise MobileNetError(next(iter(skipped.values())))
     if skipped: note(f"{len(skipped)} of {len(listed)} files skipped; the first: {next(iter(skipped.values()))}")
     labels, parts = (np.array([listed[i][k] for i in good], dtype=t) for k, t in ((1, int), (0, object)))
     paths = np.array([names[i] for i in good] + [None], object)[:-1]  # else NumPy would make one text of equal lengths
@@ -440,11 +447,12 @@ def from_csv(cls:Photos,
     strange = [(n, value(r, "part")) for n, r in rows if value(r, "part") and value(r, "part").lower() not in PART_NAMES]
     if strange: raise MobileNetError(f"{path}, row {strange[0][0]}: a part is train, validation or test. Received: {strange[0][1]!r}")
     rows = sorted((r for _, r in rows), key=lambda r: _natural(value(r, "file")))
-    twice = [file for file, n in Counter(value(r, "file") for r in rows).items() if n > 1]
-    if twice: raise MobileNetError(f"{path} lists {twice[0]!r} twice; remove one of its rows.")
+    same = {}
+    for r in rows: same.setdefault((path.parent/value(r, "file")).resolve(), []).append(value(r, "file"))
+    twice = [files for files in same.values() if len(files) > 1]
+    if twice: raise MobileNetError(f"{path} lists {twice[0][0]!r} twice; remove one of its rows.")
     classes = tuple(sorted({value(r, "label") for r in rows}))
-    twins = [names for names in _by_lower(classes).values() if len(names) > 1]
-    if twins: raise MobileNetError(f"{path} has classes that differ only in case: {', '.join(twins[0])}.")
+    _check_names(classes, f"The classes in {path}")
     if len(classes) < 2 or "" in classes: raise MobileNetError(f"{path} has to name at least two classes, one in each row. Received: {', '.join(map(repr, classes)) or 'no rows'}")
     parts = [PART_NAMES.get(value(r, "part").lower()) for r in rows]
     if any(parts): parts = [p or "train" for p in parts]
@@ -465,9 +473,16 @@ def from_arrays(cls:Photos,
     detail:float=1.,        # Where the arrays are larger than image_size: so many times larger the training photos are kept, too, for augmentation to cut sharp views from
 ) -> Photos:
     "Photos from arrays of pixels and labels."
-    labels = np.concatenate([np.asarray(part[1]) for part in (train, test) if part]).astype(int)
+    for part in filter(None, (train, test)):
+        if len(part[0]) != len(part[1]): raise MobileNetError(f"Wanted a label for each photo. Received: {len(part[0])} photos and {len(part[1])} labels.")
+    labels = np.concatenate([np.asarray(part[1]) for part in (train, test) if part])
+    if labels.ndim != 1 or labels.dtype.kind not in "iufb" or not np.isfinite(labels).all() or (labels != labels.astype(int)).any():
+        raise MobileNetError(f"Labels are whole numbers from 0, one for each photo; `classes` names them. Received: {labels.dtype} of shape {labels.shape}, beginning with {labels.ravel()[:3].tolist()}")
+    labels = labels.astype(int)
     if not len(labels): raise MobileNetError("There are no photos in these arrays.")
+    if isinstance(classes, (str, int)): raise MobileNetError(f"classes are names, in label order. Received: {classes!r}")
     classes = tuple(map(str, classes if classes is not None else range(labels.max() + 1)))
+    _check_names(classes, "The classes"), check_seed(seed)
     if labels.min() < 0 or labels.max() >= len(classes): raise MobileNetError(f"Labels go from {labels.min()} to {labels.max()}, but there are {len(classes)} class names.")
     _fraction("validation", validation)
     preprocessing = Preprocessing(*_size(image_size or np.shape(train[0][0])[:2]), channels)
@@ -475,8 +490,7 @@ def from_arrays(cls:Photos,
     if len(sources) != len(labels) or (group is not None and group is not False and len(group) != len(labels)):
         raise MobileNetError(f"Wanted a label (and a group, where given) for each photo. Received: {len(sources)} photos and {len(labels)} labels.")
     parts = ["train"]*len(train[1]) + ["test"]*(len(labels) - len(train[1]))
-    photos = _photos([(part, label, photo) for part, label, photo in zip(parts, labels, sources)], group, classes, preprocessing, _larger(preprocessing, detail), validation, .5, seed, None, [f"photo {i}" for i in range(len(labels))])
-    if photos.skipped: raise MobileNetError(next(iter(photos.skipped.values())))
+    photos = _photos([(part, label, photo) for part, label, photo in zip(parts, labels, sources)], group, classes, preprocessing, _larger(preprocessing, detail), validation, .5, seed, None, [f"photo {i}" for i in range(len(labels))], strict=True)
     return photos
 
 @patch(cls_method=True)

@@ -205,7 +205,7 @@ def labelled(folder, part, names, outputs):
     "([(file, label)], class names): photos in class folders, or in those of a part."
     folder = Path(folder)
     if not folder.is_dir(): raise MobileNetError(f"No such folder of photos: {folder}")
-    parts = {PART_NAMES[p.name.lower()]: p for p in class_folders(folder) if p.name.lower() in PART_NAMES}
+    parts = {PART_NAMES[p.name.lower()]: p for p in class_folders(folder) if p.name.lower() in PART_NAMES and class_folders(p)}
     if part and part not in parts: raise MobileNetError(f"{folder} has no {part} folder. It has: {', '.join(p.name for p in class_folders(folder)) or 'none'}")
     found = {c.name: photo_files(c) for c in class_folders(parts[part or "test"] if part or "test" in parts else folder)}
     if not any(found.values()): raise MobileNetError(f"Wanted class folders with photos in {folder}, as in {folder}/cat/1.jpg, or a test folder of such. Received: {', '.join(found) or 'no folders'}.")

@@ -8,6 +8,7 @@ __all__ = ['SHARPNESS', 'split_head', 'classifier_head', 'embedding_head', 'embe
 # %% ../nbs/api/07_heads.ipynb #00000003
 import numpy as np
 from .core import MobileNetError
+from .data import Part
 from .layers import KL, classifier_v1, classifier_v2, keras
 from .models import _class_names
 
@@ -30,6 +31,7 @@ def split_head(
 # %% ../nbs/api/07_heads.ipynb #00000008
 def _with_head(net, make):
     "`net`'s body below `make(map, the pool that it had or None)`."
+    net = getattr(net, "net", net)  # of a run
     pool = _pool(net)
     last = pool.input if pool is not None else net.output if len(net.outputs) == 1 else None
     if last is None or len(last.shape) != 4: raise MobileNetError(f"{net.name} has no body to put a head on: wanted a global average pool, or one output map. Received: {net.output_shape}")
@@ -38,7 +40,7 @@ def _with_head(net, make):
     return new
 
 def classifier_head(
-    net,                # Of this package, with or without a head; a trained run's `.net`
+    net,                # Of this package, with or without a head; or a trained run
     classes,            # Number of classes, or their names
     dropout:float=1e-3, # Before the classifier
     activation="softmax", # None: logits
@@ -74,7 +76,7 @@ def retrieve(
     k:int=5,            # Wanted of each
 ) -> tuple:             # int (N, k) indices into the gallery, the most similar first; float (N, k) cosines
     "The most similar photos of a gallery."
-    if queries.shape[1:] != gallery.shape[1:] or not 1 <= k <= len(gallery): raise MobileNetError(f"Wanted vectors of equal length and k from 1 to {len(gallery)}. Received: {queries.shape}, {gallery.shape} and k={k!r}")
+    if queries.shape[1:] != gallery.shape[1:] or not (isinstance(k, (int, np.integer)) and 1 <= k <= len(gallery)): raise MobileNetError(f"Wanted vectors of equal length and k from 1 to {len(gallery)}. Received: {queries.shape}, {gallery.shape} and k={k!r}")
     cosines = queries @ gallery.T
     at = np.argsort(-cosines, 1, kind="stable")[:, :k]
     return at, np.take_along_axis(cosines, at, 1)
@@ -83,11 +85,12 @@ def retrieve(
 SHARPNESS = 30  # cosines 0.1 apart become probabilities 20 to 1
 
 def few_shot(
-    net,                # A pretrained network, or a trained run's `.net`
+    net,                # A pretrained network, or a trained run
     part,               # `Part` of labelled photos, such as `photos.train`; a few of each class will do
     preprocessing=None, # By default the network's own
 ):                      # A classifier for `part.classes`; its probabilities are an order rather than a measure
     "A classifier by the nearest class mean, without training."
+    if not isinstance(part, Part): raise MobileNetError(f"Wanted a part of a set of photos, such as `photos.train`. Received: {type(part).__name__}")
     missing = [name for name, n in part.counts().items() if not n]
     if missing: raise MobileNetError(f"Class {missing[0]!r} has no photo. Wanted at least one of each class.")
     e = embed(embedding_head(net), part.pixels, preprocessing)

@@ -300,13 +300,15 @@ def noise(
 # %% ../nbs/api/13_quantization.ipynb #0000001f
 class Report(dict):
     "Float against int8: part, n, float_accuracy, int8_accuracy, agreement, float_bytes, int8_bytes, kernels; of `quantize` also layers, candidates and what was chosen."
+    @property
+    def _by(self): return "As asked for" if len(self.get("candidates") or ()) == 2 else "Chosen on validation photos"  # the converter's, and one
     def __str__(self):
-        how = f" Chosen on validation photos: {self['chosen']}. The worst layer is op {self['worst']['op']}, {self['worst']['name']}: {self['worst']['db']:.1f} dB of signal over quantization noise." if self.get("worst") else ""
+        how = f" {self._by}: {self['chosen']}. The worst layer is op {self['worst']['op']}, {self['worst']['name']}: {self['worst']['db']:.1f} dB of signal over quantization noise." if self.get("worst") else ""
         return (f"On {self['n']} {self['part']} photos: float {self['float_accuracy']:.1%}, int8 {self['int8_accuracy']:.1%}, "
                 f"the same answer on {self['agreement']:.1%}. Weights {self['float_bytes']/1000:.0f} KB, int8 file {self['int8_bytes']/1000:.0f} KB.{how}")
     def _repr_html_(self):
         rows = [("float32", self["float_accuracy"], self["float_bytes"]), ("int8", self["int8_accuracy"], self["int8_bytes"])]
-        more = f"<p>Chosen on validation photos: {self['chosen']}.</p>" if self.get("chosen") else ""
+        more = f"<p>{self._by}: {self['chosen']}.</p>" if self.get("chosen") else ""
         return (html_table(("", f"accuracy on {self['n']} {self['part']} photos", "size"), [(name, f"{accuracy:.1%}", f"{size/1000:,.0f} KB") for name, accuracy, size in rows])
                 + f"<p>Same answer on {self['agreement']:.1%} of the photos, with {self['kernels']}.</p>{more}")
 
@@ -361,9 +363,8 @@ def _candidates(real, model, draw, rule, samples, calibration, equalization, bia
     n = len(draw(samples or 300))
     seen = observe(real, draw(n))
     made = lambda method, equal: _made(Choice(method, equal, bias, n), real, model, draw(n), rule, seen)
-    if equalization is not True:
-        for method in RANGES if calibration is None else (calibration,): yield made(method, False)
-    if equalization is not False: yield made(calibration or (best().method if best() else "min-max"), True)
+    for method in RANGES if calibration is None else (calibration,): yield made(method, equalization is True)
+    if equalization is None: yield made(calibration or (best().method if best() else "min-max"), True)
     for size in SIZES if samples is None and best() else ():
         if len(draw(size)) == size != n: yield _made(replace(best(), samples=size), real, model, draw(size), rule)
 

@@ -238,6 +238,7 @@ def open(cls:Run,
         net.pretrained, net.preprocessing, net.classes = True, rule, classes  # as a network that was built here
         run = cls(folder, net, classes, rule, list(facts["history"]), dict(facts["settings"]), facts.get("photos"), facts.get("chosen", -1))
         if facts.get("finished", True): return run
+        if not (folder/"checkpoint.npz").is_file(): raise MobileNetError(f"{folder} was stopped, and its checkpoint.npz is gone: nothing that was learned is left. Train again in a new folder.")
         state, arrays = _read_checkpoint(folder/"checkpoint.npz")
         run.history, run.chosen = state["history"], state["chosen"]
         wanted = run.settings["epochs"] + run.settings["frozen_epochs"]
@@ -278,7 +279,8 @@ class _AdamW(keras.optimizers.Optimizer):
 
 def _schedule(learning_rate, steps, warmup):
     "A rate that grows linearly and falls along a cosine to zero."
-    warmup = min(warmup, max(1, steps//5))
+    warmup = min(warmup, steps//5)
+    if not warmup: return keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps))
     return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=learning_rate, warmup_steps=warmup)
 
 def _check_fit(net, photos):
@@ -295,13 +297,22 @@ def _loss(net, label_smoothing):
     return keras.losses.CategoricalCrossentropy(from_logits=activation is keras.activations.linear, label_smoothing=label_smoothing)
 
 # %% ../nbs/api/12_training.ipynb #0000001a
-def _identity(net, photos, settings):
-    "What must be equal for a run to go on, as JSON keeps it."
+def _data(photos):
+    "What training sees of photos: counts, and a digest of all pixels and labels."
     h = hashlib.blake2b(digest_size=16)
     for part in (photos.train, photos.validation):
         for a in (part.pixels, part.labels, part.large): h.update(b"" if a is None else np.ascontiguousarray(a).data)
-    counts = dict(train=len(photos.train), validation=len(photos.validation), digest=h.hexdigest())
-    return json.loads(json.dumps(dict(settings=settings, data=counts, classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
+    return dict(train=len(photos.train), validation=len(photos.validation), digest=h.hexdigest())
+
+def _other_data(a, b):
+    "How photos differ, by their `_data`, in words; empty where they don't."
+    counts = f"other photos: {a.get('train')} for training and {a.get('validation')} for validation then, {b['train']} and {b['validation']} now"
+    same = all(a.get(k) == b[k] for k in ("train", "validation"))
+    return "" if a == b else counts + ", with other pixels or labels"*same
+
+def _identity(net, photos, settings):
+    "What must be equal for a run to go on, as JSON keeps it."
+    return json.loads(json.dumps(dict(settings=settings, data=_data(photos), classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
 
 def _difference(there, here):
     "What differs between the identities of two runs, in words; empty where nothing does."
@@ -309,10 +320,15 @@ def _difference(there, here):
     if there.get("classes") != here["classes"]: return "other classes"
     a, b = there["settings"], here["settings"]
     if a != b: return ", ".join(f"{k}={a.get(k)!r} there and {b.get(k)!r} here" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
-    a, b = there.get("data", {}), here["data"]
-    counts = f"other photos: {a.get('train')} for training and {a.get('validation')} for validation then, {b['train']} and {b['validation']} now"
-    same = all(a.get(k) == b[k] for k in ("train", "validation"))
-    return "" if a == b else counts + ", with other pixels or labels"*same
+    return _other_data(there.get("data", {}), here["data"])
+
+@patch
+def differs(self:Run,
+            photos:Photos, # Read again
+) -> str: # In words; empty where they are the same, or where the run doesn't say
+    "How photos differ from those that the network was trained and chosen on: then its training photos may be among the test photos."
+    there = run_facts(self.folder).get("data")
+    return _other_data(there, _data(photos)) if there else ""
 
 _OURS = ("run.json", "model.keras", "checkpoint.npz", "log.csv")
 
@@ -326,7 +342,8 @@ def _new_folder(folder, name):
         folder = next(p for i in range(1, 10**6) if not (p := Path("runs")/f"{name}-{i}").exists())
     folder = Path(folder)
     if occupied(folder): raise MobileNetError(f"{folder} is not empty; nothing there is overwritten. Name a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise MobileNetError(f"{folder} can't be made: {e.strerror}. Name another folder.") from None
     return folder
 
 def _run_folder(folder, name, identity):
@@ -421,8 +438,10 @@ class _Trainer:
 def end_epoch(self:_Trainer, row):
     if not (self.folder/"run.json").is_file():
         raise MobileNetError(f"{self.folder} was moved or deleted while it was written to, so training stops after epoch {row['epoch']}. Train again with another folder.")
-    if not math.isfinite(row["loss"]):
-        raise MobileNetError(f"The loss is {row['loss']} after epoch {row['epoch']}: lower learning_rate. The model of the epoch before is in {self.folder}.")
+    loss = row["loss"] + row["validation_loss"]  # that of validation knows the last step, too
+    if not math.isfinite(loss):
+        kept = f"The model of the epoch before is in {self.folder}." if self.history else f"Nothing was learned before it: delete {self.folder}."
+        raise MobileNetError(f"The loss is {loss} after epoch {row['epoch']}: lower learning_rate. {kept}")
     self.history.append(row)
     self.phase, self.done = row["phase"], row["epoch"]
     patience = self.settings["patience"] if self.phase == "whole" else None
@@ -580,12 +599,17 @@ _SETTINGS = dict(  # name: what it is, whether a value is that
     average=("a momentum in [0, 1), such as 0.99; 0 is none", lambda v: _number(v) and 0 <= v < 1), bn_momentum=("in [0, 1), such as 0.9", lambda v: _number(v) and 0 <= v < 1),
     patience=("a whole number of epochs, at least 1, or None", lambda v: v is None or _whole(v) and v >= 1), views=("a whole number, at least 1", lambda v: _whole(v) and v >= 1))
 
+def _plain(value):
+    "NumPy's numbers as Python's, which JSON knows."
+    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
+
 def _check_settings(s):
     "`MobileNetError` for settings that can't be."
     check_seed(s["seed"])
-    for name, (what, good) in _SETTINGS.items():
+    for name, (what, good) in ((k, v) for k, v in _SETTINGS.items() if k in s):
         if not good(s[name]): raise MobileNetError(f"{name} is {what}. Received: {s[name]!r}")
-    if s["epochs"] + s["frozen_epochs"] == 0: raise MobileNetError("There is nothing to train with epochs=0 and frozen_epochs=0.")
+    if s.get("epochs") == s.get("frozen_epochs") == 0: raise MobileNetError("There is nothing to train with epochs=0 and frozen_epochs=0.")
 
 def _has_gpu():
     try: return bool(keras.distribution.list_devices("gpu"))
@@ -615,12 +639,12 @@ def fine_tune(
     pretrained = getattr(net, "pretrained", False)
     if epochs is None: epochs = usual_epochs(len(photos.train))
     if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
-    settings = dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
+    settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
                     weight_decay=weight_decay, label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
                     average=average, patience=patience, views=views, bn_momentum=bn_momentum,
-                    mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision))
+                    mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision)))
     _check_settings(settings)
-    weigh(photos.train.labels, photos.classes, class_weights), _loss(net, label_smoothing), split_head(net)  # whatever is wrong is told before a folder is made
+    weigh(photos.train.labels, photos.classes, settings["class_weights"]), _loss(net, label_smoothing), split_head(net)  # whatever is wrong is told before a folder is made
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity).run()
 
@@ -686,6 +710,7 @@ def find_learning_rate(
     _check_fit(net, photos)
     if not (_number(lowest) and _number(highest) and 0 < lowest < highest and _whole(steps) and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
     settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
+    _check_settings(settings)
     trainer = _Trainer(net, photos, settings)
     before, (model, batches, _) = trainer.arrays(), trainer.whole()
     model.compile(_AdamW(lowest, 5e-2), trainer.loss, jit_compile=False)

@@ -1,5 +1,7 @@
 """Folders of photos as people have them: hidden copies, odd names, broken files."""
+import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -168,3 +170,26 @@ def test_the_last_run_learns_from_the_validation_photos_too(folder, capsys):
     assert set(again.train.paths) == {*once.train.paths, *once.validation.paths} and again.validation.paths == once.validation.paths
     assert again.test.paths == once.test.paths and len(again.train.large) == len(again.train)
     assert Photos.from_folder(**again.source).train.paths == again.train.paths and "refit" not in once.source
+
+
+def test_arrays_are_checked_pair_by_pair():
+    """A label too many here and one too few there would shift what is tested."""
+    x, y = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), np.uint8), np.arange(70) % 2
+    for train, test, message in [((x[:30], y[:40]), (x[30:], y[40:]), "30 photos and 40 labels"), ((x, y + .5), None, "whole numbers"),
+                                 ((x, y.astype(str)), None, "whole numbers"), ((x, np.eye(2)[y]), None, "whole numbers"),
+                                 ((x, np.where(y, np.nan, 0)), None, "whole numbers"), ((x / 255., y), None, "floating|uint8")]:
+        with pytest.raises(MobileNetError, match=message):
+            Photos.from_arrays(train, test)
+    for classes, message in [(["a", "A"], "only in case"), (["a", "a"], "only in case"), (["a\nb", "c"], "can't be written"), (2, "names")]:
+        with pytest.raises(MobileNetError, match=message):
+            Photos.from_arrays((x, y), classes=classes)
+
+
+def test_numbers_of_numpy_and_patterns_go_into_a_run(tmp_path):
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            Image.fromarray(np.random.default_rng(i).integers(0, 128 + 100 * k, (16, 16, 3), np.uint8)).save(tmp_path / name / f"p{i}.png")
+    photos = Photos.from_folder(tmp_path, np.int64(16), validation=np.float32(.2), seed=np.int64(1), group=re.compile(r"p\d"), detail=np.float32(1.5))
+    assert Photos.from_folder(**json.loads(json.dumps(photos.source))).train.paths == photos.train.paths
+    assert Photos.from_folder(tmp_path, 16, group=re.compile("P.", re.IGNORECASE)).source is None

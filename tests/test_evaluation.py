@@ -158,3 +158,10 @@ def test_photos_in_memory_are_judged_as_their_folder(tmp_path, folder):
                            (Part(pixels, labels, everything.paths, ("x", "y", "z")), "the photos x, y, z")):
         with pytest.raises(MobileNetError, match=message):
             evaluate(net, wrong)
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    """A folder is that of a part where it holds class folders itself."""
+    folder = photos(tmp_path / "words", ("banana", "lime", "test"))
+    model = network().with_metadata(["banana", "lime", "test"], Preprocessing.preset("torch", (24, 28)))
+    assert len(evaluate(compile_model(model), folder)) == sum(1 for _ in folder.rglob("*.png"))

@@ -218,6 +218,44 @@ def test_a_wrong_setting_is_told_before_a_folder_is_made(wrong, tmp_path):
     assert str(value) in str(told.value) and not (tmp_path / "run").exists()
 
 
+def test_a_last_step_into_nothing_is_no_success(tmp_path, monkeypatch):
+    """The loss of an epoch is that of before its steps; validation knows the last one."""
+    from mobilenet_keras import training
+    from mobilenet_keras.core import MobileNetError
+    real = training._Trainer.end_epoch
+    monkeypatch.setattr(training._Trainer, "end_epoch", lambda self, row: real(self, row | dict(validation_loss=float("nan"))))
+    with pytest.raises(MobileNetError, match="The loss is nan after epoch 1: lower learning_rate. Nothing was learned before it"):
+        train(tmp_path / "run")
+
+
+def test_a_single_step_trains():
+    from mobilenet_keras.training import _schedule
+    assert float(_schedule(.1, 1, 9)(0)) == pytest.approx(.1) and float(_schedule(.1, 4, 9)(0)) == pytest.approx(.1)
+    assert float(_schedule(.1, 50, 9)(0)) == 0 and float(_schedule(.1, 50, 9)(9)) == pytest.approx(.1)
+
+
+def test_numpy_numbers_are_numbers(tmp_path):
+    run = train(tmp_path / "run", epochs=np.int64(1), learning_rate=np.float32(.01), seed=np.int64(3), class_weights={"dark": np.float32(2)})
+    assert run.settings["seed"] == 3 and run.settings["class_weights"] == {"dark": 2}
+
+
+def test_a_run_knows_its_photos(whole, tmp_path):
+    """Photos that were added since are told: a new split mixes what was learned from with what is tested on."""
+    assert whole.differs(spots()) == ""
+    assert "for validation then, " in whole.differs(spots(40))
+    assert "with other pixels or labels" in whole.differs(spots(seed=1))
+
+
+def test_a_run_without_its_checkpoint_is_told(whole, tmp_path):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.training import Run
+    shutil.copytree(whole.folder, tmp_path / "run")
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    (tmp_path / "run/run.json").write_text(json.dumps(facts | dict(finished=False)))
+    with pytest.raises(MobileNetError, match="its checkpoint.npz is gone: nothing that was learned is left"):
+        Run.open(tmp_path / "run")
+
+
 def test_a_part_is_not_photos():
     from mobilenet_keras.core import MobileNetError
     from mobilenet_keras.evaluation import evaluate

@@ -164,4 +164,4 @@ def test_a_class_may_be_called_test(tmp_path):
     """A folder is that of a part where it holds class folders itself."""
     folder = photos(tmp_path / "words", ("banana", "lime", "test"))
     model = network().with_metadata(["banana", "lime", "test"], Preprocessing.preset("torch", (24, 28)))
-    assert len(evaluate(compile_model(model), folder)) == sum(1 for _ in folder.rglob("*.png"))
+    assert len(evaluate(compile_model(model), folder)) == sum(1 for _ in folder.rglob("*.jpg")) == 36

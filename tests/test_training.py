@@ -384,6 +384,10 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert not os.path.exists("runs/tiny-2")
     assert "seed=0 there and 1 here" in capsys.readouterr().err
     assert cli.main(["train"]) == 2 and cli.main(["train", "--resume", "photos"]) == 2
+    assert cli.main(["train", "--resume", "whole"]) == 0 and "Warning" not in capsys.readouterr().err
+    next((tmp_path / "photos/dark").iterdir()).unlink()
+    assert cli.main(["train", "--resume", "whole"]) == 0
+    assert "whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
 
 
 if __name__ == "__main__":

@@ -44,11 +44,12 @@ def _train_on(a):
     from mobilenet_keras.data import Photos
     from mobilenet_keras.training import resume
     source = run_facts(Path(a.resume)).get("photos") or {}
-    if not isinstance(source, dict): raise MobileNetError(f"{a.resume} holds a broken run: its run.json has {source!r} for photos.")
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
     photos = Photos.from_folder(**dict(source, folder=folder))
-    return _trained(resume(a.resume, photos), photos)
+    run = resume(a.resume, photos)
+    _warn(run, photos)
+    return _trained(run, photos)
 
 def _warn(run, photos):
     "Tell where photos aren't those of the training."
@@ -58,7 +59,6 @@ def _warn(run, photos):
 def _trained(run, photos):
     "What a run has become, as facts and text."
     from mobilenet_keras import models
-    _warn(run, photos)
     net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))

@@ -27,12 +27,13 @@ def need(
     extra:str,  # The extra of this project that installs it, e.g. "train"
 ):              # The imported module
     "Import `module`, or raise `MissingExtra` with the pip command that installs it."
+    root = module.split(".")[0]
     try:
-        if module.split(".")[0] not in ("keras", "tensorflow") or module in sys.modules: return importlib.import_module(module)
+        if root not in ("keras", "tensorflow") or root in sys.modules: return importlib.import_module(module)
         quiet_logs()
         with hushed(bars=False): return importlib.import_module(module)  # TensorFlow greets everyone, whatever the environment says; its logger keeps the stderr that it finds
     except ImportError as e:
-        if e.name and e.name.split(".")[0] != module.split(".")[0]: raise
+        if e.name and e.name.split(".")[0] != root: raise
         raise MissingExtra(f"This needs {module}, which is not installed here. "
                            f'Install it with: pip install "mobilenet-keras[{extra}]"') from None
 
@@ -66,6 +67,8 @@ def run_facts(
     try: facts = json.loads((folder/"run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e: raise MobileNetError(f"{folder} holds a broken run: {e}") from None
     if not isinstance(facts, dict): raise MobileNetError(f"{folder} holds a broken run: its run.json holds no names.")
+    photos = facts.get("photos")
+    if not isinstance(photos, (dict, type(None))): raise MobileNetError(f"{folder} holds a broken run: its run.json has {photos!r} for photos.")
     return facts
 
 # %% ../nbs/api/00_core.ipynb #00000010

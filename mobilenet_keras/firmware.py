@@ -48,7 +48,10 @@ class Target:
     console:tuple = ()   # (kind of UART, its address)
     tick:int = 0         # Address of the register that `board_ticks` reads
     sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and the project's files
-    ready:tuple = ()     # Addresses of registers in which start-up waits for bits to be set
+    initial:tuple = ()   # (register, what it starts with), of those that start-up reads and that don't start with 0
+    aliases:tuple = ()   # Offsets at which every register stands again, to flip, set and clear its bits
+    ready:tuple = ()     # (register, bits, conditions): the bits are set while each (register, bits, value) of the conditions is met
+    receives:tuple = ()  # Conditions under which the console's receiver hears
     qemu:str = ""        # QEMU's machine
     mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it
@@ -56,15 +59,20 @@ class Target:
     def board(self) -> Board: return board_of(self.id)
 
 # A board that is a maker's SDK's to build for has `sdk`; `write_sources` writes a project for that, and nothing else is done for it.
+def _fields(word): return tuple(map(_number, re.split("[/=]", word)))  # register/bits=value
+def _rule(line): first, *others = map(_fields, line.split()); return *first, tuple(others)
 _PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
-              defines=lambda t: tuple(t.split()), ready=lambda t: tuple(map(_number, t.split())), console=lambda t: (t.split()[0], _number(t.split()[1])))
+              defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])), aliases=_region,
+              initial=lambda t: tuple(map(_fields, t.split())), receives=lambda t: tuple(map(_fields, t.split())), ready=lambda t: tuple(map(_rule, t.splitlines())))
 
 @functools.cache
 def _tables():
     found = {}
     for path in sorted((microcontroller_folder()/"boards").glob("*/board.txt")):
-        lines = (line.partition("#")[0].partition("=") for line in path.read_text(encoding="utf-8").splitlines())
-        values = {key.strip(): value.strip() for key, _, value in lines if key.strip()}
+        values = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            key, _, value = (part.strip() for part in line.partition("#")[0].partition("="))
+            if key: values[key] = f"{values[key]}\n{value}" if key in values else value  # `ready` has a line for each rule
         found[path.parent.name] = Target(path.parent.name, **{k: _PARSE.get(k, str)(v) for k, v in values.items()})
     return found
 

@@ -11,6 +11,8 @@ __all__ = ['NS', 'EMULATORS', 'About', 'instructions', 'm0plus_cycles', 'Unicorn
 import html, json, os, shutil, struct, subprocess, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_, xor
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -98,7 +100,9 @@ class Unicorn:
     ):
         unicorn, arm = need("unicorn", "mcu"), need("unicorn.arm_const", "mcu")
         t = firmware.target
-        self.target, self.sent, self.inbox, self.registers = t, bytearray(), bytearray(), {}
+        self.target, self.sent, self.inbox, self.registers = t, bytearray(), bytearray(), dict(t.initial)
+        self.aliases, self.alias = dict(zip(t.aliases, (xor, or_, lambda old, bits: old & ~bits))), reduce(or_, t.aliases, 0)
+        self.rules = {register: [r[1:] for r in t.ready if r[0] == register] for register, *_ in t.ready}
         self.counts = lambda: (0, 0)          # (instructions, cycles) so far
         self.marks, self.stopped = [], False  # marks: (instructions, cycles) at each reading of the counter
         self.uc = uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
@@ -131,18 +135,28 @@ class Unicorn:
         self.counts = lambda: (total, ticks)
         return block
 
+    def _bits(self, register, mask=0xffffffff):
+        "Those bits of a register; the ones that say that something is ready are set while what they depend on is."
+        value = self.registers.get(register, 0)
+        for bits, conditions in self.rules.get(register, ()):
+            if bits & mask: value = value & ~bits | bits*self._met(conditions)
+        return value & mask
+
+    def _met(self, conditions): return all(self._bits(register, mask) == value for register, mask, value in conditions)
+
     def _read(self, uc, offset, size, _):
         t, address = self.target, offset + 0x40000000
         if address == t.tick: self.marks.append(self.counts()); return self.marks[-1][0] & 0xffffffff
-        if address in t.ready: return 0xffffffff
         place = address - t.console[1]
         _, rx, states = _UARTS[t.console[0]]
-        if place in states: return states[place][bool(self.inbox)]
-        if place == rx: return self.inbox.pop(0) if self.inbox else 0
-        return self.registers.get(address, 0)
+        heard = place in (rx, *states) and bool(self.inbox) and self._met(t.receives)
+        if place in states: return states[place][heard]
+        if place == rx: return self.inbox.pop(0) if heard else 0
+        return self._bits(address)
 
     def _write(self, uc, offset, size, value, _):
         address = offset + 0x40000000
+        if alias := address & self.alias: address -= alias; value = self.aliases[alias](self.registers.get(address, 0), value)
         if address != self.target.console[1] + _UARTS[self.target.console[0]][0]: self.registers[address] = value; return
         self.sent.append(value & 255)
         if self.sent.endswith((b"\nready\n", b"\nfault\n")): self._stop()

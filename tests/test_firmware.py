@@ -58,6 +58,19 @@ def test_code_and_variables_take_no_more_than_the_table_of_boards_keeps_for_them
     assert found.ram_used - found.arena_bytes - found._of("app_message") <= b.ram - b.usable_ram
 
 
+@pytest.mark.parametrize("board", BOARDS_BUILT)
+def test_a_fault_is_told_on_a_fresh_stack(board):
+    """The handler's first instructions replace the stack pointer, which may be below RAM: ldr r0, =stack_top; mov sp, r0."""
+    elf = built(board).elf
+    address = elf.symbols["fault"][0] & ~1
+    load, move = struct.unpack("<HH", elf.data[elf.offset(address, 4):][:4])
+    literal = (address + 4 & ~3) + 4 * (load & 0xff)
+    assert (load >> 8, move) == (0x48, 0x4685)
+    assert struct.unpack("<I", elf.data[elf.offset(literal, 4):][:4])[0] == elf.symbols["stack_top"][0]
+    vectors = struct.unpack("<7I", elf.read("vectors")[:28])
+    assert set(vectors[2:]) == {address | 1}
+
+
 @pytest.mark.parametrize("board", ["pico", "microbit", "mps3-an547"])
 def test_gcc_builds_too(board):
     gcc_or_skip(GCC)

@@ -27,7 +27,7 @@ from mobilenet_keras import cli, device, firmware, flash
 from mobilenet_keras.builder import example
 from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.firmware import boot2_crc, intel_hex, uf2
+from mobilenet_keras.firmware import boot2_crc, intel_hex, targets, uf2
 from mobilenet_keras.runtime import noise_photos
 from mobilenet_keras.simulate import Unicorn
 
@@ -550,3 +550,19 @@ def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
     assert app.expected.tobytes() == built.elf.read("app_expected")
     known, test = flash.ask(app, Emulated(built, disk.flash))
     assert known.board == board and test.as_built and test.stack_bytes > 500
+
+
+@pytest.mark.parametrize("board", [b for b, t in targets().items() if t.console[0] != "cmsdk"])
+def test_every_console_hears(board):
+    """On nRF chips the receiver's pin must be connected first: after reset its input is cut off."""
+    built = small_firmware.built(board)
+    known, test = flash.ask(flash.open_image(built).app, Emulated(built, {}))
+    assert known.board == board and test.as_built
+
+
+def test_start_up_sets_what_only_a_chip_would_miss():
+    """Instruction caches of the nRF52 (NVMC.ICACHECNF); reception that goes on after an overrun (USART_CR3.OVRDIS, before UE in CR1)."""
+    set_by = {board: Emulated(small_firmware.built(board), {}).board.registers for board in ("microbit-v2", "nano33ble", "nucleo-h743zi")}
+    assert set_by["microbit-v2"][0x4001e540] & set_by["nano33ble"][0x4001e540] & 1
+    h7 = set_by["nucleo-h743zi"]
+    assert h7[0x40004808] & 1 << 12 and h7[0x40004800] & 1 and list(h7).index(0x40004808) < list(h7).index(0x40004800)

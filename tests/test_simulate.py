@@ -14,6 +14,7 @@ from PIL import Image
 from small_firmware import SHAPE, built, small
 from test_cli import mobilenet, one_line
 from test_engine import photos, some_images
+from test_firmware import small_data
 
 from mobilenet_keras import cli
 from mobilenet_keras import simulate as module
@@ -21,7 +22,7 @@ from mobilenet_keras.builder import example
 from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MissingExtra, MobileNetError
 from mobilenet_keras.evaluation import evaluate
-from mobilenet_keras.firmware import Elf, build, targets
+from mobilenet_keras.firmware import Elf, _link, build, targets
 from mobilenet_keras.runtime import available, load
 from mobilenet_keras.simulate import run_firmware, simulate, simulate_folder
 from mobilenet_keras.tflite import Model
@@ -76,6 +77,53 @@ def test_cycles_of_the_rp2040():
     assert seen.estimated_ms == pytest.approx(seen.cycles / 125e3) and seen.stack_bytes < 2048 and "untested on hardware" in str(seen)
 
 
+class Traced(module.Unicorn):
+    """An emulated board that keeps what was written to its registers, [(address, value)], and forgets writes to one of them."""
+
+    def __init__(self, firmware, deaf=None):
+        self.writes, self.deaf = [], deaf
+        super().__init__(firmware, counted=False)
+
+    def _write(self, uc, offset, size, value, data):
+        address = offset + 0x40000000
+        self.writes.append((address, value))
+        if address & ~self.alias != self.deaf:
+            super()._write(uc, offset, size, value, data)
+
+
+@pytest.mark.parametrize("board, uart, resets, clk_peri", [("pico", 22, 0x4000c000, 0x40008048), ("pico2", 26, 0x40020000, 0x40010048)])
+def test_the_uart_of_a_pico_leaves_reset_only_with_its_clock(board, uart, resets, clk_peri):
+    """It was released with the others, and start-up waited for ever for a block that had no clock yet."""
+    t, clear, uart = targets()[board], resets + 0x3000, 1 << uart
+    others = next(int(d.removeprefix("UNRESET="), 16) for d in t.defines if d.startswith("UNRESET="))
+    mended = Traced(built(board))
+    assert mended.run(seconds=60).startswith("\nmobilenet-keras")
+    assert [w for w in mended.writes if w[0] in (clear, clk_peri)] == [(clear, others), (clk_peri, 1 << 11), (clear, uart)]
+    early = replace(t, defines=tuple(d.replace(f"UNRESET={others:#x}", f"UNRESET={others | uart:#x}") for d in t.defines))
+    shipped = Traced(replace(built(board), elf=_link(early, small_data(board))))
+    with pytest.raises(MobileNetError, match="not ready after 1 seconds and was stopped. It had said: nothing"):
+        shipped.run(seconds=1)
+    assert shipped.writes == [(clear, others | uart)] and shipped._bits(resets + 8) == others, "all answer but the UART"
+
+
+@pytest.mark.parametrize("board", [b for b, t in targets().items() if t.ready])
+def test_what_start_up_waits_for_depends_on_what_it_wrote(board):
+    """Each register on which something that is awaited depends, forgotten in turn: the board hangs, as the chip would."""
+    t = targets()[board]
+    depends = {register for _, _, conditions in t.ready for register, *_ in conditions}
+    written = depends & {address & ~Traced(built(board)).alias for address, _ in run_to_the_end(board).writes}
+    assert len(written) >= (4 if t.aliases else 1)
+    for register in written:
+        with pytest.raises(MobileNetError, match="not ready after"):
+            Traced(built(board), register).run(seconds=.3)
+
+
+def run_to_the_end(board):
+    running = Traced(built(board))
+    running.run()
+    return running
+
+
 def patched(firmware, symbol, code, at=0):
     address = (firmware.elf.symbols[symbol][0] & ~1) + at
     offset, data = firmware.elf.offset(address, len(code)), firmware.elf.data
@@ -97,6 +145,15 @@ def test_a_crash_is_told(board, emulator):
     on(board, emulator)
     with pytest.raises(MobileNetError, match="crashed|stopped with a fault"):
         simulate(patched(built(board), "mbn_open", b"\x00\xde"), emulator=emulator, seconds=5)  # udf
+
+
+@pytest.mark.skipif(not QEMU, reason="needs qemu-system-arm")
+@pytest.mark.parametrize("board", ["microbit", "mps2-an505", "mps3-an547"])  # QEMU's others swallow what is written below RAM
+def test_a_stack_that_overflows_is_told(board):
+    """The stack lies lowest in RAM; a handler that went on with its pointer would fault again, which locks up the core."""
+    code = b"\xff\xb4\xfd\xe7"  # push {r0-r7}; b .-2
+    with pytest.raises(MobileNetError, match=f"The firmware crashed on the emulated {board}. It had said: .*fault"):
+        simulate(patched(built(board), "mbn_open", code), emulator="qemu", seconds=5)
 
 
 @pytest.mark.parametrize("emulator", ["qemu", "unicorn"])

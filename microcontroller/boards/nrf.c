@@ -2,6 +2,7 @@
 #include "board.h"
 #include "start.h"
 
+#define PORT(pin) (0x50000000 + 0x300 * ((pin) >> 5)) /* 32 pins a port */
 enum { CLOCK = 0x40000000, UART = 0x40002000, TIMER = 0x40008000 };
 enum { RXDRDY = UART + 0x108, TXDRDY = UART + 0x11c, RXD = UART + 0x518, TXD = UART + 0x51c };
 
@@ -9,7 +10,11 @@ void board_init(void) {
   REG(CLOCK) = 1; /* the crystal, or the UART is too inexact */
   while (!REG(CLOCK + 0x100)) {
   }
-  REG(TX_PORT + 0x508) = 1u << (TX & 31), REG(TX_PORT + 0x518) = 1u << (TX & 31); /* high, then an output */
+#ifdef ICACHE /* nRF52: NVMC.ICACHECNF; the flash has wait states */
+  REG(ICACHE) = 1;
+#endif
+  REG(PORT(TX) + 0x508) = 1u << (TX & 31), REG(PORT(TX) + 0x518) = 1u << (TX & 31); /* high, then an output */
+  REG(PORT(RX) + 0x700 + 4 * (RX & 31)) = 0xc; /* PIN_CNF: an input with its buffer connected, which it isn't after reset; pulled up */
   REG(UART + 0x50c) = TX, REG(UART + 0x514) = RX;
   REG(UART + 0x524) = 0x01d7e000; /* 115200 */
   REG(UART + 0x500) = 4;

@@ -24,10 +24,17 @@ static void clocks(void) {
   REG(PERI_CTRL) = 1 << 11;
 }
 
+static void unreset(uint32_t blocks) {
+  CLEAR(RESETS, blocks);
+  AWAIT((REG(RESETS + 8) & blocks) == blocks);
+}
+
+/* A block leaves reset only while its clock runs. Pins, pads, timer and PLL live by the reference and system clocks, which run
+ * from the start; the UART lives by clk_peri, which is off until clocks() (RP2040 datasheet, 2.14 and 2.15.3.1). */
 void board_init(void) {
-  CLEAR(RESETS, UNRESET);
-  AWAIT((REG(RESETS + 8) & UNRESET) == UNRESET);
+  unreset(UNRESET);
   clocks();
+  unreset(UNRESET_UART);
 #ifdef TICKS /* RP2350 */
   REG(TICKS + 0x1c) = 12, REG(TICKS + 0x18) = 1;
 #else

@@ -9,11 +9,17 @@ extern uint32_t stack_limit[], stack_top[], data_load[], data_start[], data_end[
 int main(void);
 void reset(void);
 
-static void fault(void) {
+__attribute__((used, noreturn)) static void say_fault(void) {
   for (const char *text = "\nfault\n"; *text; text++) board_put((uint8_t)*text);
   board_exit(70);
   for (;;) {
   }
+}
+
+/* After an overflow the stack pointer is below RAM, and the first push of a fault's handler would be a second fault: lock-up.
+ * So the handler takes a fresh stack before it says anything; nobody returns to the old one. */
+__attribute__((naked)) static void fault(void) {
+  __asm__ volatile("ldr r0, =stack_top\n\tmov sp, r0\n\tldr r0, =say_fault\n\tbx r0");
 }
 
 __attribute__((section(".vectors"), used)) const void *const vectors[16] = {

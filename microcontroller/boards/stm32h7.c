@@ -16,6 +16,7 @@ void board_init(void) {
   REG(GPIOD) = (REG(GPIOD) & ~0xf0000u) | 0xa0000;
   REG(GPIOD + 0x24) = (REG(GPIOD + 0x24) & ~0xffu) | 0x77; /* function 7 */
   REG(USART3 + 0xc) = 556; /* 64 MHz / 115200 */
+  REG(USART3 + 8) = 1 << 12; /* OVRDIS: a byte that comes too early is lost, and reception goes on; to be set before UE */
   REG(USART3) = 0xd;
   REG(TIMER2) = 1;
 }

@@ -15,7 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 from . import __version__
 from .boards import Board, board as board_of, size_text
-from .compiler import Compiled, compile_model, engine_sources
+from .compiler import Compiled, cache_folder, compile_model, engine_sources
 from .core import MobileNetError, html_table, microcontroller_folder, need, text_table, written_whole
 from .plan import plan
 from .preprocessing import Preprocessing
@@ -319,13 +319,22 @@ def cross_compiler(
     gcc = [path, f"-mcpu={core.replace('_', '-')}", "-mthumb", "-mfloat-abi=soft"] if target.startswith("thumb") else [path]
     return gcc, [*gcc, "-nostdlib"]
 
+def _caches(folder, keep):
+    "Where zig keeps objects: in the user's cache, or in the folder that is thrown away."
+    try:
+        kept = cache_folder()/"zig"
+        kept.mkdir(parents=True, exist_ok=True)
+        if os.access(kept, os.W_OK): return dict(ZIG_LOCAL_CACHE_DIR=str(kept if keep else folder/"zig"))
+    except (OSError, RuntimeError): pass  # no home, or a read-only one
+    return dict(ZIG_LOCAL_CACHE_DIR=str(folder/"zig"), ZIG_GLOBAL_CACHE_DIR=str(folder/"zig"))
+
 def run_compiler(
     command:list, # Its words
     folder:Path,  # Where it runs
+    keep=False,   # Keep what zig made, in the user's cache: for sources that are the same the next time
 ) -> str:         # What it printed
     "Run a compiler or a linker; what it complains about becomes the error."
-    cache = {} if "ZIG_LOCAL_CACHE_DIR" in os.environ else {"ZIG_LOCAL_CACHE_DIR": str(folder/"zig")}
-    try: done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, errors="replace", env=os.environ | cache, timeout=600)
+    try: done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, errors="replace", env=_caches(folder, keep) | os.environ, timeout=600)
     except subprocess.TimeoutExpired: raise MobileNetError("The compiler took more than ten minutes and was stopped.") from None
     if done.returncode:
         said = next((l for l in done.stderr.splitlines() if "error" in l or "overflow" in l or "will not fit" in l), done.stderr.strip()[-300:])
@@ -353,9 +362,11 @@ def _link(t, data, cc=None):
         (folder/"data.c").write_text(data)
         (folder/"board.ld").write_text(linker_script(t))
         boards = microcontroller_folder()/"boards"
-        sources = [p for p in (*engine_sources(), *board_sources(t), folder/"data.c") if p.suffix == ".c"]
-        (command, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        run_compiler([*command, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else []), "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, *last, "-o", "firmware.elf"], folder)
+        sources = [p for p in (*engine_sources(), *board_sources(t)) if p.suffix == ".c"]
+        (compiler, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
+        command = [*compiler, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else [])]
+        run_compiler([*command, "-c", "data.c", "-o", "data.o"], folder)  # the model's own arrays; the rest is the same for every model
+        run_compiler([*command, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, "data.o", *last, "-o", "firmware.elf"], folder, keep=True)
         return Elf((folder/"firmware.elf").read_bytes())
 
 # %% ../nbs/api/24_firmware.ipynb #00000018

@@ -123,7 +123,7 @@ def _linked(a, source, cc, folder):
     sources = [p for p in module_sources() if p.name != "arm.c" or a.word == 4]
     names = sorted(set(re.findall(r"\bMP_QSTR_(\w+)", run_compiler([*compiler, "-E", sources[0]], folder))))
     (folder/"names.h").write_text("#include <stdint.h>\nextern const uint16_t mobilenet_names[];\n" + "".join(f"#define MP_QSTR_{n} mobilenet_names[{i}]\n" for i, n in enumerate(names, 1)))
-    for p in sources: run_compiler([*compiler, "-include", "names.h", "-c", p, "-o", f"{p.stem}.o"], folder)
+    for p in sources: run_compiler([*compiler, "-include", "names.h", "-c", p, "-o", f"{p.stem}.o"], folder, keep=True)
     options = ["-shared", "-Bsymbolic", "--gc-sections", "-T", "link.ld", "-z", "norelro"]
     if linker[-1] == "-nostdlib": options = ["-shared", "-Wl,-Bsymbolic", "-Wl,--gc-sections", "-Wl,-T,link.ld"]
     run_compiler([*linker, *options, "-o", "module.so", *(f"{p.stem}.o" for p in sources)], folder)

@@ -244,6 +244,24 @@ def test_hex():
     assert raw[3] == 1 and bytes(memory[start + i] for i in range(len(image))) == image and len(memory) == len(image)
 
 
+def test_what_is_the_same_for_every_model_is_compiled_once(tmp_path, monkeypatch):
+    """Engine and board are kept in the user's cache, the model's arrays are not; a cache that can't be written is done without."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR", raising=False)
+    kept = lambda: {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.o")}  # noqa: E731
+    images = [firmware._link(targets()["pico"], small_data("pico")).flat()]
+    before = kept()
+    assert len(before) >= 8 and sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*") if p.is_file()) < 1_000_000
+    other = small_data("pico").replace("app_photo[765] __attribute__((aligned(8))) = {\n  0,", "app_photo[765] __attribute__((aligned(8))) = {\n  7,")
+    changed = firmware._link(targets()["pico"], other).flat()
+    assert kept() == before and changed != images[0]
+    (tmp_path / "file").touch()
+    for cache in (str(tmp_path / "cache"), str(tmp_path / "file/cannot/be")):
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        images.append(firmware._link(targets()["pico"], small_data("pico")).flat())
+    assert images[0] == images[1] == images[2]
+
+
 @pytest.mark.parametrize("board", ["pico", "mps2-an386"])
 def test_sources_compile_without_a_warning(board, tmp_path):
     folder = firmware.write_sources(small(), board, tmp_path / "app")

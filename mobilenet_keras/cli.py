@@ -26,6 +26,7 @@ def train(a):
     if not a.photos: raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --resume RUN.")
     size = _size(a.size)
     _layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
+    if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
     from mobilenet_keras import models
     from mobilenet_keras.training import fine_tune, occupied
     photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail, refit=a.refit)
@@ -39,11 +40,18 @@ def train(a):
                     class_weights="balanced" if a.balanced else None, average=a.average, patience=a.patience)
     return _trained(run, photos)
 
+def _as_it_began(folder):
+    "The facts of a run; TensorFlow, which is not imported yet, will have the kernels that it began with, unless the environment says otherwise."
+    facts = run_facts(Path(folder))
+    began = facts.get("versions", {}).get("onednn")
+    if began is not None: os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", str(int(bool(began))))
+    return facts
+
 def _train_on(a):
     "Go on with the run that --resume names."
+    source = _as_it_began(a.resume).get("photos") or {}
     from mobilenet_keras.data import Photos
     from mobilenet_keras.training import resume
-    source = run_facts(Path(a.resume)).get("photos") or {}
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
     photos = Photos.from_folder(**dict(source, folder=folder))

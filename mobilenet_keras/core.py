@@ -31,6 +31,7 @@ def need(
     try:
         if root not in ("keras", "tensorflow") or root in sys.modules: return importlib.import_module(module)
         quiet_logs()
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # read once, at import: its faster kernels, which it leaves off by itself on processors without newer instructions
         with hushed(bars=False): return importlib.import_module(module)  # TensorFlow greets everyone, whatever the environment says; its logger keeps the stderr that it finds
     except ImportError as e:
         if e.name and e.name.split(".")[0] != root: raise
@@ -69,6 +70,7 @@ def run_facts(
     if not isinstance(facts, dict): raise MobileNetError(f"{folder} holds a broken run: its run.json holds no names.")
     photos = facts.get("photos")
     if not isinstance(photos, (dict, type(None))): raise MobileNetError(f"{folder} holds a broken run: its run.json has {photos!r} for photos.")
+    if not isinstance(facts.get("versions", {}), dict): raise MobileNetError(f"{folder} holds a broken run: its run.json has {facts['versions']!r} for versions.")
     return facts
 
 # %% ../nbs/api/00_core.ipynb #00000010

@@ -398,10 +398,15 @@ def _half(net):
     finally:
         for layer, policy in before: layer.dtype_policy = policy
 
+def _onednn():
+    "True if TensorFlow computes with oneDNN's kernels, whose results have other bits; None with another backend."
+    if keras.backend.backend() != "tensorflow": return None
+    return bool(need("tensorflow.python.util._pywrap_util_port", "train").IsMklEnabled())
+
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
     def __init__(self, net, photos, settings, folder=None, identity=None):
-        self.net, self.photos, self.settings, self.folder, self.identity = net, photos, settings, folder, identity
+        self.net, self.photos, self.settings, self.folder, self.identity, self.onednn = net, photos, settings, folder, identity, _onednn()
         self.history, self.phase, self.done, self.chosen, self.stopped, self.held = [], None, 0, -1, False, None
         self.optimizer, self.best, self.mean, self.picture = None, None, None, _Picture()  # lists of arrays, where there are any
         self.loss, (self.body, self.head) = _loss(net, settings["label_smoothing"]), split_head(net)
@@ -464,7 +469,7 @@ def save(self:_Trainer):
 @patch
 def describe(self:_Trainer, finished):
     "Write run.json."
-    versions = dict(python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine())
+    versions = dict(python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
     facts = dict(network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, **self.identity)
     with written_whole(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -478,6 +483,11 @@ def restore(self:_Trainer):
     _assign(self.net.weights, groups["net"], path)
     self.optimizer, self.mean, self.best = (groups.get(k) for k in ("optimizer", "average", "best"))
     self.phase, self.done, self.history, self.chosen, self.stopped = (facts[k] for k in ("phase", "done", "history", "chosen", "stopped"))
+    began, now = run_facts(self.folder).get("versions", {}).get("onednn", self.onednn), self.onednn
+    if began != now:
+        self.onednn = began
+        note(f"{self.folder} began {'with' if began else 'without'} TensorFlow's oneDNN kernels and goes on {'with' if now else 'without'} them, so it won't end with the bits with which it would have ended. "
+             f"For these, set TF_ENABLE_ONEDNN_OPTS={int(bool(began))} before TensorFlow is imported.")
     if self.history: note(f"Going on in {self.folder} after {len(self.history)} of {self.settings['frozen_epochs'] + self.settings['epochs']} epochs.")
     return True
 

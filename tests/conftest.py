@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the library does where it imports TensorFlow first
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 with contextlib.suppress(ImportError):  # before any test module imports TensorFlow: in the other order it crashes

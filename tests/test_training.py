@@ -390,5 +390,47 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
 
 
+def other_kernels(folder, command):
+    """Train without a disturbance and with one, or go on; prints oneDNN's kernels, then the notes."""
+    from mobilenet_keras import cli
+    os.chdir(folder)
+    if command == "resume":
+        code = cli.main(["train", "--resume", "cut"])
+    else:
+        from mobilenet_keras import models
+        from mobilenet_keras.training import _Trainer
+        real, models.MobileNetV1 = _Trainer.save, lambda *a, **k: tiny(1)
+        for out, most in (("whole", 9), ("cut", 1)):
+            _Trainer.save = lambda self: interrupt(0) if len(self.history) > most else real(self)
+            code = cli.main(["train", "photos", "--size", "12", "--weights", "none", "--epochs", "2", "--out", out])
+    from mobilenet_keras.training import _onednn
+    print(json.dumps([code, _onednn()]))
+
+
+def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, capsys):
+    """oneDNN's have other bits; a new run has them, one that began without them goes on without them, or says so."""
+    from PIL import Image
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "light")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(rng.normal(90 + 60 * k, 40, (16, 16, 3)).clip(0, 255).astype(np.uint8)).save(tmp_path / f"photos/{name}/{i}.png")
+
+    def process(command, **env):
+        free = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+        done = subprocess.run([sys.executable, __file__, tmp_path, command], capture_output=True, text=True, env=free | env)
+        return json.loads(done.stdout.splitlines()[-1]), done.stderr
+    assert process("begin", TF_ENABLE_ONEDNN_OPTS="0")[0] == [130, False]
+    from mobilenet_keras.training import Run, resume
+    shutil.copytree(tmp_path / "cut", tmp_path / "copy")
+    (code, onednn), said = process("resume")
+    assert (code, onednn) == (0, False) and "Going on in cut" in said and "oneDNN" not in said
+    whole = Run.open(tmp_path / "whole")
+    assert weights(Run.open(tmp_path / "cut")) == weights(whole)
+    assert json.loads((tmp_path / "cut/run.json").read_text())["versions"]["onednn"] is False
+    assert resume(tmp_path / "copy").history[:1] == whole.history[:1]
+    assert "copy began without TensorFlow's oneDNN kernels and goes on with them" in capsys.readouterr().err, "this process has the others"
+
+
 if __name__ == "__main__":
-    chain(sys.argv[1])
+    other_kernels(*sys.argv[1:]) if sys.argv[2:] else chain(sys.argv[1])

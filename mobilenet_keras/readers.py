@@ -7,6 +7,7 @@ __all__ = ['NOTES', 'WeightFile', 'unpickle', 'write_safetensors', 'read_weights
 
 # %% ../nbs/api/14_readers.ipynb #00000003
 import contextlib, io, json, math, pickletools, re, struct, zipfile, zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -605,17 +606,20 @@ def _read_tfjs(path, data):
     "(arrays, hints) of a TensorFlow.js layers model: `model.json` and its shards, which lie beside it."
     model = json.loads(data)
     if not isinstance(model, dict) or "weightsManifest" not in model: raise ValueError("it has no weightsManifest")
-    arrays, budget = {}, 0
+    folder, names, arrays, made = Path(path).parent, [p for group in model["weightsManifest"] for p in group["paths"]], {}, 0
+    wrong, twice = [p for p in names if Path(p).name != p], [p for p, n in Counter(names).items() if n > 1]
+    if wrong: raise MobileNetError(f"{path} refers to {wrong[0][:80]!r}, outside of its folder.")
+    if twice: raise MobileNetError(f"{path} names {twice[0][:80]!r} {names.count(twice[0])} times; each of a model's files holds another part of its weights. Export it again.")
+    if sum((folder/p).stat().st_size for p in names if (folder/p).is_file()) > MAX_BYTES: raise MobileNetError(f"{path} names more than {MAX_BYTES >> 30} GiB of weights; no MobileNet has that many.")
     for group in model["weightsManifest"]:
-        shards = [Path(path).parent/p for p in group["paths"]]
-        wrong = [p for p in group["paths"] if Path(p).name != p]
-        if wrong: raise MobileNetError(f"{path} refers to {wrong[0][:80]!r}, outside of its folder.")
-        raw, at = memoryview(b"".join(map(_read_bytes, shards))), 0
+        raw, at = memoryview(b"".join(_read_bytes(folder/p) for p in group["paths"])), 0
         for w in group["weights"]:
             q = w.get("quantization") or {}
             dtype = np.dtype({"float32": "<f4", "float16": "<f2", "int32": "<i4", "uint8": "u1", "uint16": "<u2", "bool": "?"}[q.get("dtype", w["dtype"])])
             size = math.prod(w["shape"])*dtype.itemsize
             a = _array(raw[at:at + size], dtype, w["shape"], w["name"])
+            made += 4*a.size  # dequantized
+            if made > MAX_BYTES: raise MobileNetError(f"{path} holds more than {MAX_BYTES >> 30} GiB of weights; no MobileNet has that many.")
             if q and "scale" in q: a = (a*np.float32(q["scale"]) + np.float32(q["min"])).astype(np.float32)
             arrays[w["name"].replace("depthwise_kernel", "kernel")], at = a, at + size
     topology = model.get("modelTopology") or {}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from import_mutations import bomb, const, mutations, valid
 
+from mobilenet_keras import readers
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.readers import read_weights, unpickle
 
@@ -91,6 +92,22 @@ def test_declared_sizes_are_not_believed(tmp_path, files):
     with h5py.File(tmp_path / "huge.h5", "w") as f:
         f.create_dataset("layers/conv2d/vars/0", (10**6, 10**6), "f4", chunks=(1000, 1000))
     refused(tmp_path / "huge.h5", (tmp_path / "huge.h5").read_bytes(), "larger than the file|cut short")
+
+
+def test_a_model_json_can_not_multiply_its_files(files, tmp_path, monkeypatch):
+    """One file that was named 400 times took 834 MB; many files, or bytes that become floats, are bounded in sum."""
+    model = json.loads(files["tfjs"].read_text())
+    shard = (files["tfjs"].parent / "shard1.bin").read_bytes()
+    (tmp_path / "shard1.bin").write_bytes(shard)
+    group = model["weightsManifest"][0]
+    for manifest in ([group | dict(paths=["shard1.bin"] * 400)], [group] * 400):
+        refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=manifest)).encode(), "names 'shard1.bin' 400 times")
+    monkeypatch.setattr(readers, "MAX_BYTES", 2 * len(shard) - 1)
+    assert readers.read_weights(files["tfjs"]).arrays
+    (tmp_path / "shard2.bin").write_bytes(shard)
+    refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=[group, group | dict(paths=["shard2.bin"])])).encode(), "names more than")
+    small = [dict(w, shape=[len(shard)], quantization=dict(dtype="uint8", scale=1., min=0.)) for w in group["weights"][:1]]
+    refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=[group | dict(weights=small)])).encode(), "holds more than")
 
 
 def test_bombs_and_loops(tmp_path):

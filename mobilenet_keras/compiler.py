@@ -287,6 +287,7 @@ class Engine:
                  function, # Called between groups of pixels; what it returns stops the inference, unless it is false; None: no function
     ):
         "Serve something else in the middle of a row."
+        if function is not None and not callable(function): raise MobileNetError(f"on_yield takes a function without arguments, which is called between groups of pixels, or None. Received: {function!r}")
         self._yield = _YIELD((lambda _: int(bool(function()))) if function else 0)  # kept alive
         self.lib.mbn_on_yield(self._m, self._yield, None)
 

@@ -537,6 +537,9 @@ def test_yield(small):
         engine.run(image)
     with pytest.raises(MobileNetError, match="asked to stop"):  # until it is begun again
         engine.push_row(image[0])
+    for wrong in (5, "f", [], 0):
+        with pytest.raises(MobileNetError, match="on_yield takes a function .* Received: "):
+            engine.on_yield(wrong)
     engine.on_yield(None)
     assert (engine.run(image) == wanted).all() and engine.canaries_whole
 
@@ -665,6 +668,46 @@ def test_freestanding_and_at_most_12_kb(core, compiler, tmp_path, capsys):
     assert total <= 12 * 1024
     ours = {n for n in wanted if n.startswith("mbn_")}
     assert {n for n in wanted - ours if not n.startswith(("__aeabi_", "__gnu_thumb1_case_"))} <= FREE, wanted
+
+
+USER = """#include "mbn.h"
+#include "../boards/board.h"
+#include "../boards/console.h"
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <vector>
+static std::vector<char> read(const char *path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+int main(int, char **argv) {
+  const std::vector<char> model = read(argv[1]), image = read(argv[2]);
+  std::vector<uint64_t> arena(mbn_arena_bytes(reinterpret_cast<const mbn_header *>(model.data())) / 8 + 1);
+  mbn *m = nullptr;
+  const int8_t *out = nullptr;
+  const uint32_t bytes = static_cast<uint32_t>(arena.size() * 8);
+  mbn_status status = mbn_open(&m, model.data(), static_cast<uint32_t>(model.size()), arena.data(), bytes, 0);
+  if (!status) status = mbn_run(m, reinterpret_cast<const int8_t *>(image.data()), &out);
+  if (status) return std::puts(mbn_sentence(status)), 1;
+  for (uint32_t i = 0; i < mbn_outputs(m->file)->bytes; i++) std::printf("%d ", out[i]);
+}
+"""
+
+
+@pytest.mark.skipif(not shutil.which("g++") or not shutil.which("gcc"), reason="needs gcc and g++")
+def test_a_cpp_program_calls_the_engine(small, tmp_path):
+    """Its headers are C++, too, and name C functions: without a linkage of "C" this would not link."""
+    image, folder = some_images((33, 31, 3), 1)[0], ROOT / "microcontroller/engine"
+    for name, data in {"user.cc": USER.encode(), "m.mbn": small.data, "image": image.tobytes()}.items():
+        (tmp_path / name).write_bytes(data)
+    run = lambda *command: subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True)  # noqa: E731
+    done = run("gcc", "-std=c99", "-O1", "-c", *(p for p in engine_sources() if p.suffix == ".c"))
+    for standard in ("c++11", "c++20"):
+        done = run("g++", f"-std={standard}", "-Wall", "-Wextra", "-pedantic", "-Werror", "-I", folder, "user.cc", "mbn.o", "mbn_kernels.o", "-o", "user")
+        assert done.returncode == 0, done.stderr
+    done = run("./user", "m.mbn", "image")
+    assert list(map(int, done.stdout.split())) == Engine(small).run(image).tolist(), done.stdout
 
 
 def elf_facts(data):

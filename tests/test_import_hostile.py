@@ -105,7 +105,8 @@ def test_a_model_json_can_not_multiply_its_files(files, tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "MAX_BYTES", 2 * len(shard) - 1)
     assert readers.read_weights(files["tfjs"]).arrays
     (tmp_path / "shard2.bin").write_bytes(shard)
-    refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=[group, group | dict(paths=["shard2.bin"])])).encode(), "names more than")
+    both = [group, group | dict(paths=["shard2.bin"])]
+    refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=both)).encode(), "names more than")
     small = [dict(w, shape=[len(shard)], quantization=dict(dtype="uint8", scale=1., min=0.)) for w in group["weights"][:1]]
     refused(tmp_path / "model.json", json.dumps(model | dict(weightsManifest=[group | dict(weights=small)])).encode(), "holds more than")
 

@@ -261,6 +261,9 @@ def test_whatever_is_done_during_a_run_is_an_exception(python):
         m.begin(); other.begin(); told(m.push_row, row)
         m.begin(); m.push_row(row); arena[50] ^= 255; told(m.push_row, row)
         m.begin(); m.push_row(row); whole[80:200] = bytes(120); told(m.push_row, row)
+        for wrong in (5, "f", b"", [], 1.5):
+            try: m.on_yield(wrong); print(wrong, "was accepted")
+            except TypeError as e: assert "A function without arguments was expected" in str(e)
         m.on_yield(lambda: other.predict(x)); told(m.predict, x)
         m.on_yield(lambda: m.predict(x)); told(m.predict, x)
         m.on_yield(m.begin); told(m.predict, x)

@@ -401,7 +401,7 @@ def other_kernels(folder, command):
         from mobilenet_keras.training import _Trainer
         real, models.MobileNetV1 = _Trainer.save, lambda *a, **k: tiny(1)
         for out, most in (("whole", 9), ("cut", 1)):
-            _Trainer.save = lambda self: interrupt(0) if len(self.history) > most else real(self)
+            _Trainer.save = lambda self, most=most: interrupt(0) if len(self.history) > most else real(self)
             code = cli.main(["train", "photos", "--size", "12", "--weights", "none", "--epochs", "2", "--out", out])
     from mobilenet_keras.training import _onednn
     print(json.dumps([code, _onednn()]))

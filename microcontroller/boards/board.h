@@ -2,6 +2,9 @@
 #ifndef BOARD_H
 #define BOARD_H
 #include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 void board_init(void);               /* clocks, console */
 void board_put(uint8_t byte);        /* blocking */
@@ -20,4 +23,8 @@ extern const uint32_t app_expected_bytes;
 extern uint32_t app_message[];       /* the console's buffer: 8 bytes, and a row of the input */
 extern const uint32_t app_message_bytes;
 extern const char app_board[], app_model_name[], app_version[];
+
+#ifdef __cplusplus
+}
+#endif
 #endif

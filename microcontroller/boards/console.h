@@ -21,6 +21,9 @@
 #ifndef CONSOLE_H
 #define CONSOLE_H
 #include "../engine/mbn.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define CONSOLE_PROTOCOL 1
 
@@ -70,4 +73,8 @@ typedef struct {
 #define CONSOLE_MAGIC {'M', 'B', 'N', '-', 'A', 'P', 'P', '1'}
 
 void console_run(mbn *m); /* serves for ever; m: the app's model, opened */
+
+#ifdef __cplusplus
+}
+#endif
 #endif

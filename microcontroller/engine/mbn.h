@@ -20,6 +20,9 @@
 #ifndef MBN_H
 #define MBN_H
 #include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 1
@@ -209,5 +212,9 @@ void mbn_sum_end(const mbn_step *step, const int32_t *constants, const int32_t *
 
 #ifdef MBN_COUNT /* tests: how many pixels each step has made */
 extern uint32_t mbn_counts[MBN_MAX_STEPS];
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 #endif

@@ -270,6 +270,8 @@ static mp_obj_t finish(size_t n_args, const mp_obj_t *args) { return run(MP_OBJ_
 
 static mp_obj_t on_yield(size_t n_args, const mp_obj_t *args) {
   model *self = MP_OBJ_TO_PTR(args[0]);
+  if (args[1] != mp_const_none && !MP_OBJ_TYPE_HAS_SLOT(mp_obj_get_type(args[1]), call))
+    fail(&mp_type_TypeError, "A function without arguments was expected, which is called between groups of pixels, or None.");
   self->served = args[1];
   return mp_const_none;
 }

@@ -9,9 +9,7 @@
 #include "third_party/freertos_kernel/include/FreeRTOS.h"
 #include "third_party/freertos_kernel/include/task.h"
 
-extern "C" {
 #include "mbn.h"
-}
 
 #ifndef SDRAM
 #define SDRAM __attribute__((section(".sdram_bss,\"aw\",%nobits @")))

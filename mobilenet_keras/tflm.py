@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'export_tflm', 'judge_exactly',
-           'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'Layout', 'export_tflm',
+           'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
 
 # %% ../nbs/api/20_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 import numpy as np
 from .boards import Board, board as board_of
 from .core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, written_whole
@@ -149,26 +150,38 @@ def prepared(model, photo):
 
 # %% ../nbs/api/20_tflm.ipynb #00000015
 _SOURCES = {"main.cc": "main.cc", "model_data.cc": "model_data.cc", "model_data.h": "model_data.h"}
-LAYOUTS = {  # layout: (its includes, {file to write: template})
-    "generic": ("#include <cstdio>", _SOURCES | {"CMakeLists.txt": "generic/CMakeLists.txt"}),
-    "arduino": ("#include <Arduino.h>\n#include <TensorFlowLite.h>  // by this name the IDE finds the library", {
+class Layout(NamedTuple):
+    "How an SDK wants the app."
+    includes:str        # At the top of main.cc
+    static_memory:bool  # Its TFLM is built with TF_LITE_STATIC_MEMORY, which makes TfLiteTensor 32 bytes instead of 64
+    files:dict          # {file to write: template}
+
+LAYOUTS = {
+    "generic": Layout("#include <cstdio>", True, _SOURCES | {"CMakeLists.txt": "generic/CMakeLists.txt"}),  # tools/make/Makefile of tflite-micro
+    "arduino": Layout("#include <Arduino.h>\n#include <TensorFlowLite.h>  // by this name the IDE finds the library", False, {  # nothing in Arduino_TensorFlowLite sets it
         "@PROJECT@/@PROJECT@.ino": "arduino/sketch.ino", "@PROJECT@/main.cpp": "main.cc",
         "@PROJECT@/model_data.cpp": "model_data.cc", "@PROJECT@/model_data.h": "model_data.h"}),
-    "esp-idf": ("#include <cstdio>\n#include \"freertos/FreeRTOS.h\"\n#include \"freertos/task.h\"", {f"main/{k}": v for k, v in _SOURCES.items()} | {
+    "esp-idf": Layout("#include <cstdio>\n#include \"freertos/FreeRTOS.h\"\n#include \"freertos/task.h\"", True, {f"main/{k}": v for k, v in _SOURCES.items()} | {  # CMakeLists.txt of esp-tflite-micro
         "CMakeLists.txt": "esp-idf/CMakeLists.txt", "main/CMakeLists.txt": "esp-idf/main/CMakeLists.txt",
         "main/idf_component.yml": "esp-idf/main/idf_component.yml", "sdkconfig.defaults": "esp-idf/sdkconfig.defaults"}),
-    "pico": ("#include <cstdio>\n#include \"pico/stdlib.h\"", _SOURCES | {"CMakeLists.txt": "pico/CMakeLists.txt"})}
-FILES = (*LAYOUTS["generic"][1], "README.md")  # of the generic layout
+    "pico": Layout("#include <cstdio>\n#include \"pico/stdlib.h\"", True, _SOURCES | {"CMakeLists.txt": "pico/CMakeLists.txt"})}  # CMakeLists.txt of pico-tflmicro
+FILES = (*LAYOUTS["generic"].files, "README.md")  # of the generic layout
 LAYOUT_OF = {"pico": "pico", "pico2": "pico", "nano33ble": "arduino", "esp32-s3": "esp-idf"}  # of boards; generic for the others
 MARKER = "Written by mobilenet-keras (export_tflm). Changes are lost when the model is exported again."
 
+_STATIC_MEMORY = {  # what main.cc says of TF_LITE_STATIC_MEMORY, which must be as in the library's own build
+    True: dict(STATIC_MEMORY="#ifndef TF_LITE_STATIC_MEMORY\n#define TF_LITE_STATIC_MEMORY  // as this library's build does: it changes the structures below\n#endif",
+               STATIC_REMEDY="TFLM was built without TF_LITE_STATIC_MEMORY (remedy: build it with its own Makefile)"),
+    False: dict(STATIC_MEMORY="#ifdef TF_LITE_STATIC_MEMORY\n#error \"This library is built without TF_LITE_STATIC_MEMORY, which changes the structures below: do not define it here.\"\n#endif",
+                STATIC_REMEDY="the library was built with TF_LITE_STATIC_MEMORY (remedy: build it without, as it comes)")}
+
 def _filled(layout, values):
     "{file name: text} of the app."
-    folder, (includes, files) = microcontroller_folder()/"tflm", LAYOUTS[layout]
+    folder, (includes, static_memory, files) = microcontroller_folder()/"tflm", LAYOUTS[layout]
     read = lambda name: (folder/name).read_text(encoding="utf-8")
     fill = lambda text: re.sub(r"@([A-Z_0-9]+)@", lambda m: str(values[m[1]]), text)
     commands = fill(read(f"{layout}/README.md"))
-    values = values | dict(LAYOUT=layout, BOARD_INCLUDES=includes, BOARD=read(f"{layout}/board.cc").rstrip("\n"), COMMANDS=commands)
+    values = values | dict(LAYOUT=layout, BOARD_INCLUDES=includes, **_STATIC_MEMORY[static_memory], BOARD=read(f"{layout}/board.cc").rstrip("\n"), COMMANDS=commands)
     return {fill(name): fill(read(template)) for name, template in (files | {"README.md": "README.md"}).items()}
 
 # %% ../nbs/api/20_tflm.ipynb #00000017

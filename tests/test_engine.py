@@ -704,7 +704,8 @@ def test_a_cpp_program_calls_the_engine(small, tmp_path):
     run = lambda *command: subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True)  # noqa: E731
     done = run("gcc", "-std=c99", "-O1", "-c", *(p for p in engine_sources() if p.suffix == ".c"))
     for standard in ("c++11", "c++20"):
-        done = run("g++", f"-std={standard}", "-Wall", "-Wextra", "-pedantic", "-Werror", "-I", folder, "user.cc", "mbn.o", "mbn_kernels.o", "-o", "user")
+        flags = f"-std={standard} -Wall -Wextra -pedantic -Werror -I {folder}".split()
+        done = run("g++", *flags, "user.cc", "mbn.o", "mbn_kernels.o", "-o", "user")
         assert done.returncode == 0, done.stderr
     done = run("./user", "m.mbn", "image")
     assert list(map(int, done.stdout.split())) == Engine(small).run(image).tolist(), done.stdout

@@ -26,7 +26,8 @@ needs_gcc = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 DECLARATIONS = Path(__file__).parent / "tflm_declarations"
 HOSTILE = ['"; return 0; //', "back\\slash", "what??/", "@MODEL_DATA@", "%s%n", "Füchse 🦊", "*/ /*", "tab\tbell\a",
            "0digits1", "\0nul"]
-# What stands for TFLM: an interpreter that answers with the expected bytes, changed by macros.
+# What stands for TFLM: an interpreter that answers with the expected bytes, changed by macros. As a library does, it sees
+# TfLiteTensor as it was built itself.
 STAND_IN = """
 #include <cstring>
 #include "model_data.h"
@@ -40,25 +41,58 @@ STAND_IN = """
 #ifndef VERSION
 #define VERSION 3
 #endif
-uint32_t tflite::Model::version() const { return VERSION; }
 static int8_t in[kInputBytes], out[kOutputBytes];
-static TfLiteTensor input = {kTfLiteInt8, {in}, sizeof in}, outputs[kOutputs];
-static void Invoke(const int8_t* image) {
-  for (size_t i = 0; i < kInputBytes; ++i) {
-    const size_t c = i % kChannels, from = i - c + (kReversed ? kChannels - 1 - c : c);
-    if (image[i] != kPixelTable[kTestPixels[from] * kChannels + c]) return;
-  }
-  std::memcpy(out, kExpected, sizeof out);
-  out[kOutputBytes - 1] = static_cast<int8_t>(out[kOutputBytes - 1] ^ FLIP);
-}
-TestTflm test_tflm = {kTfLiteOk, kTfLiteOk, kTfLiteOk, &input, outputs, Invoke};
+static TfLiteTensor input, outputs[kOutputs];
+static struct {
+  TfLiteStatus started, allocated, invoked;
+  TfLiteTensor *input, *outputs;
+} test_tflm = {kTfLiteOk, kTfLiteOk, kTfLiteOk, &input, outputs};
+static void Fill(TfLiteTensor* tensor, int8_t* data, size_t bytes) { tensor->type = kTfLiteInt8, tensor->data.int8 = data, tensor->bytes = bytes; }
 static struct Filled {
   Filled() {
+    Fill(&input, in, sizeof in);
     int8_t* at = out;
-    for (int k = 0; k < kOutputs; at += kOutput[k++].bytes) outputs[k] = {kTfLiteInt8, {at}, kOutput[k].bytes};
+    for (int k = 0; k < kOutputs; at += kOutput[k++].bytes) Fill(outputs + k, at, kOutput[k].bytes);
     BREAK;
   }
 } filled;
+static bool Right() {
+  for (size_t i = 0; i < kInputBytes; ++i) {
+    const size_t c = i % kChannels, from = i - c + (kReversed ? kChannels - 1 - c : c);
+    if (in[i] != kPixelTable[kTestPixels[from] * kChannels + c]) return false;
+  }
+  return true;
+}
+namespace tflite {
+uint32_t Model::version() const { return VERSION; }
+TfLiteStatus MicroInterpreter::initialization_status() const { return test_tflm.started; }
+TfLiteStatus MicroInterpreter::AllocateTensors() { return test_tflm.allocated; }
+TfLiteTensor* MicroInterpreter::input(size_t) { return test_tflm.input; }
+TfLiteTensor* MicroInterpreter::output(size_t i) { return test_tflm.outputs ? test_tflm.outputs + i : nullptr; }
+TfLiteStatus MicroInterpreter::Invoke() {
+  const uint32_t event = profiler_ ? profiler_->BeginEvent("CONV_2D") : 0;
+  if (Right()) std::memcpy(out, kExpected, sizeof out), out[kOutputBytes - 1] = static_cast<int8_t>(out[kOutputBytes - 1] ^ FLIP);
+  if (profiler_) profiler_->EndEvent(event);
+  return test_tflm.invoked;
+}
+}
+"""
+# Whether the libraries are built with TF_LITE_STATIC_MEMORY, by their own build files: tools/make/Makefile of tflite-micro 90b983c;
+# Arduino_TensorFlowLite 7948b85, whose sources test it 40 times and where nothing sets it; CMakeLists.txt of esp-tflite-micro 1.4.0
+# and of pico-tflmicro dfea53b.
+BUILT_WITH_STATIC_MEMORY = {"generic": True, "arduino": False, "esp-idf": True, "pico": True}
+# An Arduino, as much of it as the sketch asks for: `loop` once.
+ARDUINO = """
+#include <Arduino.h>
+#include <cstdio>
+TestSerial Serial;
+void TestSerial::begin(long) {}
+TestSerial::operator bool() const { return true; }
+unsigned TestSerial::print(const char* text) { return static_cast<unsigned>(std::fputs(text, stdout)); }
+void delay(unsigned long) {}
+void setup();
+void loop();
+int main() { setup(), loop(); }
 """
 
 
@@ -95,10 +129,16 @@ def gcc(folder, *arguments, compiler="g++"):
     assert done.returncode == 0, done.stderr[:2000]
 
 
+def stand_in(folder, *macros, static_memory=True):
+    """The stand-in, built as its library is: an object file."""
+    (folder / "stand_in.cc").write_text(STAND_IN)
+    gcc(folder, *(f"-D{m}" for m in macros), *["-DTF_LITE_STATIC_MEMORY"] * static_memory, "-c", "stand_in.cc", "-o", "stand_in.o")
+    return folder / "stand_in.o"
+
+
 def run(folder, *macros):
     """The app with the stand-in: (exit code, what it printed)."""
-    (folder / "stand_in.cc").write_text(STAND_IN)
-    gcc(folder, *(f"-D{m}" for m in macros), "main.cc", "model_data.cc", "stand_in.cc", "-o", "app")
+    gcc(folder, *(f"-D{m}" for m in macros), "main.cc", "model_data.cc", stand_in(folder, *macros), "-o", "app")
     done = subprocess.run([folder / "app"], capture_output=True)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
@@ -292,7 +332,11 @@ def test_layouts(tmp_path, layout):
     readme = before["README.md"].decode()
     command = {"generic": "cmake -B build -DTFLM_INCLUDE", "arduino": "arduino-cli compile --fqbn", "esp-idf": "idf.py set-target",
                "pico": "cmake -B build -DPICO_SDK_PATH"}[layout]
-    assert command in readme and "untested on hardware" in readme and (layout == "generic") == ("Not built here" not in readme)
+    assert command in readme and "untested on hardware" in readme and (layout in ("esp-idf", "pico")) == ("Not built here" in readme)
+    needs = {"generic": "`make`, `git`, `curl`, `wget`, `unzip` and a `python3` with NumPy and Pillow", "esp-idf": "ESP-IDF 5.1 or newer"}
+    assert needs.get(layout, "") in readme, "what the build asks for, and what it downloads"
+    for text in (t.decode() for n, t in before.items() if n.endswith(".yml")):
+        assert all(re.search(r': "[~^]?\d', line) for line in text.splitlines() if "espressif/" in line), "a component without a version"
     assert not re.search(r"@[A-Z_0-9]+@", "".join(t.decode() for n, t in before.items() if "model_data" not in n))
     (app / "mine.txt").write_text("kept")
     assert files(export_tflm(hostile(), app, layout=layout)) == before | {"mine.txt": b"kept"}
@@ -301,15 +345,36 @@ def test_layouts(tmp_path, layout):
         export_tflm(hostile(), app, layout=other)
 
 
+@needs_tflm
+@needs_gcc
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_sees_tensors_as_its_library_does(tmp_path, layout):
+    """Else it reads a type where the data lie: "input 0 is of type 0", as the sketch did with the real library of Arduino."""
+    app = export_tflm(Model(_tiny_model(), "tiny"), tmp_path / "app", layout=layout)
+    sources = next(p for p in app.rglob("main.c*") if p.suffix in (".cc", ".cpp")).parent
+    (tmp_path / "arduino.cc").write_text(ARDUINO)
+    (tmp_path / "esp.cc").write_text('extern "C" void app_main(void);\nint main() { app_main(); }\n')
+    (tmp_path / "tick.cc").write_text('#include <cstdlib>\n#include "freertos/FreeRTOS.h"\nvoid vTaskDelay(const TickType_t) { std::exit(0); }\n')
+    (tmp_path / "sleep.cc").write_text('#include <cstdlib>\n#include "pico/stdlib.h"\n'
+                                       'bool stdio_init_all() { return true; }\nvoid sleep_ms(uint32_t) { std::exit(0); }\n')
+    around = {"arduino": ["arduino.cc"], "esp-idf": ["esp.cc", "tick.cc"], "pico": ["sleep.cc"]}.get(layout, [])
+    said = {}
+    for built in (True, False):
+        library = stand_in(sources, static_memory=built)
+        gcc(sources, f"-I{DECLARATIONS / 'sdk'}", *(p for p in sources.iterdir() if p.suffix in (".cc", ".cpp") and p.name != "stand_in.cc"), library,
+            *(tmp_path / name for name in around), "-o", "app")
+        said[built] = subprocess.run([sources / "app"], capture_output=True, text=True).stdout
+    right = BUILT_WITH_STATIC_MEMORY[layout]
+    assert "PASS" in said[right] and "FAIL: input 0 is of type" in said[not right] and "TF_LITE_STATIC_MEMORY (remedy" in said[not right], said
+
+
 @needs_gcc
 @needs_tflm
 @pytest.mark.skipif(not shutil.which("cmake"), reason="needs cmake")
 def test_cmake_links_an_installed_library(tmp_path):
     """The generic layout's CMakeLists.txt, with an archive of the stand-in in the place of TFLM's library."""
     app = export_tflm(hostile(), tmp_path / "app")
-    (tmp_path / "stand_in.cc").write_text(STAND_IN)
-    gcc(app, "-c", tmp_path / "stand_in.cc", "-o", tmp_path / "stand_in.o")
-    subprocess.run(["ar", "rcs", tmp_path / "libtflm.a", tmp_path / "stand_in.o"], check=True)
+    subprocess.run(["ar", "rcs", tmp_path / "libtflm.a", stand_in(app)], check=True)
     cmake = lambda *a: subprocess.run(["cmake", *map(str, a)], cwd=app, capture_output=True, text=True)  # noqa: E731
     done = cmake("-B", "build")
     assert done.returncode and "Where is TensorFlow Lite Micro?" in done.stderr

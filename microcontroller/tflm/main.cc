@@ -8,9 +8,7 @@
 #ifndef TF_LITE_STRIP_ERROR_STRINGS
 #define TF_LITE_STRIP_ERROR_STRINGS
 #endif
-#ifndef TF_LITE_STATIC_MEMORY
-#define TF_LITE_STATIC_MEMORY  // as every build of TFLM does: it changes the structures below
-#endif
+@STATIC_MEMORY@
 @BOARD_INCLUDES@
 #include <cstdint>
 
@@ -115,7 +113,7 @@ bool Checked(const TfLiteTensor* tensor, const char* what, long index, size_t by
   if (tensor->type == kTfLiteInt8 && tensor->bytes == bytes) return true;
   Line("FAIL: ", what, " ", index, " is of type ", static_cast<long>(tensor->type), " with ", static_cast<long>(tensor->bytes), " bytes, wanted ",
        static_cast<long>(bytes), " of int8. Likely causes: model_data.cc holds another model (remedy: export again, and take all files); or ",
-       "TFLM was built without TF_LITE_STATIC_MEMORY (remedy: build it with its own Makefile).");
+       "@STATIC_REMEDY@.");
   return false;
 }
 

@@ -152,10 +152,11 @@ def test_inspect_profile_boards_and_strip(tmp_path):
     assert "7,157,888 MACs" in text and "TFLM's arena" in text
     assert "levels" in mobilenet("profile", model, "--health")[1]
     facts = json.loads(mobilenet("boards", model, "--json")[1])
-    assert {b["board"]: b["ok"] for b in facts["boards"]}.items() >= {"pico": True, "microbit": False}.items()
+    fits = {(b["board"], b["runtime"]): b["ok"] for b in facts["boards"]}
+    assert fits["pico", "engine"] and fits["pico", "tflm"] and fits["microbit", "engine"] and not fits["microbit", "tflm"]
     assert mobilenet("boards", model, "--board", "pico")[0] == 0
-    code, out, err = mobilenet("boards", model, "--board", "microbit")
-    assert code == 1 and "bytes of RAM too many" in out and "estimated to fit" in out and not err
+    code, out, err = mobilenet("boards", shared("models/mlperf_tiny/vww_96_float.tflite"), "--board", "microbit")
+    assert code == 1 and "does not fit microbit with engine: " in out and "bytes of RAM too many" in out and not err
     assert json.loads(mobilenet("boards", "--json")[1])[0]["id"] == "pico"
     assert json.loads(mobilenet("boards", "--board", "pico", "--json")[1])["ram"] == 264 * 1024
     small = tmp_path / "small.tflite"

@@ -20,7 +20,7 @@ from fastcore.docments import docments
 from mobilenet_keras._modidx import d as INDEX
 from mobilenet_keras.boards import BOARDS
 
-LIGHT = ["core", "preprocessing", "tflite", "runtime", "boards", "profile", "tflm", "device", "flash"]
+LIGHT = ["core", "preprocessing", "tflite", "runtime", "boards", "profile", "fit", "tflm", "device", "flash"]
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
          "--disable-sync").split()
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
 LIGHT = ["core", "preprocessing", "imagenet", "readers", "tflite", "runtime", "tflm", "cli"]
 LIGHT += ["boards", "fixedpoint", "intervals", "builder", "profile", "steps", "plan", "compiler", "data", "evaluation"]
-LIGHT += [name for name in ("firmware", "device", "mpy", "simulate", "flash", "micropython", "openmv", "edgetpu")
+LIGHT += [name for name in ("firmware", "fit", "device", "mpy", "simulate", "flash", "micropython", "openmv", "edgetpu")
           if (PACKAGE / f"{name}.py").exists()]
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")
 

@@ -11,10 +11,9 @@ from conftest import ROOT, shared
 from test_tflite import mutations
 
 from mobilenet_keras import profile as profiles
-from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.intervals import ROUNDINGS, intervals
-from mobilenet_keras.profile import fits, profile
+from mobilenet_keras.profile import profile
 from mobilenet_keras.runtime import available, noise_photos
 from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
 from mobilenet_keras.weights import list_models
@@ -322,22 +321,6 @@ def test_health_tells_the_two_generations_apart():
     assert sum(r["zero_channels"] for r in of(VWW).health().rows) > 900, "training emptied this model"
 
 
-def test_boards_of_real_models():
-    v2, vww = of(V2_224), of(VWW)
-    assert {f.board for f in vww.boards()} == set(BOARDS)
-    assert [f.board for f in vww.boards() if not f.ok] == ["microbit"], "16 KB of RAM"
-    small = fits(vww, "microbit")
-    assert "bytes of RAM too many" in small.why and "estimated" in small.why and small.smaller[1] < 96
-    assert "Model.strip() makes the file 91,736 smaller" in small.why
-    assert small.ram - small.usable_ram == int(small.why.split(" bytes")[0].replace(",", ""))
-    pico = fits(v2, "pico")
-    assert not pico.ok and "uint8 weights" in pico.why and "estimated to fit at" in pico.why and pico.ms is None
-    assert fits(vww, "nucleo-f446re").ms == pytest.approx(24_078_426 / 180e3, rel=.01), "instructions counted on an M4"
-    assert fits(vww, "pico").ms == pytest.approx(87_193_979 / 125e3, rel=.01), "and on an M0+"
-    assert fits(vww, "pico2").ms is None, "nothing was measured on an M33"
-    assert fits(v2, "pi-zero2").ok and fits(v2, "pi-zero2").runtime == "tflite-runtime"
-
-
 def test_a_model_scaled_to_itself_costs_the_same():
     """`_scaled` is an estimate of other networks; of the network itself it must be exact."""
     for name in (VWW, PERSON):
@@ -347,20 +330,12 @@ def test_a_model_scaled_to_itself_costs_the_same():
     assert ram == pytest.approx(158_068, abs=200), "V1 .25 at 128x128x3 measured on an M4"
 
 
-def test_another_runtime_is_a_row(monkeypatch):
-    dream = (("microcontroller",), lambda profile, board: dict(ram=10, flash=10, ms=1, refused=""))
-    monkeypatch.setitem(profiles.ON_BOARDS, "dream", dream)
-    table = Model(_tiny_model(), "tiny").boards()
-    assert {"tflm", "dream"} == {f.runtime for f in table if f.board == "microbit"}
-    assert fits(Model(_tiny_model(), "tiny"), "microbit", "dream").ok
-
-
 def test_it_shows_itself_and_is_json():
     p = of(PERSON)
-    for shown in (p, p.health(), p.boards(), p.arena):
+    for shown in (p, p.health(), p.arena):
         assert "<script" not in getattr(shown, "_repr_html_", str)() and str(shown)
     assert p._repr_html_().count("<rect") == len(p.model.ops) == len(p.to_dict()["ops"])
-    for dictionary in (p.to_dict(), p.health().to_dict(), p.boards().to_dict()):
+    for dictionary in (p.to_dict(), p.health().to_dict()):
         assert json.loads(json.dumps(dictionary))["name"] == "person_detect"
     assert str(p).count("\n") == 3 + len(p.rows) and "55,296" in str(p)
 
@@ -368,10 +343,9 @@ def test_it_shows_itself_and_is_json():
 def test_float_and_edge_tpu_models():
     floats = of("mlperf_tiny/vww_96_float")
     assert floats.macs == floats.live_macs == 7_489_664 and floats.intervals == {} and floats.ram_minimum == 4 * 55_296
-    assert "nothing is quantized" in str(floats.health()) and not fits(floats, "coral-usb").ok
+    assert "nothing is quantized" in str(floats.health())
     compiled = of("coral/mobilenet_v1_0.25_128_quant_edgetpu")
     assert compiled.macs == 0 and compiled.arena.total is None and compiled.arena.reason
-    assert "compiled for an Edge TPU" in fits(compiled, "pico").why and fits(compiled, "coral-usb").ok
 
 
 def test_arena_without_tflm_says_why(monkeypatch):
@@ -404,7 +378,7 @@ def test_odd_models_are_profiled_in_no_time(name, monkeypatch):
     monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})  # an interpreter may die of these
     start = time.perf_counter()
     p = profile(ODD[name])
-    assert str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health()) and str(p.boards())
+    assert str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health())
     assert 0 <= p.live_macs <= p.macs and p.ram_minimum >= 0
     if name == "huge scales":
         assert (p.intervals[2][0] == -128).all() and (p.intervals[2][1] == 127).all(), "overflow may give anything"
@@ -418,7 +392,7 @@ def test_what_can_be_read_can_be_profiled(monkeypatch):
     for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 90):
         try:
             p = profile(Model(data))
-            read += bool(str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health()) and str(p.boards()))
+            read += bool(str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health()))
         except MobileNetError:
             pass
     assert read > 5
@@ -427,10 +401,6 @@ def test_what_can_be_read_can_be_profiled(monkeypatch):
 def test_bad_requests():
     with pytest.raises(MobileNetError, match="No such model"):
         profile("nowhere.tflite")
-    with pytest.raises(MobileNetError, match="There is no board"):
-        fits(Model(_tiny_model()), "toaster")
-    with pytest.raises(MobileNetError, match="Runtimes for pi4 are tflite-runtime"):
-        fits(Model(_tiny_model()), "pi4", "tflm")
 
 
 def test_v2_is_profiled_quickly():
@@ -471,10 +441,3 @@ def test_a_published_model_measured_again():
     row = next(r for r in list_models() if r["name"] == "mobilenet_v2_0.35_96")
     found = measure(row)
     assert round(found["tflm_arena"] / 1000) == row["tflm_arena_kb"] and abs(found["int8_bytes"] / 1000 - row["int8_kb"]) <= 2
-
-
-def test_what_cannot_run_does_not_fit():
-    compiled = Model.open(shared("models/coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite"))
-    assert {f.board for f in compiled.boards() if f.ok} == {"coral-dev", "coral-usb"}
-    refused = fits(Model(_tiny_model(code=128), "cumsum"), "pico")  # CUMSUM with one input
-    assert refused.ok == (available()["tflm"] is not True) and (refused.ok or "TFLM says" in refused.why)

@@ -1,0 +1,137 @@
+"""Which boards a model fits: one truth with `build`, for our engine and for the other runtimes; broken and foreign files."""
+import json
+
+import pytest
+from conftest import shared
+from small_firmware import small
+from test_cli import mobilenet
+from test_engine import network
+from test_tflite import mutations
+
+from mobilenet_keras import fit as module
+from mobilenet_keras import profile as profiles
+from mobilenet_keras.boards import BOARDS
+from mobilenet_keras.builder import example
+from mobilenet_keras.compiler import compile_model
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.firmware import check_fits, needs, room, target, targets
+from mobilenet_keras.fit import fits
+from mobilenet_keras.profile import profile
+from mobilenet_keras.runtime import available
+from mobilenet_keras.tflite import Model, _tiny_model
+
+VWW, PERSON, V2_224 = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect", "coral/mobilenet_v2_1.0_224_quant"
+
+
+def of(name):
+    return profile(shared(f"models/{name}.tflite"))
+
+
+@pytest.mark.parametrize("make", [small, lambda: network("V1", .25, 96), lambda: network("V2", .35, 96), lambda: network("V1", 1., 224, 1000),
+                                  lambda: example((1, 640, 640, 3))], ids=["small", "V1 .25", "V2 .35", "V1 1.0", "wide"])
+def test_the_engine_fits_where_build_does_not_refuse(make):
+    """The same bytes, the same verdict and the same advice, on every board that has firmware."""
+    model, verdicts = make(), set()
+    compiled, told = compile_model(model), {f.board: f for f in model.boards() if f.runtime == "engine"}
+    assert {*targets(), "coral-micro"} == set(told)
+    for board, found in told.items():
+        t = target(board, sdk=True)
+        assert (found.ram, found.flash, found.usable_ram, found.usable_flash) == (*needs(compiled, t), *room(t))
+        try:
+            check_fits(compiled, t)
+            assert found.ok and not found.why
+        except MobileNetError as e:
+            lacks, better = found.why.rsplit("; ", 1)
+            assert not found.ok and better in str(e) and all(part in str(e) for part in lacks.split("; "))
+        verdicts.add(found.ok)
+    assert verdicts == ({True} if model is small() else {True, False})
+
+
+def test_the_engine_comes_first():
+    """`boards` said of person_detect that 67,578 bytes were lacking on a micro:bit, where `build` succeeds."""
+    model = Model.open(shared(f"models/{PERSON}.tflite"))
+    rows = model.boards()
+    assert [f.runtime for f in rows if f.board == "microbit"] == ["engine", "tflm"] and "19 of 19 boards" in str(rows)
+    ours, theirs = fits(model, "microbit"), fits(model, "microbit", "tflm")
+    assert ours.ok and not theirs.ok and theirs.ram - theirs.usable_ram == 67_578
+    code, out, err = mobilenet("boards", shared(f"models/{PERSON}.tflite"), "--board", "microbit")
+    lines = out.splitlines()
+    assert code == 0 and not err and lines[0].startswith("fits microbit with engine (11,160 of 14,848 bytes of RAM, ")
+    assert lines[1].startswith("does not fit microbit with tflm (") and "67,578 bytes of RAM too many" in lines[1] and "mobilenet strip" in lines[1]
+
+
+def test_advice_is_a_command_line(tmp_path):
+    """A network that is trained as it says is of a size that fits."""
+    model = network("V1", .25, 96)
+    model.save(tmp_path / "m.tflite")
+    code, out, _ = mobilenet("boards", "m.tflite", "--board", "microbit", cwd=tmp_path)
+    ours = out.splitlines()[0]
+    assert code == 1 and "mobilenet train PHOTOS --alpha 0.1 --size 96" in ours
+    assert fits(network("V1", .1, 96), "microbit").ok
+    assert "mobilenet train PHOTOS --model v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
+    assert "mobilenet train PHOTOS --alpha" in fits(network("V1", .5, 224, 10), "microbit-v2", "tflm").why
+    oblong = compile_model(example((1, 96, 128, 3)))
+    assert module.smaller_words((.5, None, 48), oblong.steps[0].shape).endswith("0.5 of its channels at 48x64")
+    assert module.smaller_words((.5, .25, 48), oblong.steps[0].shape, True).endswith("--model v2 --alpha 0.25 --size 48x64")
+
+
+def test_boards_of_real_models():
+    v2, vww = of(V2_224), of(VWW)
+    assert {f.board for f in vww.boards()} == set(BOARDS)
+    assert {f.board for f in vww.boards() if not f.ok} == {"microbit"}, "16 KB of RAM, 256 KB of flash"
+    small = fits(vww, "microbit", "tflm")
+    assert "bytes of RAM too many" in small.why and "estimated" in small.why
+    assert "mobilenet strip makes the file 91,736 bytes smaller" in small.why
+    assert small.ram - small.usable_ram == int(small.why.split(" bytes")[0].replace(",", ""))
+    pico = fits(v2, "pico", "tflm")
+    assert not pico.ok and "uint8 weights" in pico.why and pico.ms is None
+    assert fits(vww, "nucleo-f446re", "tflm").ms == pytest.approx(24_078_426 / 180e3, rel=.01), "instructions counted on an M4"
+    assert fits(vww, "pico", "tflm").ms == pytest.approx(87_193_979 / 125e3, rel=.01), "and on an M0+"
+    assert fits(vww, "pico2", "tflm").ms is None, "nothing was measured on an M33"
+    assert fits(v2, "pi-zero2").ok and fits(v2, "pi-zero2").runtime == "tflite-runtime"
+
+
+def test_another_runtime_is_a_row(monkeypatch):
+    dream = (lambda board: board.kind == "microcontroller", lambda profile, board: dict(ram=10, flash=10, ms=1))
+    monkeypatch.setitem(module.ON_BOARDS, "dream", dream)
+    table = Model(_tiny_model(), "tiny").boards()
+    assert {"engine", "tflm", "dream"} == {f.runtime for f in table if f.board == "microbit"}
+    assert fits(Model(_tiny_model(), "tiny"), "microbit", "dream").ok
+
+
+def test_what_cannot_run_does_not_fit():
+    compiled, floats = Model.open(shared("models/coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite")), of("mlperf_tiny/vww_96_float")
+    assert {f.board for f in compiled.boards() if f.ok} == {"coral-dev", "coral-usb"}
+    assert "compiled for an Edge TPU" in fits(compiled, "pico", "tflm").why and not fits(floats, "coral-usb").ok
+    for model in (compiled, floats):
+        ours = fits(model, "pico")
+        assert not ours.ok and ours.runtime == "engine" and ours.ram is None and ours.why
+    refused = fits(Model(_tiny_model(code=128), "cumsum"), "pico", "tflm")  # CUMSUM with one input
+    assert refused.ok == (available()["tflm"] is not True) and (refused.ok or "TFLM says" in refused.why)
+
+
+def test_it_shows_itself_and_is_json():
+    table = of(PERSON).boards()
+    assert "<script" not in table._repr_html_() and str(table)
+    assert json.loads(json.dumps(table.to_dict()))["name"] == "person_detect"
+
+
+def test_bad_requests():
+    with pytest.raises(MobileNetError, match="There is no board"):
+        fits(Model(_tiny_model()), "toaster")
+    with pytest.raises(MobileNetError, match="Runtimes for pi4 are tflite-runtime"):
+        fits(Model(_tiny_model()), "pi4", "tflm")
+    with pytest.raises(MobileNetError, match="Runtimes for esp32-s3 are tflm. Received: 'engine'"):
+        fits(Model(_tiny_model()), "esp32-s3", "engine")
+
+
+def test_what_can_be_read_can_be_judged(monkeypatch):
+    """Broken copies of a real model: a table, or a refusal."""
+    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})
+    read = 0
+    for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 60):
+        try:
+            read += bool(str(Model(data).boards()))
+        except MobileNetError:
+            pass
+    assert read > 3

@@ -11,7 +11,7 @@ __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'clas
 import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
-from .core import MissingExtra, MobileNetError, note, quiet_logs, run_facts, text_table, written_whole
+from .core import MissingExtra, MobileNetError, note, quiet_logs, quoted, run_facts, text_table, written_whole
 
 # %% ../nbs/api/33_cli.ipynb #00000005
 class Failed(Exception):
@@ -73,11 +73,20 @@ def _trained(run, photos):
     if len(photos.test): facts["test_accuracy"] = run.evaluate(photos.test).accuracy
     text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
     if len(photos.test): text += f", test accuracy {facts['test_accuracy']:.1%} ({len(photos.test)} photos)"
-    return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {run.folder}"
+    return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {quoted(run.folder)}"
+
+def _no_run(path):
+    "Where a file leads that was given to `quantize`."
+    from mobilenet_keras.tflite import Model, to_int8
+    try: model = Model.open(path)
+    except MobileNetError: return f"{path} is a file, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8('keras.models.load_model(FILE)')}"
+    if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
+    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8()}"
 
 def quantize(a):
     "Turn a run into a full-integer int8 .tflite file."
     from mobilenet_keras.data import Photos
+    if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
     run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras.quantization import quantize
     from mobilenet_keras.training import Run
@@ -93,7 +102,7 @@ def quantize(a):
     path = model.save(a.out or run.folder/"model.tflite")
     facts = dict(model=str(path), bytes=len(model.data), **model.report)
     layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
-    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {path}"
+    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
 
 def verify(a):
     "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the judge."
@@ -309,7 +318,7 @@ def _flash_micropython(a):
     if a.dry_run: return facts, f"{found} Nothing was written."
     with written_whole(a.weights_uf2) as part: part.write_bytes(found.uf2)
     return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "
-                   f"mobilenet flash --micropython {a.image} --at {found.address:#x}")
+                   f"mobilenet flash --micropython {quoted(a.image)} --at {found.address:#x}")
 
 def models(a):
     "List the published networks with ImageNet weights."
@@ -327,7 +336,7 @@ def demo(a):
             + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (judge: {facts['judge']})", "",
             picture(facts["seen"], digits().test), "",
             f"firmware {facts['uf2']} for a Raspberry Pi Pico", f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
-            "With a Pico at hand:", f"  mobilenet flash {facts['uf2']}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
+            "With a Pico at hand:", f"  mobilenet flash {quoted(facts['uf2'])}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
     if not (facts["verified"] and facts["board"]["as_expected"]): raise Failed(facts, "\n".join(text))
     return facts, "\n".join(text)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from PIL import Image, ImageDraw
-from .core import MobileNetError, html_table, need, note, text_table, track
+from .core import MobileNetError, html_table, need, note, shown_once, text_table, track
 from .data import PART_NAMES, Part, class_folders, photo_files
 from .preprocessing import Preprocessing, open_photo
 
@@ -145,7 +145,7 @@ def plot(self:Evaluation):
         ax.set_xticks(range(n), self.classes, rotation=45, ha="right"); ax.set_yticks(range(n), self.classes)
     ax.set(xlabel="called", ylabel="is")
     fig.tight_layout()
-    return fig
+    return shown_once(fig)
 
 @patch
 def _repr_html_(self:Evaluation):

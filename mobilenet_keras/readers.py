@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
-from .core import MobileNetError, need, text_table
+from .core import MobileNetError, broken_by, need, text_table
 from .weights import MAX_BYTES, read_h5
 
 # %% ../nbs/api/14_readers.ipynb #00000004
@@ -37,7 +37,7 @@ def _reading(path, kind):
     try: yield
     except MobileNetError: raise
     except _BROKEN as e:
-        raise MobileNetError(f"{path} can't be read as {kind}: it is cut short or broken ({type(e).__name__}: {str(e)[:200]}). Download or export it again.") from None
+        raise MobileNetError(f"{path} can't be read as {kind}: it is cut short or broken: {broken_by(e) or str(e)[:200] or type(e).__name__}. Download or export it again.") from None
 
 def _array(raw, dtype, shape, name):
     "`raw` bytes as an array: exactly as many as the shape says."

@@ -14,7 +14,7 @@ import numpy as np
 from fastcore.basics import patch
 from .core import MissingExtra, MobileNetError, html_table, note, text_table
 from .preprocessing import Preprocessing
-from .tflite import Model
+from .tflite import Model, to_int8
 
 # %% ../nbs/api/10_runtime.ipynb #00000005
 @dataclass(frozen=True)
@@ -368,7 +368,7 @@ def _check_integer(model):
     t = model.inputs[0]
     if t.dtype not in ("int8", "uint8") or t.scale is None or not t.scale[0] > 0 or model.float_ops:
         raise MobileNetError(f"{model.name} computes in {t.dtype if t.dtype.startswith('float') else 'float inside'}; only fully quantized "
-                             "int8 or uint8 models promise the same bytes everywhere. Quantize it first.")
+                             f"int8 or uint8 models promise the same bytes everywhere. {to_int8()}")
 
 def _input_batch(model, pixels, preprocessing):
     "(batch, description of the pixels)."

@@ -12,7 +12,7 @@ import numpy as np
 from .core import MobileNetError, text_table
 from .fixedpoint import exponentials, fixed, logistics, divide_pot, high_mul, reciprocal, scaled, wrapped
 from .intervals import clamp, same_meaning
-from .tflite import Model
+from .tflite import Model, to_int8
 
 # %% ../nbs/api/21_steps.ipynb #00000005
 OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall".split()  # by number: mbn_op of mbn.h
@@ -83,7 +83,7 @@ class _Graph:
 
     def int8(self, op, t):
         if t.dtype != "int8" or t.scale is None or len(t.scale) != 1 or not t.scale[0] > 0:
-            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), "Quantize the whole model to int8, inputs and outputs too.")
+            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), f"The engine runs files that are int8 throughout, inputs and outputs too. {to_int8()}")
         return t
 
     def feed(self, op, i=0):

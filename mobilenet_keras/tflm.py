@@ -18,7 +18,7 @@ from .core import MissingExtra, MobileNetError, html_table, microcontroller_fold
 from .intervals import operands
 from .profile import Arena, Profile, _code_bytes, _lifetimes, _planned, profile, smaller_for_tflm
 from .runtime import _check_runnable, _verdict, allocations, available, default_preprocessing, judged, noise_photos
-from .tflite import Model
+from .tflite import Model, to_int8
 
 # %% ../nbs/api/20_tflm.ipynb #00000005
 TFLM_OPS = {name: "Add" + "".join(w.capitalize() for w in name.split("_")) for name in """
@@ -137,7 +137,7 @@ def _profiled(model, said):
 def prepared(model, photo):
     "(the input, uint8 pixels, table (256, channels) from pixels to the input, whether blue comes first) for a photo, or for None: seeded noise."
     t = model.inputs[0]
-    if t.dtype not in ("int8", "uint8"): raise MobileNetError(f"{model.name} takes {t.dtype}; a photo becomes int8. Quantize the model first.")
+    if t.dtype not in ("int8", "uint8"): raise MobileNetError(f"{model.name} takes {t.dtype}; a photo becomes int8. {to_int8()}")
     if len(t.shape) == 4 and t.shape[3] in (1, 3) and t.scale is not None and t.scale[0] > 0 and (photo is not None or model.preprocessing is not None):
         rule = default_preprocessing(model)
         pixels = noise_photos(1, *t.shape[1:])[0] if photo is None else rule.pixels(photo)
@@ -230,7 +230,7 @@ def _check_int8(model):
     t, outs = model.inputs[0], model.outputs
     types = [t.dtype, *(o.dtype for o in outs)]
     if set(types) != {"int8"} or any(o.scale is None for o in (t, *outs)) or model.float_ops:
-        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. Quantize it to int8 first.")
+        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. {to_int8()}")
     _check_runnable(model)
 
 def _check_kind(board):

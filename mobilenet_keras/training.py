@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import Bar, MobileNetError, need, note, run_facts, written_whole
+from .core import Bar, MobileNetError, need, note, quoted, run_facts, shown_once, written_whole
 from .data import Photos, check_seed
 from .evaluation import Evaluation, evaluate
 from .heads import split_head
@@ -127,7 +127,7 @@ def plot_history(
     frozen = sum(r["phase"] == "head" for r in history)
     if 0 < frozen < len(history): ax.axvline(frozen + .5, ls=":", color="gray"); ax.text(frozen + .6, ax.get_ylim()[0], " whole network", color="gray", va="bottom")
     ax.set(xlabel="epoch", ylabel="accuracy"); ax.legend(loc="lower right"); ax.grid(alpha=.3)
-    return fig
+    return shown_once(fig)
 
 def history_png(history:list) -> bytes:
     "The same as the bytes of a PNG."
@@ -242,9 +242,9 @@ def open(cls:Run,
         state, arrays = _read_checkpoint(folder/"checkpoint.npz")
         run.history, run.chosen = state["history"], state["chosen"]
         wanted = run.settings["epochs"] + run.settings["frozen_epochs"]
-        if not run.history: raise MobileNetError(f"{folder} is not a finished run: it was stopped before the end of its first epoch. Go on with: mobilenet train --resume {folder}")
+        if not run.history: raise MobileNetError(f"{folder} is not a finished run: it was stopped before the end of its first epoch. Go on with: mobilenet train --resume {quoted(folder)}")
         _assign(net.weights, arrays.get("best") or arrays.get("average") or arrays["net"], folder/"checkpoint.npz")
-        note(f"The training in {folder} was stopped after {len(run.history)} of {wanted} epochs; its last complete epoch is used. Go on with: mobilenet train --resume {folder}")
+        note(f"The training in {folder} was stopped after {len(run.history)} of {wanted} epochs; its last complete epoch is used. Go on with: mobilenet train --resume {quoted(folder)}")
         return run
     except MobileNetError: raise
     except Exception as e: raise MobileNetError(f"{folder} holds a broken run: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
@@ -704,7 +704,7 @@ def plot(self:LearningRates):
     ax.semilogx(self.rates, self.losses)
     ax.axvline(self.suggestion, ls=":", color="gray"); ax.text(self.suggestion, ax.get_ylim()[1], " suggested", va="top", color="gray")
     ax.set(xlabel="learning rate", ylabel="loss"); ax.grid(alpha=.3)
-    return fig
+    return shown_once(fig)
 
 def find_learning_rate(
     net,                   # As for `fine_tune`; it's left as it was

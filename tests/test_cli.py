@@ -1,6 +1,8 @@
 """The command line as people and scripts meet it: exit codes, one-line errors, JSON, nothing half-written."""
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -119,6 +121,34 @@ def test_bad_input_is_one_line_and_exit_2(bad, args, message, monkeypatch, capsy
     out, err = capsys.readouterr()
     assert code == 2 and out == "" and message in one_line(err), err
     assert sorted(bad.rglob("*")) == before, "nothing may be written on bad input"
+
+
+STEPS = ["compile", "build --board pico", "flash --board pico", "quantize", "verify", "export --tflm app"]
+FILES = ["coral/mobilenet_v1_0.25_128_quant.tflite", "mlperf_tiny/vww_96_float.tflite", "own.keras"]
+FINE = [("verify", FILES[0]), ("flash --board pico", FILES[2])]  # uint8 can be verified; flash says that it is no image, and to build one
+
+
+@pytest.mark.parametrize("verb, name", [step for step in itertools.product(STEPS, FILES) if step not in FINE])
+def test_every_step_says_how_a_file_becomes_int8(tmp_path, monkeypatch, capsys, verb, name):
+    """A published uint8 or float file, a Keras model of one's own: `tests/test_importers.py` goes the ways that are named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.keras").write_bytes(b"PK\3\4" + bytes(100))
+    before = sorted(tmp_path.iterdir())
+    verb, *rest = verb.split()
+    code = cli.main([verb, str("own.keras" if name == "own.keras" else shared(f"models/{name}")), *rest])
+    out, err = capsys.readouterr()
+    assert code == 2 and not out
+    assert "mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN" in one_line(err)
+    loader = "keras.models.load_model(FILE)" if name == "own.keras" else "load(FILE)"
+    assert f'Model(convert({loader}, inputs)).save("model.tflite")' in err and sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_int8_already_needs_no_quantizing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(shared("models/tflite_micro/person_detect.tflite"), "my model.tflite")
+    assert cli.main(["quantize", "my model.tflite"]) == 2
+    said = one_line(capsys.readouterr().err)
+    assert "my model.tflite is int8 already, so nothing is left to quantize. Next: mobilenet verify 'my model.tflite'" in said
 
 
 def test_classify_with_real_model(tmp_path):

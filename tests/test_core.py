@@ -4,18 +4,19 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from mobilenet_keras import core
-from mobilenet_keras.core import Bar, track
+from mobilenet_keras.core import Bar, broken_by, note, quoted, track
 
 
 @pytest.fixture
 def notebook(monkeypatch):
     """What a notebook would show: the HTML of each picture, in order."""
     display = pytest.importorskip("IPython.display")
-    import rich.console
-    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    import IPython
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel="of ipykernel"))
     shown = []
 
     class Handle:
@@ -51,6 +52,71 @@ def test_a_kept_bar_says_how_it_ended(notebook, clock):
     bar.advance()
     bar.close()
     assert len(notebook) == 2 and 'value="2" max="2"' in notebook[1] and notebook[1].endswith(" epoch 2 &lt;b&gt;</div>")
+
+
+def test_notes_are_not_red_in_a_notebook(capsys, notebook):
+    """Which shows standard error as if something had failed; elsewhere they stay out of the results."""
+    note("98 % right")
+    assert capsys.readouterr() == ("98 % right\n", "")
+
+
+def test_notes_stay_out_of_the_results_elsewhere(capsys):
+    note("98 % right")
+    assert capsys.readouterr() == ("", "98 % right\n")
+
+
+def test_a_figure_is_drawn_once(monkeypatch):
+    """A notebook draws the figures that are open at a cell's end, and its last line besides."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from mobilenet_keras.evaluation import Evaluation
+    from mobilenet_keras.training import LearningRates, plot_history
+    rows = [dict(phase=phase, accuracy=.5, validation_accuracy=.4) for phase in ("head", "whole")]
+    judged, rates = Evaluation("two of three", ["a", "b"], np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], []), LearningRates(*np.ones((2, 9)).cumsum(1))
+    plots = [judged.plot, lambda: plot_history(rows), rates.plot]
+    monkeypatch.setattr(core, "in_notebook", lambda: True)
+    plt.switch_backend("agg")
+    plt.close("all")
+    for plot in plots:
+        assert plot().axes and not plt.get_fignums()
+    monkeypatch.undo()
+    for plot in plots:
+        plot()
+    assert len(plt.get_fignums()) == 3, "where plt.show() is to show them, they stay"
+    plt.close("all")
+
+
+def test_a_logger_survives_the_stream_that_it_found():
+    """TensorFlow's logger keeps the standard error of its first message; in a conversion that is one for a moment."""
+    code = """if True:
+        import logging, sys
+        from mobilenet_keras.core import hushed
+        with hushed():
+            handler = logging.StreamHandler()
+            print("inside", file=sys.stderr)
+        logger = logging.getLogger("late")
+        logger.addHandler(handler)
+        logger.warning("after")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "inside\nafter\n")
+
+
+@pytest.mark.parametrize("path", ["runs/mobilenet_0.25_96-1", "my runs/it's", "a;b", "$HOME", "-x y"])
+def test_a_suggested_path_can_be_pasted(path):
+    if os.name == "nt":
+        assert quoted("my runs") == '"my runs"'
+    else:
+        assert subprocess.run(["sh", "-c", f"printf %s {quoted(path)}"], capture_output=True, text=True).stdout in (path, "")
+        assert (quoted(path) == path) == (" " not in path and ";" not in path and "$" not in path)
+
+
+def test_what_broke_a_file_is_told_in_words():
+    import struct
+    for wrong in (lambda: struct.unpack_from("<I", b"", 4), lambda: [][1], lambda: b"\xff".decode(), lambda: (1.).as_integer_ratio()[2]):
+        with pytest.raises(Exception) as caught:
+            wrong()
+        assert broken_by(caught.value) and "unpack" not in broken_by(caught.value) and "index" not in broken_by(caught.value)
+    assert broken_by(ValueError("its own words")) == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX's")

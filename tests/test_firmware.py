@@ -282,7 +282,8 @@ def test_sources_compile_without_a_warning(board, tmp_path):
 def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch):
     """V1 0.25 at 96x96x3 is refused, V1 0.1 is named, and does fit."""
     monkeypatch.setattr(subprocess, "run", None)
-    with pytest.raises(MobileNetError, match=r"bytes of flash too many .* The largest that is estimated to fit: alpha 0.1 at 96x96\."):
+    better = r"the largest that is estimated to fit: mobilenet train PHOTOS --alpha 0.1 --size 96\."
+    with pytest.raises(MobileNetError, match=f"bytes of flash too many .* {better}"):
         build(network("V1", .25, 96), "microbit")
     firmware.check_fits(compile_model(network("V1", .1, 96)), targets()["microbit"])
 

@@ -369,6 +369,25 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
     np.testing.assert_array_equal(before, np.asarray(load(path).get_layer("conv1").kernel))
 
 
+@pytest.mark.parametrize("name", ["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"])
+def test_the_ways_from_a_file_to_int8(tmp_path, name):
+    """What `compile` and `quantize` advise for a file that isn't int8: its weights for other classes, and the network as it is."""
+    from conftest import shared
+
+    from mobilenet_keras import cli
+    from mobilenet_keras.compiler import compile_model
+    from mobilenet_keras.models import MobileNetV1
+    from mobilenet_keras.quantization import convert
+    from mobilenet_keras.tflite import Model
+    path = shared(f"models/{name}.tflite")
+    assert cli.main(["convert", str(path), "-o", str(tmp_path / "weights.h5")]) == 0
+    net, theirs = MobileNetV1(.25, (64, 64, 3), ["day", "night"], weights=tmp_path / "weights.h5"), load(path)
+    np.testing.assert_array_equal(np.asarray(net.get_layer("conv1").kernel), np.asarray(theirs.get_layer("conv1").kernel))
+    inputs = np.random.default_rng(0).uniform(-1, 1, (4, *theirs.input_shape[1:])).astype(np.float32)
+    Model(convert(theirs, inputs)).save(tmp_path / "model.tflite")
+    assert compile_model(Model.open(tmp_path / "model.tflite")).data
+
+
 def test_converting_14_mb_is_quick_and_small(tmp_path):
     path = tmp_path / "net.caffemodel"
     foreign.CAFFE["shicai-v2"](1.).save(path)

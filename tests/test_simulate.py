@@ -176,6 +176,13 @@ def test_what_a_boot_rom_refuses_is_refused():
         simulate(patched(built("pico2"), "image_definition", b"\x00"))
 
 
+def test_a_checksum_is_no_negative_number():
+    """The app printed it with a sign, half of all models' with a minus."""
+    large = next(m for n in range(5, 99) if Engine(m := example((1, n, n, 3))).header.crc >> 31)
+    said = simulate(large, "mps2-an386", emulator="unicorn", counted=False).said
+    assert f"\ncrc {Engine(large).header.crc}\n" in said and Engine(large).header.crc >= 1 << 31
+
+
 def test_without_qemu(monkeypatch):
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
     assert module.emulator_for(built("mps2-an386")) == "unicorn"

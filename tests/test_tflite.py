@@ -168,6 +168,19 @@ def test_broken_files_end_in_a_sentence(source):
     assert outcomes.count("error") >= 80
 
 
+def test_a_file_that_is_cut_short_is_told_in_words():
+    """Not in those of `struct` or of NumPy."""
+    data = Model(_tiny_model()).with_metadata(map(str, range(10))).data
+    said = set()
+    for n in range(8, len(data) - 1, 7):
+        try:
+            repr(Model(data[:n]).metadata)
+        except MobileNetError as e:
+            said.add(str(e))
+            assert not any(word in str(e) for word in ("unpack", "buffer of", "error", "Error", "index out")), str(e)
+    assert any("it refers to bytes that it doesn't have" in text for text in said)
+
+
 def test_a_small_file_can_not_take_long():
     """A vector of a million tensors that are all the same table is refused before it is read."""
     data = bytearray(_tiny_model())

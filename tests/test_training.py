@@ -368,7 +368,8 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "MobileNetV1", lambda *a, **k: tiny())
     monkeypatch.chdir(tmp_path)
     command = ["train", "photos", "--size", "12", "--weights", "none", "--epochs", "3", "--average", "0.9", "--balanced", "--patience", "9"]
-    assert cli.main([*command, "--out", "whole"]) == 0
+    assert cli.main([*command, "--out", "the whole"]) == 0
+    assert "Next: mobilenet quantize 'the whole'" in capsys.readouterr().out
     real = _Trainer.save
     for again in (["--out", "cut"], None, []):
         folder = "runs/tiny-1" if again == [] else "cut"
@@ -380,14 +381,14 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
             assert cli.main([*command, "--seed", "1", "--out", "cut"]) == 2
             shutil.copytree("cut", "copy")
         assert cli.main(["train", "--resume", "copy"] if again is None else [*command, *again]) == 0
-        assert weights(Run.open("copy" if again is None else folder)) == weights(Run.open("whole"))
+        assert weights(Run.open("copy" if again is None else folder)) == weights(Run.open("the whole"))
     assert not os.path.exists("runs/tiny-2")
     assert "seed=0 there and 1 here" in capsys.readouterr().err
     assert cli.main(["train"]) == 2 and cli.main(["train", "--resume", "photos"]) == 2
-    assert cli.main(["train", "--resume", "whole"]) == 0 and "Warning" not in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "the whole"]) == 0 and "Warning" not in capsys.readouterr().err
     next((tmp_path / "photos/dark").iterdir()).unlink()
-    assert cli.main(["train", "--resume", "whole"]) == 0
-    assert "whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
+    assert cli.main(["train", "--resume", "the whole"]) == 0
+    assert "the whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
 
 
 def other_kernels(folder, command):

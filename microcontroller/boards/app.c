@@ -7,16 +7,19 @@ __attribute__((weak)) void console_run(mbn *m); /* console.c, if it is linked: a
 
 static void text(const char *s) { while (*s) board_put((uint8_t)*s++); }
 
-static void number(int32_t value) {
-  char digits[12] = {0};
-  int i = 11;
-  uint32_t rest = value < 0 ? 0u - (uint32_t)value : (uint32_t)value;
-  do digits[--i] = (char)('0' + rest % 10); while (rest /= 10);
-  if (value < 0) digits[--i] = '-';
+static void number(uint32_t value) {
+  char digits[11] = {0};
+  int i = 10;
+  do digits[--i] = (char)('0' + value % 10); while (value /= 10);
   text(digits + i);
 }
 
-static void fact(const char *name, uint32_t value) { text(name), board_put(' '), number((int32_t)value), board_put('\n'); }
+static void score(int8_t value) {
+  if (value < 0) board_put('-');
+  number((uint32_t)(value < 0 ? -value : value));
+}
+
+static void fact(const char *name, uint32_t value) { text(name), board_put(' '), number(value), board_put('\n'); }
 static void line(const char *name, const char *value) { text(name), board_put(' '), text(value), board_put('\n'); }
 
 static int classify(mbn *m) {
@@ -29,7 +32,7 @@ static int classify(mbn *m) {
   line("status", mbn_sentence(status));
   if (status) return 1;
   text("output");
-  for (uint32_t i = 0; i < app_expected_bytes; i++) board_put(' '), number(out[i]), same &= out[i] == app_expected[i];
+  for (uint32_t i = 0; i < app_expected_bytes; i++) board_put(' '), score(out[i]), same &= out[i] == app_expected[i];
   line("\nphoto", same ? "as expected" : "different");
   return !same;
 }

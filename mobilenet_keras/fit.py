@@ -6,30 +6,42 @@
 __all__ = ['ON_BOARDS', 'Fit', 'fits', 'Fits']
 
 # %% ../nbs/api/25_fit.ipynb #00000003
-import html
-from dataclasses import asdict, dataclass
+import copy, html
+from dataclasses import asdict, dataclass, replace
+import numpy as np
 from fastcore.basics import patch
 from .boards import BOARDS, Board, board as board_of
 from .compiler import compile_model
 from .core import MobileNetError, html_table, text_table
 from .firmware import advice, has_firmware, narrower, needs, room, smaller_words, target
+from .steps import SOFTMAX_LEAST, Untrained
 from .profile import Profile, _code_bytes, _milliseconds, profile, smaller_for_tflm
 from .tflite import Model
 
 # %% ../nbs/api/25_fit.ipynb #00000005
+def _with_scores(model):
+    "An untrained model with the least range of scores that a softmax takes: sizes depend on shapes alone."
+    twin, tiny = copy.copy(model), {float(model.tensors[op.inputs[0]].scale[0]): np.float32([1.01/SOFTMAX_LEAST/op.options.get("beta", 1)]) for op in model.ops if op.name == "SOFTMAX"}
+    scale = lambda t: None if t.constant or t.scale is None else float(t.scale[0])  # a RESHAPE before the softmax has the same
+    twin.tensors = [replace(t, scale=tiny[scale(t)]) if scale(t) in tiny else t for t in model.tensors]
+    return twin
+
 def _compiled(profile):
-    "The model compiled for the engine, or the sentence that says why it can't be."
+    "(the model compiled for the engine, or the sentence that says why it can't be, what is to be done first)"
     if "_engine" not in vars(profile):
-        try: profile._engine = compile_model(profile.model)
-        except MobileNetError as e: profile._engine = str(e)
+        try: profile._engine = compile_model(profile.model), ""
+        except Untrained:
+            try: profile._engine = compile_model(_with_scores(profile.model)), "once it is trained: as it is, build refuses it"
+            except MobileNetError as e: profile._engine = str(e), ""
+        except MobileNetError as e: profile._engine = str(e), ""
     return profile._engine
 
 def _engine(profile, board):
     "What our engine needs: the account by which `build` refuses."
-    compiled, t = _compiled(profile), target(board.id, sdk=True)
+    (compiled, first), t = _compiled(profile), target(board.id, sdk=True)
     if isinstance(compiled, str): return dict(ram=None, flash=None, refused=compiled, room=room(t))
     (ram, flash) = needs(compiled, t)
-    return dict(ram=ram, flash=flash, room=room(t), smaller=lambda: advice(compiled, t))
+    return dict(ram=ram, flash=flash, room=room(t), smaller=lambda: advice(compiled, t), note=first)
 
 # %% ../nbs/api/25_fit.ipynb #00000007
 def _for_edge_tpu(profile): return any(r.op == "edgetpu-custom-op" for r in profile.rows)
@@ -41,7 +53,7 @@ def _tflm(profile, board):
                "it has uint8 weights, and TFLM computes in int8: quantize the original to int8" if uint8 else
                f"TFLM says: {reason}" if reason.startswith("refused") else "")
     def smaller():
-        compiled = _compiled(profile)
+        compiled, _ = _compiled(profile)
         widths = {} if isinstance(compiled, str) else narrower(compiled.steps)
         found, shape = smaller_for_tflm(profile, board, tuple(widths)) if widths else smaller_for_tflm(profile, board), profile.model.inputs[0].shape[1:]
         residual = any(r.op == "ADD" for r in profile.rows)
@@ -91,7 +103,7 @@ def _fit(profile, board, runtime):
     over = [f"{need - has:,} bytes of {what} too many" for what, need, has in zip(("RAM", "flash"), (n["ram"], n["flash"]), have) if None not in (need, has) and need > has]
     if any("flash" in o for o in over) and n.get("strip"): over.append(f"mobilenet strip makes the file {n['strip']:,} bytes smaller")
     if over and not n.get("refused") and "smaller" in n: small, better = n["smaller"]()
-    why = "; ".join(filter(None, [n.get("refused"), *over, better, n.get("note")]))
+    why = "; ".join(filter(None, [n.get("refused"), *over, better, "" if over else n.get("note", "")]))
     return Fit(board.id, runtime, not (over or n.get("refused")), n["ram"], have[0], n["flash"], have[1], n.get("ms"), small, why)
 
 def fits(

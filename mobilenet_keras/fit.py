@@ -14,8 +14,8 @@ from .boards import BOARDS, Board, board as board_of
 from .compiler import compile_model
 from .core import MobileNetError, html_table, text_table
 from .firmware import advice, has_firmware, narrower, needs, room, smaller_words, target
-from .steps import SOFTMAX_LEAST, Untrained
 from .profile import Profile, _code_bytes, _milliseconds, profile, smaller_for_tflm
+from .steps import SOFTMAX_LEAST, Untrained
 from .tflite import Model
 
 # %% ../nbs/api/25_fit.ipynb #00000005

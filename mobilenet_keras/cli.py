@@ -79,7 +79,7 @@ def _no_run(path):
     "Where a file leads that was given to `quantize`."
     from mobilenet_keras.tflite import Model, to_int8
     try: model = Model.open(path)
-    except MobileNetError: return f"{path} is a file, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8('keras.models.load_model(FILE)')}"
+    except MobileNetError: return f"{path} is a file, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8(path)}"
     if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
     return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8()}"
 
@@ -202,7 +202,7 @@ def boards(a):
     from mobilenet_keras.boards import BOARDS, board
     if a.board: board(a.board)  # an unknown id is told before the model is read
     if a.model is None: return (board(a.board).to_dict(), str(board(a.board))) if a.board else (BOARDS.to_dicts(), repr(BOARDS))
-    from mobilenet_keras.fit import Model
+    from mobilenet_keras.fit import Model  # with its `boards`
     found = Model.open(a.model).boards(a.board)
     text = "\n".join(map(str, found)) if a.board else str(found)
     if a.board and not found.ok: raise Failed(found.to_dict(), text)
@@ -443,7 +443,7 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--health"], dict(action="store_true", help="a table on the quantization instead of one on the costs"))]),
     "boards": (boards, "mobilenet boards model.tflite --board pico", [
         (["model"], dict(nargs="?", help=".tflite file; without it, the boards are listed")),
-        (["--board"], dict(help="only this one; exit code 1 if the model fits with no runtime"))]),
+        (["--board"], dict(help="only this one; exit code 1 if the model fits with no runtime; one that isn't trained yet fits if it will"))]),
     "strip": (strip, "mobilenet strip model.tflite --out small.tflite", [
         (["model"], dict(help=".tflite file")),
         (["--out"], dict(required=True, help="file to write"))]),

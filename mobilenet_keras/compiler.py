@@ -288,7 +288,7 @@ class Engine:
     ):
         "Serve something else in the middle of a row."
         if function is not None and not callable(function): raise MobileNetError(f"on_yield takes a function without arguments, which is called between groups of pixels, or None. Received: {function!r}")
-        self._yield = _YIELD((lambda _: int(bool(function()))) if function else 0)  # kept alive
+        self._yield = _YIELD((lambda _: int(bool(function()))) if function is not None else 0)  # kept alive
         self.lib.mbn_on_yield(self._m, self._yield, None)
 
     @property

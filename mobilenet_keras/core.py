@@ -19,8 +19,9 @@ def quoted(
     path, # Of a file or folder
 ) -> str:
     "A path as a shell takes it, for the commands that a message suggests."
-    import shlex, subprocess
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+    import re, shlex
+    if os.name == "nt": return str(path) if re.fullmatch(r"[\w.:\\/-]+", str(path)) else f'"{path}"'  # no name has a quotation mark there
+    return shlex.quote(str(path))
 
 # %% ../nbs/api/00_core.ipynb #00000007
 def broken_by(
@@ -30,7 +31,7 @@ def broken_by(
     import struct
     causes = {(struct.error, IndexError, EOFError): "it refers to bytes that it doesn't have", UnicodeError: "its text is no UTF-8",
               (OverflowError, MemoryError): "it claims more than fits in memory", RecursionError: "it is nested without end",
-              (TypeError, KeyError, AttributeError, AssertionError): "its parts contradict one another"}
+              KeyError: f"it has no {e}, or one that is not known", (TypeError, AttributeError, AssertionError): "its parts contradict one another"}
     return next((words for kinds, words in causes.items() if isinstance(e, kinds)), "")
 
 class MissingExtra(MobileNetError, ImportError):
@@ -159,7 +160,7 @@ def track(
 def shown_once(
     fig, # Of matplotlib
 ): # The same
-    "Keep a notebook from drawing a figure below its cell that the cell's last line shows already."
+    "Keep a notebook from drawing a figure below its cell that the cell's last line shows already: elsewhere in a cell, `display` shows it."
     if in_notebook(): sys.modules["matplotlib.pyplot"].close(fig)
     return fig
 

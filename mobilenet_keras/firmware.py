@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['HOT_BYTES', 'Target', 'has_firmware', 'targets', 'target', 'message_bytes', 'needs', 'room', 'narrower',
-           'smaller_words', 'largest', 'check_fits', 'advice', 'Elf', 'boot2_crc', 'check_image', 'uf2', 'intel_hex',
-           'data_source', 'cross_compiler', 'run_compiler', 'board_sources', 'linker_script', 'image_kind', 'Firmware',
-           'as_input', 'build', 'write_sources']
+           'smaller_words', 'residual', 'largest', 'check_fits', 'advice', 'Elf', 'boot2_crc', 'check_image', 'uf2',
+           'intel_hex', 'data_source', 'cross_compiler', 'run_compiler', 'board_sources', 'linker_script', 'image_kind',
+           'Firmware', 'as_input', 'build', 'write_sources']
 
 # %% ../nbs/api/24_firmware.ipynb #00000003
 import functools, os, re, shutil, struct, subprocess, sys, tempfile
@@ -73,7 +73,8 @@ def _tables():
         values = {}
         for line in path.read_text(encoding="utf-8").splitlines():
             key, _, value = (part.strip() for part in line.partition("#")[0].partition("="))
-            if key: values[key] = f"{values[key]}\n{value}" if key in values else value  # `ready` has a line for each rule
+            if key in values and key != "ready": raise ValueError(f"{path} has two lines for {key}")
+            if key: values[key] = f"{values[key]}\n{value}" if key in values else value  # a line for each rule
         found[path.parent.name] = Target(path.parent.name, **{k: _PARSE.get(k, str)(v) for k, v in values.items()})
     return found
 
@@ -106,13 +107,13 @@ def _alpha(steps):
     "The width multiplier of a chain that is a MobileNet's, or None: V1 ends in 1024 alpha channels, V2's last block in 320 alpha."
     wide = [s for s in steps if s.op == "conv" and s.out[0] > 1 or s.op == "conv" and s.shape[0] > 1]
     if not wide: return None
-    found = wide[-1].shape[2]/320 if any(s.op == "add" for s in steps) else wide[-1].out[2]/1024
+    found = wide[-1].shape[2]/320 if residual(steps) else wide[-1].out[2]/1024
     near = min(_ALPHAS, key=lambda a: abs(a - found))
     return near if abs(near - found) <= .06*max(near, .3) else None
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."
-    eights = any(s.op == "add" for s in steps)  # V2 rounds its channels to a multiple of 8, before it expands them sixfold; V1 rounds down to the next
+    eights = residual(steps)  # V2 rounds its channels to a multiple of 8, before it expands them sixfold; V1 rounds down to the next
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
     pooled = next((i for i, s in enumerate(steps) if s.sums), 0)
     head = max((i for i, s in enumerate(steps[:pooled]) if s.op == "conv"), default=-1)  # V2's last has 1280 channels at any alpha up to 1
@@ -163,14 +164,18 @@ def smaller_words(
     found:tuple|None, # (share of its channels, alpha or None, rows of the input), as from `largest`
     shape:tuple,      # (height, width, channels) of the network's own input
     residual=False,   # It has shortcuts, as MobileNetV2
-) -> str:
+) -> tuple:           # ((share of its channels, height, width) or None, the same in words)
     "The relative of a network that is estimated to fit, as the command line would train it."
-    if found is None: return "no smaller version of it is estimated to fit"
+    if found is None: return None, "no usual width and size of it is estimated to fit"
     width, alpha, rows = found
     columns = -(-shape[1]*rows//shape[0])
-    size = f"{rows}" if columns == rows else f"{rows}x{columns}"
-    if alpha: return f"the largest that is estimated to fit: mobilenet train PHOTOS{' --model v2' if residual else ''} --alpha {alpha:g} --size {size}"
-    return f"the largest that is estimated to fit: {'all' if width == 1 else f'{width:g}'} of its channels at {rows}x{columns}"
+    size, flags = f"{rows}" if columns == rows else f"{rows}x{columns}", f"{' --model v2' if residual else ''}{' --gray' if shape[2] == 1 else ''}"
+    how = f"mobilenet train PHOTOS{flags} --alpha {alpha:g} --size {size}" if alpha else f"{'all' if width == 1 else f'{width:g}'} of its channels at {rows}x{columns}"
+    return (width, rows, columns), f"the largest that is estimated to fit: {how}"
+
+def residual(steps:list) -> bool: # Of MobileNets, V2
+    "True if a network has shortcuts."
+    return any(s.op == "add" for s in steps)
 
 def largest(
     compiled:Compiled,
@@ -197,10 +202,9 @@ def check_fits(
 def advice(
     compiled:Compiled,
     t:Target,
-) -> tuple: # (what `largest` says, the same in words)
+) -> tuple: # As `smaller_words`
     "What would fit a board that is too small for a model."
-    found = largest(compiled, t)
-    return found, smaller_words(found, compiled.steps[0].shape, any(s.op == "add" for s in compiled.steps))
+    return smaller_words(largest(compiled, t), compiled.steps[0].shape, residual(compiled.steps))
 
 # %% ../nbs/api/24_firmware.ipynb #0000000c
 class Elf:

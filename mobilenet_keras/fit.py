@@ -31,7 +31,7 @@ def _compiled(profile):
     if "_engine" not in vars(profile):
         try: profile._engine = compile_model(profile.model), ""
         except Untrained:
-            try: profile._engine = compile_model(_with_scores(profile.model)), "once it is trained: as it is, build refuses it"
+            try: profile._engine = compile_model(_with_scores(profile.model)), "once it is trained; as it is, build refuses it"
             except MobileNetError as e: profile._engine = str(e), ""
         except MobileNetError as e: profile._engine = str(e), ""
     return profile._engine
@@ -55,9 +55,8 @@ def _tflm(profile, board):
     def smaller():
         compiled, _ = _compiled(profile)
         widths = {} if isinstance(compiled, str) else narrower(compiled.steps)
-        found, shape = smaller_for_tflm(profile, board, tuple(widths)) if widths else smaller_for_tflm(profile, board), profile.model.inputs[0].shape[1:]
-        residual = any(r.op == "ADD" for r in profile.rows)
-        return found, smaller_words(found and (found[0], widths.get(found[0]), found[1]), shape, residual)
+        found = smaller_for_tflm(profile, board, tuple(widths)) if widths else smaller_for_tflm(profile, board)
+        return smaller_words(found and (found[0], widths.get(found[0]), found[1]), profile.model.inputs[0].shape[1:], any(r.op == "ADD" for r in profile.rows))
     return dict(ram=profile.arena_on_board, flash=profile.bare_bytes + _code_bytes(board), ms=None if refused else _milliseconds(profile, board), refused=refused,
                 smaller=smaller, strip=profile.bare_bytes - profile.stripped_bytes)
 
@@ -84,7 +83,7 @@ class Fit:
     "Whether a model fits a board with a runtime."
     board:str             # Its id
     runtime:str           # A name of `ON_BOARDS`
-    ok:bool               # It fits, as far as can be told without the board
+    ok:bool               # It fits, as far as can be told without the board; an untrained network: once it is trained
     ram:int|None          # Bytes it needs: exact for the engine, estimated for others; None: no limit of the model's own, or not known
     usable_ram:int        # Bytes there are
     flash:int|None        # Bytes it needs, with the runtime's code unless the board's figure has taken that off

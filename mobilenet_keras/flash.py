@@ -33,17 +33,18 @@ class Way:
     usb:tuple         # (vendor, product) of the serial lines that are surely its own
     pyocd:str         # Target
     openocd:tuple     # Configuration files
-    hint:str = "plug it in" # How its disk comes up; without one, what it takes to reach the board
+    hint:str = "plug it in" # How its disk comes up
+    reach:str = ""    # What it takes to reach a board that has no disk
 
 _BOOTSEL, _CMSIS = "hold its BOOTSEL button down while you plug it in", "interface/cmsis-dap.cfg"
-_SWD = "it has no debug probe of its own, so connect one to the SWD pads on its underside; its boot loader, which takes a .bin over USB from Arduino's own bossac, is not used from here"
+_SWD = "connect one to the SWD pads on its underside: it has none of its own, and its boot loader is not used from here"
 _PROBE, _DAPLINK, _STLINK = ((0x2e8a, 0x000c),), ((0x0d28, 0x0204),), ((0x0483, 0x374b), (0x0483, 0x374e))
 WAYS = {
     "pico":          Way("uf2", "uf2", ("RPI-RP2",), (0xe48bff56,), _PROBE, "rp2040", (_CMSIS, "target/rp2040.cfg"), _BOOTSEL),
     "pico2":         Way("uf2", "uf2", ("RP2350",), (0xe48bff59,), _PROBE, "rp2350", (_CMSIS, "target/rp2350.cfg"), _BOOTSEL),
     "microbit":      Way("daplink", "hex", ("9900", "9901"), (), _DAPLINK, "nrf51", (_CMSIS, "target/nrf51.cfg")),
     "microbit-v2":   Way("daplink", "hex", ("9903", "9904", "9905", "9906"), (), _DAPLINK, "nrf52833", (_CMSIS, "target/nrf52.cfg")),
-    "nano33ble":     Way("", "", (), (), (), "nrf52840", (_CMSIS, "target/nrf52.cfg"), _SWD),
+    "nano33ble":     Way("", "", (), (), (), "nrf52840", (_CMSIS, "target/nrf52.cfg"), reach=_SWD),
     "nucleo-f446re": Way("daplink", "bin", ("0777",), (), _STLINK, "stm32f446retx", ("board/st_nucleo_f4.cfg",)),
     "nucleo-h743zi": Way("daplink", "bin", ("0813", "0836"), (), _STLINK, "stm32h743xx", ("board/st_nucleo_h743zi.cfg",)),
 }
@@ -265,7 +266,7 @@ def find_volume(
 ) -> Volume|None:    # None: there is none
     "The disk of a board; where there are several, `_which`."
     w = way(board)
-    if volume is not None and not w.volume: raise MobileNetError(f"{board} has no disk to copy an image to; leave --volume out, and it is flashed through a debug probe: {w.hint}.")
+    if volume is not None and not w.volume: raise MobileNetError(f"{board} has no disk to copy an image to; leave --volume out, and it is flashed through a debug probe ({w.reach}).")
     if volume is not None:
         found = Volume.at(volume)
         if not found: raise MobileNetError(f"There is no INFO_UF2.TXT or DETAILS.TXT in {volume}: it is not the disk of a board. To bring it up, {w.hint}.")
@@ -388,7 +389,7 @@ def probe_command(
     if found := shutil.which("pyocd"): return [found, "flash", "--target", w.pyocd, *(["--base-address", address] if raw else []), str(path)]
     if found := shutil.which("openocd"):
         return [found, *sum((["-f", f] for f in w.openocd), []), "-c", f"program {{{Path(path).as_posix()}}} verify reset exit{f' {address}' if raw else ''}"]
-    disk, reach = (f"copied to its disk, which is not here ({w.hint}; it takes .{w.takes} files), or written", "") if w.volume else ("written", f" ({w.hint})")
+    disk, reach = (f"copied to its disk, which is not here ({w.hint}; it takes .{w.takes} files), or written", "") if w.volume else ("written", f" ({w.reach})")
     raise MobileNetError(f"An image for {board} is {disk} through a debug probe{reach} by pyOCD or OpenOCD, and neither is installed. Install one: pip install pyocd")
 
 def _probe(board, image, path, wait):
@@ -442,7 +443,7 @@ def flash(
     port = str(port) if port else find_port(board)
     if port and image.app and not dry_run: Device(port).close()  # a port that can't be opened is told before anything is written
     found = find_volume(board, volume) if volume or way(board).volume else None
-    if dry_run: return Flashed(board, image.name, len(image.data), f"copied to {found}" if found else "copied to its disk, which is not here now" if way(board).volume else f"written through a debug probe: {way(board).hint}", True, port)
+    if dry_run: return Flashed(board, image.name, len(image.data), f"copied to {found}" if found else "copied to its disk, which is not here now" if way(board).volume else f"written through a debug probe ({way(board).reach})", True, port)
     how = _put(board, image, found, firmware, wait)
     known, test = ask(image.app, port, wait) if port and image.app else (None, None)
     return Flashed(board, image.name, len(image.data), how, False, port, known, test)

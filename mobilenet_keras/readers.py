@@ -608,7 +608,7 @@ def _read_tfjs(path, data):
     if not isinstance(model, dict) or "weightsManifest" not in model: raise ValueError("it has no weightsManifest")
     folder, names, arrays, made = Path(path).parent, [p for group in model["weightsManifest"] for p in group["paths"]], {}, 0
     wrong, twice = [p for p in names if Path(p).name != p], [p for p, n in Counter(names).items() if n > 1]
-    if wrong: raise MobileNetError(f"{path} refers to {wrong[0][:80]!r}, outside of its folder.")
+    if wrong: raise MobileNetError(f"{path} refers to {wrong[0][:80]!r}; only files beside it are read.")
     if twice: raise MobileNetError(f"{path} names {twice[0][:80]!r} {names.count(twice[0])} times; each of a model's files holds another part of its weights. Export it again.")
     if sum((folder/p).stat().st_size for p in names if (folder/p).is_file()) > MAX_BYTES: raise MobileNetError(f"{path} names more than {MAX_BYTES >> 30} GiB of weights; no MobileNet has that many.")
     for group in model["weightsManifest"]:

@@ -234,6 +234,7 @@ SOFTMAX_LEAST = 1 << 26 # The input's scale times beta is at least the reciproca
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
+    if not 0 < op.options.get("beta", 1) < 1e9: _refuse(g.model, op, f"its beta is {op.options['beta']:g}; a softmax has a positive one")
     if x.scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1:
         _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise",
                 "Train it, or calibrate it with photos.", Untrained)

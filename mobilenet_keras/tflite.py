@@ -54,7 +54,7 @@ def _reading(what):
     try: yield
     except MobileNetError: raise
     except _BROKEN as e:
-        raise MobileNetError(f"{what} is cut short or broken and can't be read: {broken_by(e) or e}. Convert or download it again.") from None
+        raise MobileNetError(f"{what} is cut short or broken and can't be read: {broken_by(e) or e or type(e).__name__}. Convert or download it again.") from None
 
 class _Budget:
     "What may still be read of a file, in bytes of vectors; twice its size, because writers share equal ones."
@@ -208,11 +208,12 @@ def _check_indices(what, indices, tensors):
 
 # %% ../nbs/api/08_tflite.ipynb #00000010
 def to_int8(
-    loaded:str="load(FILE)", # How Python reads the network
+    path="", # Of the file: of a .keras file, Keras itself reads any network; of others, `load` a MobileNet
 ) -> str:
     "The ways from a network to an int8 file, for errors that want one."
+    loaded = "keras.models.load_model(FILE)" if str(path).endswith(".keras") else "load(FILE)"
     return ("To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN; "
-            f"as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few inputs as in its training.")
+            f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few inputs as in its training.")
 
 _OTHERS = {b"PK\3\4": "a zip archive, as .keras files are", b"\x89HDF": "an HDF5 file, as Keras's .h5 files are"}
 
@@ -220,7 +221,7 @@ def _check_start(data, name):
     if not data: raise MobileNetError(f"{name} is empty: 0 bytes, not a .tflite model.")
     if data[4:8] == b"TFL3": return
     other = _OTHERS.get(data[:4])
-    if other: raise MobileNetError(f"{name} is not a .tflite model but {other}. {to_int8('keras.models.load_model(FILE)')}")
+    if other: raise MobileNetError(f"{name} is not a .tflite model but {other}. {to_int8(name)}")
     raise MobileNetError(f"{name} is not a .tflite model: bytes 4 to 8 are {data[4:8]!r}, wanted b'TFL3'.")
 
 class Model:

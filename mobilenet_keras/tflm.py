@@ -16,7 +16,7 @@ import numpy as np
 from .boards import Board, board as board_of
 from .core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, written_whole
 from .intervals import operands
-from .profile import Arena, Profile, _code_bytes, _lifetimes, _planned, profile, smaller_for_tflm
+from .profile import Arena, Profile, _code_bytes, _lifetimes, _planned, profile
 from .runtime import _check_runnable, _verdict, allocations, available, default_preprocessing, judged, noise_photos
 from .tflite import Model, to_int8
 
@@ -241,10 +241,7 @@ def _check_board(board, model, flash_bytes, sizes):
     need, flash = sizes.on(board), flash_bytes + _code_bytes(board)
     over = [f"{what} of {n:,} bytes is more than the {have:,} that are usable" for what, n, have in
             (("an arena", need, board.usable_ram), ("flash", flash, board.usable_flash)) if n > have]
-    if not over: return
-    small = smaller_for_tflm(profile(model), board)
-    better = "No smaller version of it is estimated to fit" if small is None else f"It is estimated to fit at {small[1]}x{small[2]} with {'all' if small[0] == 1 else format(small[0], 'g')} of its channels"
-    raise MobileNetError(f"{model.name} doesn't fit {board.name} with TensorFlow Lite Micro: {' and '.join(over)}. {better}. What fits there, with this runtime and with our engine, says: mobilenet boards MODEL.tflite --board {board.id}")
+    if over: raise MobileNetError(f"{model.name} doesn't fit {board.name} with TensorFlow Lite Micro: {' and '.join(over)}. What would, and whether it fits with our engine, says: mobilenet boards MODEL.tflite --board {board.id}")
 
 # %% ../nbs/api/20_tflm.ipynb #0000001a
 def _given_arena(arena, took, margin):

@@ -399,9 +399,10 @@ def _half(net):
         for layer, policy in before: layer.dtype_policy = policy
 
 def _onednn():
-    "True if TensorFlow computes with oneDNN's kernels, whose results have other bits; None with another backend."
+    "True if TensorFlow computes with oneDNN's kernels, whose results have other bits; None with another backend, or where it doesn't say."
     if keras.backend.backend() != "tensorflow": return None
-    return bool(need("tensorflow.python.util._pywrap_util_port", "train").IsMklEnabled())
+    try: return bool(need("tensorflow.python.util._pywrap_util_port", "train").IsMklEnabled())
+    except (ImportError, AttributeError): return None  # TensorFlow's own module, which another version may not have
 
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
@@ -484,10 +485,10 @@ def restore(self:_Trainer):
     self.optimizer, self.mean, self.best = (groups.get(k) for k in ("optimizer", "average", "best"))
     self.phase, self.done, self.history, self.chosen, self.stopped = (facts[k] for k in ("phase", "done", "history", "chosen", "stopped"))
     began, now = run_facts(self.folder).get("versions", {}).get("onednn", self.onednn), self.onednn
-    if began != now:
+    if began is not None and now is not None and began != now:
         self.onednn = began
         note(f"{self.folder} began {'with' if began else 'without'} TensorFlow's oneDNN kernels and goes on {'with' if now else 'without'} them, so it won't end with the bits with which it would have ended. "
-             f"For these, set TF_ENABLE_ONEDNN_OPTS={int(bool(began))} before TensorFlow is imported.")
+             f"For these, set TF_ENABLE_ONEDNN_OPTS={int(began)} before TensorFlow is imported.")
     if self.history: note(f"Going on in {self.folder} after {len(self.history)} of {self.settings['frozen_epochs'] + self.settings['epochs']} epochs.")
     return True
 

@@ -348,10 +348,10 @@ def test_arena_of_the_published_networks(version, alpha, size):
         assert (engine.run(image) == engine.run(image)).all() and engine.canaries_whole
 
 
-def network(version, alpha, size, classes=10):
+def network(version, alpha, size, classes=10, channels=3):
     """The published architecture with arbitrary weights: arenas depend on shapes only."""
     divisible = lambda v: (lambda n: n + 8 if n < .9 * v else n)(max(8, int(v + 4) // 8 * 8))  # noqa: E731
-    b = Builder((1, size, size, 3))
+    b = Builder((1, size, size, channels))
     if version == "V1":
         b.conv(int(32 * alpha), 3, 2)
         for channels, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)):

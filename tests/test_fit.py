@@ -1,5 +1,6 @@
 """Which boards a model fits: one truth with `build`, for our engine and for the other runtimes; broken and foreign files."""
 import json
+import shlex
 
 import pytest
 from conftest import shared
@@ -8,6 +9,7 @@ from test_cli import mobilenet
 from test_engine import network
 from test_tflite import mutations
 
+from mobilenet_keras import cli
 from mobilenet_keras import fit as module
 from mobilenet_keras import profile as profiles
 from mobilenet_keras.boards import BOARDS
@@ -65,14 +67,18 @@ def test_advice_is_a_command_line(tmp_path):
     model = network("V1", .25, 96)
     model.save(tmp_path / "m.tflite")
     code, out, _ = mobilenet("boards", "m.tflite", "--board", "microbit", cwd=tmp_path)
-    ours = out.splitlines()[0]
-    assert code == 1 and "mobilenet train PHOTOS --alpha 0.1 --size 96" in ours
-    assert fits(network("V1", .1, 96), "microbit").ok
+    assert code == 1 and out.splitlines()[0].endswith("mobilenet train PHOTOS --alpha 0.1 --size 96")
+    for board, large in (("microbit", model), ("microbit", network("V1", .25, 160, channels=1)), ("microbit-v2", network("V1", 1., 128))):
+        found = fits(large, board)
+        flags = cli.parser().parse_args(shlex.split(found.why.rsplit("mobilenet ", 1)[1]))
+        better = network(flags.model.upper(), flags.alpha, int(flags.size), channels=1 if flags.gray else 3)
+        assert found.smaller[1:] == (int(flags.size),) * 2 and not found.ok and fits(better, board).ok, found.why
     assert "mobilenet train PHOTOS --model v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
     assert "mobilenet train PHOTOS --alpha" in fits(network("V1", .5, 224, 10), "microbit-v2", "tflm").why
     oblong = compile_model(example((1, 96, 128, 3)))
-    assert module.smaller_words((.5, None, 48), oblong.steps[0].shape).endswith("0.5 of its channels at 48x64")
-    assert module.smaller_words((.5, .25, 48), oblong.steps[0].shape, True).endswith("--model v2 --alpha 0.25 --size 48x64")
+    assert module.smaller_words((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
+    found, words = module.smaller_words((.5, .25, 48), (96, 128, 1), True)
+    assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --model v2 --gray --alpha 0.25 --size 48x64")
 
 
 def test_boards_of_real_models():
@@ -108,6 +114,16 @@ def test_what_cannot_run_does_not_fit():
         assert not ours.ok and ours.runtime == "engine" and ours.ram is None and ours.why
     refused = fits(Model(_tiny_model(code=128), "cumsum"), "pico", "tflm")  # CUMSUM with one input
     assert refused.ok == (available()["tflm"] is not True) and (refused.ok or "TFLM says" in refused.why)
+
+
+def test_a_softmax_without_a_beta_is_refused():
+    """Zero is what a file says that leaves it out."""
+    data = shared(f"models/{VWW}.tflite").read_bytes()
+    model = Model(data)
+    softmax = next(op for op in model.ops if op.name == "SOFTMAX")
+    for beta in (0., -1., float("nan"), float("inf")):
+        softmax.options["beta"] = beta
+        assert "its beta is" in fits(model, "pico").why
 
 
 def test_it_shows_itself_and_is_json():

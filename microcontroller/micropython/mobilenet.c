@@ -270,6 +270,7 @@ static mp_obj_t finish(size_t n_args, const mp_obj_t *args) { return run(MP_OBJ_
 
 static mp_obj_t on_yield(size_t n_args, const mp_obj_t *args) {
   model *self = MP_OBJ_TO_PTR(args[0]);
+  /* An object of a class without __call__ passes, as its type has the slot: calling it is an exception then. */
   if (args[1] != mp_const_none && !MP_OBJ_TYPE_HAS_SLOT(mp_obj_get_type(args[1]), call))
     fail(&mp_type_TypeError, "A function without arguments was expected, which is called between groups of pixels, or None.");
   self->served = args[1];

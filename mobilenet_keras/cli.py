@@ -78,10 +78,13 @@ def _trained(run, photos):
 def _no_run(path):
     "Where a file leads that was given to `quantize`."
     from mobilenet_keras.tflite import Model, to_int8
-    try: model = Model.open(path)
-    except MobileNetError: return f"{path} is a file, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8(path)}"
+    folder = Path(path).parent
+    if (folder/"run.json").is_file(): return f"{path} is in the folder of a run. Give that: mobilenet quantize {quoted(folder)}"
+    wanted = "mobilenet quantize takes the folder of a run, which mobilenet train makes"
+    if Path(path).suffix in (".keras", ".h5", ".hdf5", ".pb", ".pt", ".pth", ".safetensors", ".caffemodel", ".json"): return f"{path} is a file, and {wanted}. {to_int8(path)}"
+    model = Model.open(path)  # what is no .tflite file is told
     if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
-    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and mobilenet quantize takes the folder of a run, which mobilenet train makes. {to_int8()}"
+    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and {wanted}. {to_int8()}"
 
 def quantize(a):
     "Turn a run into a full-integer int8 .tflite file."
@@ -161,6 +164,12 @@ def lint(a):
     if not found.ok: raise Failed(found.to_dict(), str(found))
     return found.to_dict(), str(found)
 
+def _onward(path, net):
+    "What a file of weights is good for."
+    if path.suffix != ".h5" or len(set(net.input_shape[1:3])) > 1: return ""
+    flags = f"{' --model v2' if net.source['version'] == 2 else ''}{' --gray' if net.input_shape[3] == 1 else ''} --alpha {net.source['alpha']:g} --size {net.input_shape[1]}"
+    return f" Next, for classes of your own: mobilenet train PHOTOS --weights {quoted(path)}{flags}"
+
 def convert(a):
     "Turn a weight file of any known system into a Keras model, or say what it holds."
     from mobilenet_keras.readers import read_weights
@@ -180,7 +189,7 @@ def convert(a):
                  parameters=net.count_params(), preprocessing=rule and rule.to_dict())
     flags = ", ".join(f"{k} {v}" for k, v in facts["flags"].items())
     return facts, (f"{file.path} is {source['who']}: MobileNetV{source['version']}, alpha {source['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, "
-                   f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.")
+                   f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.{_onward(path, net)}")
 
 def inspect(a):
     "Say what is in a .tflite file: its graph, its quantization, its labels."

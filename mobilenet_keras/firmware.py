@@ -98,7 +98,8 @@ def target(
     if t and t.sdk and not sdk: raise MobileNetError(f"{t.id} starts and talks by its maker's SDK, {t.sdk}, so no image is built, emulated or flashed here. "
                                                      f"Write a project for that SDK: mobilenet build MODEL.tflite --board {t.id} --sources DIR")
     if t: return t if hot is None else replace(t, hot=hot)
-    raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}). Boards that have one: {', '.join(targets())}.")
+    other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export --tflm DIR MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet classify PHOTO --model MODEL.tflite there."}.get(board.kind, "")
+    raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}).{other} Boards that have one: {', '.join(targets())}.")
 
 # %% ../nbs/api/24_firmware.ipynb #00000009
 _ALPHAS = (1.4, 1.3, 1., .75, .5, .35, .25, .1)
@@ -197,7 +198,10 @@ def check_fits(
 ):
     "Refuse a model that a board can't hold."
     over = [f"{need - have:,} bytes of {what} too many ({need:,} of {have:,})" for what, need, have in zip(("RAM", "flash"), needs(compiled, t), room(t)) if need > have]
-    if over: raise MobileNetError(f"{compiled.name} doesn't fit {t.id}: {'; '.join(over)}; {advice(compiled, t)[1]}.")
+    if not over: return
+    plain = replace(t, hot="flash")
+    better = "it fits with its kernels in flash: leave out --hot ram" if t.hot == "ram" and all(n <= has for n, has in zip(needs(compiled, plain), room(plain))) else advice(compiled, t)[1]
+    raise MobileNetError(f"{compiled.name} doesn't fit {t.id}: {'; '.join(over)}; {better}.")
 
 def advice(
     compiled:Compiled,
@@ -546,6 +550,8 @@ With Arm's gcc:
 or without CMake, with any compiler for this core:
 
     @COMMAND@
+
+`mobilenet simulate firmware.elf` runs it on an emulated board; `mobilenet flash` puts on a board what `mobilenet build` makes.
 
 In a firmware of your own take engine/ and the array `app_model` of boards/data.c; engine/mbn.h says how to call it. The arena
 is @ARENA@ bytes, the C stack about 1 KB.

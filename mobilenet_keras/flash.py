@@ -183,6 +183,8 @@ def check(self:Image,
     if out is not None: raise wrong(f"it writes to {out:#x}, which is outside its place in flash ({flash:#x}, {size:,} bytes)")
     start, data = self.memory[0]
     if start != flash: raise wrong(f"it begins at {start:#x} and not at {flash:#x}")
+    reset = int.from_bytes(data[4:8], "little") if self.kind == "bin" else None
+    if reset is not None and not (reset & 1 and flash <= reset < flash + len(data)): raise wrong(f"it starts at {reset:#x}, which is outside of it: it was made for a board whose flash is elsewhere")
     if board == "pico" and int.from_bytes(data[252:256], "little") != boot2_crc(data[:252]): raise wrong("the checksum of its second-stage boot is wrong, and the chip would not start it")
     if board == "pico2" and b"\xd3\xde\xff\xff" not in data[:4096]: raise wrong("it has no image definition in its first 4 KB, and the chip would not start it")
 

@@ -455,6 +455,8 @@ class MicroRun:
                 ("with 1 KB to spare, estimated for a 32-bit core", self.arena_on_board["small"])]
         return f"{self!r}\n{text_table(('arena of ' + self.name, 'bytes'), rows)}\n{self.engine}"
 
+def _as_int8(values): return (values.astype(np.int16) - 128).astype(np.int8) if values.dtype == np.uint8 else values  # of uint8 ends, what is inside
+
 def simulate_micro(
     model,      # A `Model`, or the path of an int8 .tflite
     photo=None, # Path, bytes, PIL image or uint8 array; None: seeded noise
@@ -474,8 +476,8 @@ def simulate_micro(
     label, agrees, arena = found["labels"][best] if found["labels"] else str(best), None, None
     try:
         compiled = compile_model(model)
-        y = Engine(compiled).run(x[0])
-        arena, agrees = compiled.arena, bool((np.concatenate([v.ravel() for v in (y if isinstance(y, list) else [y])]) == np.concatenate([v.ravel() for v in found["outputs"]])).all())
+        y = Engine(compiled).run(_as_int8(x[0]))
+        arena, agrees = compiled.arena, bool((np.concatenate([v.ravel() for v in (y if isinstance(y, list) else [y])]) == np.concatenate([_as_int8(v).ravel() for v in found["outputs"]])).all())
         engine = f"The engine: {arena:,} bytes with rows streamed in, {'the same bytes out' if agrees else 'OTHER BYTES OUT: please report this model'}."
     except MobileNetError as e: engine = f"The engine: {e}"
     return MicroRun(model.name, label, scores.tolist(), found["arena"], {k: v for k, v in found["arena_on_board"].items() if isinstance(v, int)}, arena, agrees, engine)

@@ -212,8 +212,8 @@ def to_int8(
 ) -> str:
     "The ways from a network to an int8 file, for errors that want one."
     loaded = "keras.models.load_model(FILE)" if str(path).endswith(".keras") else "load(FILE)"
-    return ("To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN; "
-            f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few inputs as in its training.")
+    return ("To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 (with the --alpha and --size that convert prints), mobilenet quantize RUN; "
+            f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few float32 inputs as in its training.")
 
 _OTHERS = {b"PK\3\4": "a zip archive, as .keras files are", b"\x89HDF": "an HDF5 file, as Keras's .h5 files are"}
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'Layout', 'export_tflm',
-           'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'Layout', 'untrained',
+           'photo_bytes', 'export_tflm', 'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
 
 # %% ../nbs/api/20_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from .boards import Board, board as board_of
 from .core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, written_whole
+from .fixedpoint import SOFTMAX_LEAST
 from .intervals import operands
 from .profile import Arena, Profile, _code_bytes, _lifetimes, _planned, profile
 from .runtime import _check_runnable, _verdict, allocations, available, default_preprocessing, judged, noise_photos
-from .tflite import Model, to_int8
+from .tflite import Model, Op, to_int8
 
 # %% ../nbs/api/20_tflm.ipynb #00000005
 TFLM_OPS = {name: "Add" + "".join(w.capitalize() for w in name.split("_")) for name in """
@@ -35,6 +36,7 @@ TFLM_OPS |= {"CONV_2D": "AddConv2D", "DEPTHWISE_CONV_2D": "AddDepthwiseConv2D", 
 def tflm_ops(model:Model) -> list: # Names of the resolver's methods, sorted, each once
     "What TFLM must register to run `model`; an op that it lacks is an error."
     for op in model.ops:
+        if op.name == "edgetpu-custom-op": raise MobileNetError(f"{model.name} is compiled for an Edge TPU: take the .tflite file that it was compiled from.")
         if op.name not in TFLM_OPS:
             raise MobileNetError(f"TensorFlow Lite Micro has no {op.name}, which is op {op.index} of {model.name}. "
                                  "Change the network so that the converter doesn't need it.")
@@ -226,9 +228,23 @@ def _check_folder(folder, layout):
     other = re.search("<!-- layout: ([a-z-]+) -->", text)
     if other and other[1] != layout: raise MobileNetError(f"{folder} holds an app of the layout {other[1]}, this one is {layout}. Give a new or an empty folder.")
 
+def untrained(
+    model:Model,
+) -> Op|None: # Its softmax
+    "The op that tells that a network's scores don't depend on the photo."
+    tiny = lambda op: (s := model.tensors[op.inputs[0]].scale) is not None and 0 < s[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1
+    return next((op for op in model.ops if op.name == "SOFTMAX" and tiny(op)), None)
+
+def photo_bytes(model:Model) -> int: # The app's, as uint8 pixels
+    "Flash that the self-test's photo takes."
+    return int(np.prod(model.inputs[0].shape[1:]))
+
 def _check_int8(model):
     t, outs = model.inputs[0], model.outputs
     types = [t.dtype, *(o.dtype for o in outs)]
+    if "uint8" in types and set(types) <= {"int8", "uint8"} and not model.float_ops and not any(w.dtype == "uint8" and w.constant for w in model.tensors):
+        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for int8 ends. Quantize it again without --ends uint8.")
+    if (op := untrained(model)) is not None: raise MobileNetError(f"Op {op.index} of {model.name}, SOFTMAX: its input's scale is next to nothing, and TFLM stops there. The network isn't trained, or was calibrated with noise: train it, or calibrate it with photos.")
     if set(types) != {"int8"} or any(o.scale is None for o in (t, *outs)) or model.float_ops:
         raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. {to_int8()}")
     _check_runnable(model)
@@ -274,7 +290,7 @@ def export_tflm(
     verdict, costs = judge_exactly(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
     else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)
-    if board: _check_board(board, model, len(flash.data) + pixels.size, sizes)
+    if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
     values = _values(model, flash, verdict, pixels, table, reversed_, sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
         ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
@@ -324,6 +340,7 @@ def _model_findings(model, p):
     if any(t.dtype == "uint8" and t.constant for t in model.tensors): yield "error", None, "uint8 weights, the form of TensorFlow 1; TFLM computes in int8", "quantize the original to int8"
     for t in (*model.inputs, *model.outputs):
         if t.dtype.startswith("float"): yield "error", None, f"{t.name or 'a tensor'} is {t.dtype} at the model's ends", "quantize with int8 input and output: mobilenet quantize"
+    if (op := untrained(model)) is not None: yield "error", op, "its input's scale is next to nothing, and TFLM stops there: the network isn't trained, or was calibrated with noise", "train it, or calibrate it with photos"
     for op in model.float_ops: yield "error", op, "it computes in float, which small cores do in software", "quantize to full integer: mobilenet quantize"
     for row in p.health().rows:
         if row["weights"] == "per tensor" and row["op"] == "DEPTHWISE_CONV_2D": yield ("warning", model.ops[row["index"]], "one scale for all of its filters, which costs accuracy",
@@ -367,7 +384,7 @@ def lint_tflm(
     fatal = any(r[0] == "error" for r in rows)  # then TFLM needs not be asked
     if not fatal and p.arena.total: arena = arena_sizes(p).on(board) if board else arena_sizes(p).small
     elif not fatal and p.arena.reason.startswith("refused"): rows.append(("error", None, f"TFLM {p.arena.reason}", "change what it names"))
-    elif not fatal: rows.append(("note", None, f"the arena was not measured: {p.arena.reason}", "install tflite-micro on Linux x86-64"))
+    elif not fatal: rows.append(("note", None, f"the arena was not measured: {p.arena.reason}", "please report this model" if available()["tflm"] is True else "install tflite-micro on Linux x86-64"))
     if board: rows += _board_findings(model, p, board, arena)
     if p.bare_bytes > p.stripped_bytes or len(model.data) > p.stripped_bytes:
         rows.append(("note", None, f"{len(model.data) - p.stripped_bytes:,} of {len(model.data):,} bytes are read by no interpreter", "mobilenet strip, or export with --strip"))
@@ -376,6 +393,6 @@ def lint_tflm(
 
 def _board_findings(model, p, board, arena):
     "Memory against a board."
-    try: _check_kind(board); _check_board(board, model, p.bare_bytes, ArenaSizes(*(arena or p.arena_on_board,)*3, ""))
+    try: _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*3, ""))
     except MobileNetError as e: return [("error", None, str(e), "a smaller alpha or input size, or another board: mobilenet boards")]
     return [("note", None, f"an arena of {arena or p.arena_on_board:,} of {board.usable_ram:,} bytes on {board.name}; untested on hardware", "none needed")]

@@ -138,9 +138,20 @@ def test_every_step_says_how_a_file_becomes_int8(tmp_path, monkeypatch, capsys, 
     code = cli.main([verb, str("own.keras" if name == "own.keras" else shared(f"models/{name}")), *rest])
     out, err = capsys.readouterr()
     assert code == 2 and not out
-    assert "mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN" in one_line(err)
+    ways = "To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 "
+    assert ways in one_line(err)
     loader = "keras.models.load_model(FILE)" if name == "own.keras" else "load(FILE)"
     assert f'Model(convert({loader}, inputs)).save("model.tflite")' in err and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_of_a_run_names_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my run").mkdir()
+    for name in ("run.json", "model.keras"):
+        (tmp_path / "my run" / name).touch()
+    (tmp_path / "cut.tflite").write_bytes(_tiny_model()[:90])
+    for path, said in (("my run/model.keras", "Give that: mobilenet quantize 'my run'"), ("cut.tflite", "cut short")):
+        assert cli.main(["quantize", path]) == 2 and said in one_line(capsys.readouterr().err)
 
 
 def test_what_is_int8_already_needs_no_quantizing(tmp_path, monkeypatch, capsys):

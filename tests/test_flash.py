@@ -54,7 +54,7 @@ def contents(board="pico", base=0x10000000, boot=True):
     """The flash of a board with a console app: a second stage, an image definition, the parts, but no code."""
     engine, model = Engine(example()), example()
     mbn, photo = compile_model(model).data, noise(engine)
-    parts, places = b"\xd3\xde\xff\xff" * 16, []
+    parts, places = struct.pack("<II", 0x20001000, base + 9) + b"\xd3\xde\xff\xff" * 14, []  # vectors, where there is no second stage
     for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.run(photo).size),
                  board.encode() + b"\0", b"example\0", b"0.1.0\0"):
         places.append(base + 256 * boot + len(parts))
@@ -489,6 +489,10 @@ def test_a_nucleos_disk(tmp_path, capsys):
         capsys, "flash", write(tmp_path / "h7.bin", contents("nucleo-h743zi", 0x08000000, False)), "--board", "nucleo-h743zi", "--volume", disk)[2]
     assert "does not say which board it is for" in mobilenet(capsys, "flash", path)[2]
     assert "it was built for nucleo-f446re" in mobilenet(capsys, "flash", path, "--board", "nucleo-h743zi")[2]
+    for made, board in (("nano33ble", "nucleo-f446re"), ("nano33ble", "nucleo-h743zi"), ("nucleo-f446re", "nano33ble")):
+        path = write(tmp_path / f"{made}.bin", small_firmware.built(made).image())
+        assert "made for a board whose flash is elsewhere" in mobilenet(capsys, "flash", path, "--board", board, "--dry-run")[2]
+        assert "is sound" in mobilenet(capsys, "flash", path, "--board", made, "--dry-run")[1]
 
 
 @pytest.mark.parametrize("kind, board, pyocd, openocd", [

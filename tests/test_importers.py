@@ -370,7 +370,7 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"])
-def test_the_ways_from_a_file_to_int8(tmp_path, name):
+def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     """What `compile` and `quantize` advise for a file that isn't int8: its weights for other classes, and the network as it is."""
     from conftest import shared
 
@@ -381,6 +381,8 @@ def test_the_ways_from_a_file_to_int8(tmp_path, name):
     from mobilenet_keras.tflite import Model
     path = shared(f"models/{name}.tflite")
     assert cli.main(["convert", str(path), "-o", str(tmp_path / "weights.h5")]) == 0
+    size = 128 if "128" in name else 96
+    assert f"mobilenet train PHOTOS --weights {tmp_path}/weights.h5 --alpha 0.25 --size {size}" in capsys.readouterr().out
     net, theirs = MobileNetV1(.25, (64, 64, 3), ["day", "night"], weights=tmp_path / "weights.h5"), load(path)
     np.testing.assert_array_equal(np.asarray(net.get_layer("conv1").kernel), np.asarray(theirs.get_layer("conv1").kernel))
     inputs = np.random.default_rng(0).uniform(-1, 1, (4, *theirs.input_shape[1:])).astype(np.float32)

@@ -504,7 +504,7 @@ def test_what_tflm_can_not_run_is_refused(tmp_path):
         export_tflm(Model(_tiny_model(code=103)), tmp_path / "app")
     for name, message in (("mlperf_tiny/vww_96_float", "To int8: "),
                           ("coral/mobilenet_v1_0.25_128_quant", "To int8: "),
-                          ("coral/mobilenet_v1_0.25_128_quant_edgetpu", "no edgetpu-custom-op")):
+                          ("coral/mobilenet_v1_0.25_128_quant_edgetpu", "compiled for an Edge TPU")):
         with pytest.raises(MobileNetError, match=message):
             export_tflm(shared(f"models/{name}.tflite"), tmp_path / "app")
     assert not (tmp_path / "app").exists()

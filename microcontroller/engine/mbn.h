@@ -11,7 +11,7 @@
  *   only memcpy, memmove and memset, which a freestanding compiler may call anyway. Little-endian cores only.
  *
  *       mbn *m;
- *       static uint32_t arena[...];                                // mbn_arena_bytes(), which `mobilenet compile` prints
+ *       static uint32_t arena[...];                                // mbn_arena_bytes(), which `mobilenet compile` prints; aligned as a pointer
  *       if (mbn_open(&m, file, file_bytes, arena, sizeof arena, 0) != MBN_OK) ...
  *       mbn_begin(m);
  *       for (y = 0; y < height; y++) mbn_push_row(m, camera_row());

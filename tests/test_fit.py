@@ -26,7 +26,8 @@ from mobilenet_keras.tflite import Model, _tiny_model
 from mobilenet_keras.tflm import export_tflm, lint_tflm
 
 MICRO = available()["tflm"] is True
-VWW, PERSON, V2_224 = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect", "coral/mobilenet_v2_1.0_224_quant"
+VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
+V1_128, V2_224 = "coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v2_1.0_224_quant"
 
 
 def of(name):
@@ -103,9 +104,8 @@ def test_boards_of_real_models():
 
 
 @pytest.mark.skipif(not MICRO, reason="needs tflite-micro")
-@pytest.mark.parametrize("name", [
-    *(f"models/{n}" for n in (PERSON, VWW, "mlperf_tiny/vww_96_float", "coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v1_0.25_128_quant_edgetpu")),
-    *(f"cases/files/{n}" for n in ("int16x8", "twosig", "ei_0.1_1_int8"))])
+@pytest.mark.parametrize("name", [f"models/{name}" for name in (PERSON, VWW, "mlperf_tiny/vww_96_float", V1_128, f"{V1_128}_edgetpu")]
+                         + [f"cases/files/{name}" for name in ("int16x8", "twosig", "ei_0.1_1_int8")])
 def test_tflm_fits_where_export_does_not_refuse(tmp_path, name):
     """The verdict and the figures of the app that `export --tflm` writes, and `lint`'s."""
     model = Model.open(shared(f"{name}.tflite"))

@@ -263,6 +263,9 @@ def test_uint8_ends_are_stripped():
     engine, judge = Engine(model), Judge(model)
     for image in some_images((20, 24, 3), 8):
         assert (engine.run(image) + 128 == judge((image.astype(int) + 128).astype(np.uint8))).all()
+    from mobilenet_keras.simulate import simulate_micro
+    beside = simulate_micro(model, input=(image.astype(int) + 128).astype(np.uint8))
+    assert beside.engine_agrees and "the same bytes out" in beside.engine, "simulate --runtime tflm gives both the same photo"
 
 
 @needs_tflm

@@ -18,12 +18,13 @@ from .fixedpoint import SOFTMAX_LEAST
 from .profile import Profile, _code_bytes, _milliseconds, profile, smaller_for_tflm
 from .steps import Untrained
 from .tflite import Model
-from .tflm import _check_int8, arena_sizes, photo_bytes, tflm_ops, untrained
+from .tflm import _check_int8, arena_sizes, photo_bytes, says_nothing, tflm_ops, untrained
 
 # %% ../nbs/api/25_fit.ipynb #00000005
 def _with_scores(model):
     "An untrained model with the least range of scores that a softmax takes: sizes depend on shapes alone."
-    twin, tiny = copy.copy(model), {float(model.tensors[op.inputs[0]].scale[0]): np.float32([1.01/SOFTMAX_LEAST/op.options.get("beta", 1)]) for op in model.ops if op.name == "SOFTMAX"}
+    twin, least = copy.copy(model), lambda op: np.float32([1.01/SOFTMAX_LEAST/op.options.get("beta", 1)])
+    tiny = {float(model.tensors[op.inputs[0]].scale[0]): least(op) for op in model.ops if says_nothing(model, op)}
     scale = lambda t: None if t.constant or t.scale is None else float(t.scale[0])  # a RESHAPE before the softmax has the same
     twin.tensors = [replace(t, scale=tiny[scale(t)]) if scale(t) in tiny else t for t in model.tensors]
     return twin

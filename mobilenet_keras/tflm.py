@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'Layout', 'untrained',
-           'photo_bytes', 'export_tflm', 'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'prepared', 'Layout', 'says_nothing',
+           'untrained', 'photo_bytes', 'export_tflm', 'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
 
 # %% ../nbs/api/20_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -228,18 +228,26 @@ def _check_folder(folder, layout):
     other = re.search("<!-- layout: ([a-z-]+) -->", text)
     if other and other[1] != layout: raise MobileNetError(f"{folder} holds an app of the layout {other[1]}, this one is {layout}. Give a new or an empty folder.")
 
+def says_nothing(
+    model:Model,
+    op:Op,
+) -> bool:
+    "True of a softmax whose input has next to no scale, which TFLM and the engine refuse."
+    scale = model.tensors[op.inputs[0]].scale if op.name == "SOFTMAX" and op.inputs else None
+    return scale is not None and 0 < scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1
+
 def untrained(
     model:Model,
 ) -> Op|None: # Its softmax
     "The op that tells that a network's scores don't depend on the photo."
-    tiny = lambda op: (s := model.tensors[op.inputs[0]].scale) is not None and 0 < s[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1
-    return next((op for op in model.ops if op.name == "SOFTMAX" and tiny(op)), None)
+    return next((op for op in model.ops if says_nothing(model, op)), None)
 
 def photo_bytes(model:Model) -> int: # The app's, as uint8 pixels
     "Flash that the self-test's photo takes."
-    return int(np.prod(model.inputs[0].shape[1:]))
+    return int(np.prod(model.inputs[0].shape[1:])) if model.inputs else 0
 
 def _check_int8(model):
+    if not model.inputs or not model.outputs: raise MobileNetError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; the app takes one input.")
     t, outs = model.inputs[0], model.outputs
     types = [t.dtype, *(o.dtype for o in outs)]
     if "uint8" in types and set(types) <= {"int8", "uint8"} and not model.float_ops and not any(w.dtype == "uint8" and w.constant for w in model.tensors):

@@ -61,6 +61,7 @@ class Module:
     """The definitions of one exported module: {qualified name: syntax node}, where `@patch` and methods count as Class.method."""
     def __init__(self, path):
         self.path, self.source = path, path.read_text(encoding="utf-8")
+        self.name = ".".join(path.relative_to(ROOT / "mobilenet_keras").with_suffix("").parts)
         tokens = tokenize.generate_tokens(io.StringIO(self.source).readline)
         self.comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
         tree = ast.parse(self.source)
@@ -167,9 +168,23 @@ def documentation(name, module):
 
 
 def page_of(notebook):
-    """The Markdown file, below the site's root, of a notebook: nbs/api/00_core.ipynb -> api/core.md."""
+    """The Markdown file, below the site's root, of a notebook: nbs/api/mcu/04_elf.ipynb -> api/mcu/elf.md."""
     path = Path(notebook).resolve().relative_to(ROOT / "nbs")
     return path.with_name(re.sub(r"^\d+[a-z]*_", "", path.stem) + ".md")
+
+
+def section_of(notebook):
+    """The folder of nbs/ that a notebook is in, or below."""
+    return Path(notebook).resolve().relative_to(ROOT / "nbs").parts[0]
+
+
+def folder_of(navigation, name):
+    """The list of pages called `name` in a navigation."""
+    found = next((entry[name] for entry in navigation if isinstance(entry, dict) and name in entry), None)
+    if found is None:
+        found = []
+        navigation.append({name: found})
+    return found
 
 
 def notebooks():
@@ -376,10 +391,11 @@ def api_index(modules):
     yield "# API\n\n> Every public name, module by module, in the order in which data meets them."
     for notebook, module in modules:
         here = [(n, node) for n, node in module.nodes.items() if module.documents(n)]
-        rows = [(f"[`{n}`]({notebook.name}#{n})",
+        link, name = notebook.relative_to(ROOT / "nbs/api").as_posix(), module.name
+        rows = [(f"[`{n}`]({link}#{n})",
                  "" if isinstance(node, ast.Assign) else (ast.get_docstring(node) or "").split("\n")[0]) for n, node in here]
         lead = ast.get_docstring(ast.parse(module.source)) or ""
-        yield f"## [{module.path.stem}]({notebook.name}) {{ #{module.path.stem} }}\n\n{lead}\n\n" + (table(["name", ""], rows) if rows else "")
+        yield f"## [{name}]({link}) {{ #{name} }}\n\n{lead}\n\n" + (table(["name", ""], rows) if rows else "")
 
 
 # ---- The whole
@@ -387,8 +403,8 @@ def api_index(modules):
 
 def write_pages(folder):
     """All Markdown and pictures below `folder`; returns the navigation."""
-    modules = [(n, Module(path)) for n in notebooks() if n.parent.name == "api"
-               and (path := ROOT / "mobilenet_keras" / f"{page_of(n).stem}.py").exists()]
+    modules = [(n, Module(path)) for n in notebooks() if section_of(n) == "api"
+               and (path := (ROOT / "mobilenet_keras" / page_of(n).relative_to("api")).with_suffix(".py")).exists()]
     names = {}
     for notebook, module in modules:
         if module.path.stem != "cli":  # its verbs are called like the functions that they call
@@ -408,9 +424,12 @@ def write_pages(folder):
     made("nbs/api/index.ipynb", "api/index.md", api_index(modules))
     sections["API"].append("api/index.md")
     for notebook in notebooks():
-        if notebook.parent.name in SECTIONS:
+        if (section := SECTIONS.get(section_of(notebook))) is not None:
             page = Page(notebook, page_of(notebook), folder, names).notebook(modules_of.get(notebook)).write()
-            sections[SECTIONS[notebook.parent.name]].append(page)
+            place = sections[section]
+            for below in page_of(notebook).parts[1:-1]:  # the folders of the API
+                place = folder_of(place, below)
+            place.append(page)
     reference = [made(".ci/docs.py", f"reference/{name}.md", blocks()) for name, blocks in
                  (("command_line", command_line_page), ("boards", boards_page), ("benchmarks", benchmarks_page))]
     changelog = made("CHANGELOG.md", "changelog.md", [(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")])

@@ -27,13 +27,16 @@ from ram import twin  # noqa: E402
 from record import record  # noqa: E402
 from test_engine import network, photos, some_images  # noqa: E402
 
-from mobilenet_keras import firmware as making  # noqa: E402
-from mobilenet_keras.compiler import compile_model  # noqa: E402
 from mobilenet_keras.core import MobileNetError, microcontroller_folder  # noqa: E402
-from mobilenet_keras.firmware import Elf, Firmware, build, targets  # noqa: E402
-from mobilenet_keras.runtime import load  # noqa: E402
-from mobilenet_keras.simulate import run_firmware  # noqa: E402
-from mobilenet_keras.tflite import Model  # noqa: E402
+from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
+from mobilenet_keras.mcu.elf import Elf  # noqa: E402
+from mobilenet_keras.mcu.firmware import Firmware, build, data_source, linker_script  # noqa: E402
+from mobilenet_keras.mcu.simulate import run_firmware  # noqa: E402
+from mobilenet_keras.mcu.target import targets  # noqa: E402
+from mobilenet_keras.mcu.toolchain import cross_compiler, run_compiler  # noqa: E402
+from mobilenet_keras.tflite.inputs import as_input  # noqa: E402
+from mobilenet_keras.tflite.interpreters import load  # noqa: E402
+from mobilenet_keras.tflite.model import Model  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 BOARDS = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "pico", "pico2")
@@ -98,13 +101,13 @@ def bakenn_sources(model, core, folder):
 def bakenn(version, alpha, board, compiler):
     """(instructions, cycles, bytes of RAM) of bakenn in our firmware, whose output is TFLM's."""
     model, t = twin(version, alpha, 96), targets()[board]
-    compiled, image = compile_model(model), making.as_input(None, model.inputs[0].shape[1:], 1, 0, None)
+    compiled, image = compile_model(model), as_input(None, model.inputs[0].shape[1:], 1, 0, None)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         sources, headers, ram = bakenn_sources(model, t.core, folder)
         (folder / "glue.c").write_text(BAKENN)
-        (folder / "data.c").write_text(making.data_source(compiled, board, image, load(model, "tflm").run(image[None])[0].ravel()))
-        (folder / "board.ld").write_text(making.linker_script(t))
+        (folder / "data.c").write_text(data_source(compiled, board, image, load(model, "tflm").run(image[None])[0].ravel()))
+        (folder / "board.ld").write_text(linker_script(t))
         boards = microcontroller_folder() / "boards"
         own = [boards / name for name in ("start.c", "runtime.c", "app.c", *t.sources)]
         (folder / "math.h").touch()  # ziglang has no C library; nothing of it is used
@@ -112,7 +115,7 @@ def bakenn(version, alpha, board, compiler):
         flags = [t.optimize, "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-w", "-DBAKENN_CMSIS_NN_BUILTIN_MEMORY",
                  *(f"-I{h}" for h in headers), *(f"-D{d}" for d in t.defines)]
         last = ["-nostdlib", "-lgcc"] if compiler else ["-nostartfiles"]
-        making.run_compiler([*making.cross_compiler(t.core, compiler)[0], *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections",
+        run_compiler([*cross_compiler(t.core, compiler)[0], *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections",
                              *own, *sources, folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)
         seen = run_firmware(Firmware("bakenn", t, Elf((folder / "firmware.elf").read_bytes()), "", None), image)
     assert seen.scores == load(model, "tflm").run(image[None])[0].ravel().tolist(), f"bakenn on {board}: not the bytes of TensorFlow Lite Micro"

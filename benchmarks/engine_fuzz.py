@@ -20,10 +20,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from record import record  # noqa: E402
 from test_engine import SMALL, WARNINGS  # noqa: E402
 
-from mobilenet_keras.builder import Builder  # noqa: E402
-from mobilenet_keras.compiler import compile_model, engine_sources  # noqa: E402
 from mobilenet_keras.core import text_table  # noqa: E402
+from mobilenet_keras.engine.engine import engine_sources  # noqa: E402
+from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
 from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
+from mobilenet_keras.tflite.builder import Builder  # noqa: E402
 
 MINUTES = next((float(a) for a in sys.argv[1:] if not a.startswith("-")), 10)
 CORPUS = ROOT / "tests/engine_corpus"

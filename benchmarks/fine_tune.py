@@ -59,7 +59,9 @@ def start(size):
 
 def fresh(photos, size, seed):
     """A network for these photos, pretrained but for its classifier."""
-    from mobilenet_keras.models import MobileNetV1, keras, load
+    from mobilenet_keras.networks.importers import load
+    from mobilenet_keras.networks.layers import keras
+    from mobilenet_keras.networks.models import MobileNetV1
     keras.utils.set_random_seed(seed)
     shape = size, size, 3
     if str(size) not in WEIGHTS:
@@ -69,9 +71,9 @@ def fresh(photos, size, seed):
 
 def one(folder, size, schedule, seed, refit=False):
     """A row of accuracies, the frozen phase with its default of epochs; a run that was killed goes on in its folder."""
-    from mobilenet_keras.data import Photos
-    from mobilenet_keras.quantization import quantize
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.fine_tune import fine_tune
+    from mobilenet_keras.training.quantization import quantize
     photos, found, epochs = Photos.from_folder(folder, size, seed=seed, refit=refit), {}, SCHEDULES[schedule][size]
     for phase, counts in (("refit", (epochs, None)),) if refit else (("frozen", (0, None)), ("full", (epochs, None))):
         kept = RUNS / f"{Path(folder).name}-{size}-{start(size)}-{schedule}-{seed}-{phase}"
@@ -102,8 +104,8 @@ CHOICES = {  # name: (arguments of Photos, of fine_tune); the first is compared 
 
 def choices(folders, size=96, epochs=25):
     """Accuracy and loss on validation photos for each choice; the test part isn't read."""
-    from mobilenet_keras.data import Photos
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.fine_tune import fine_tune
     rows = read("choices")
     for seed in SEEDS:
         for name, (reading, training) in CHOICES.items():
@@ -187,8 +189,8 @@ def plain(photos, size):
 
 
 def ours(photos, size):
-    from mobilenet_keras.models import MobileNetV1
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.training.fine_tune import fine_tune
 
     def epochs(frozen, n):
         """The difference of two runs: what each spends once, compilation above all, cancels; cached features are paid in full."""
@@ -205,8 +207,9 @@ def ours(photos, size):
 
 
 def trainer(photos, size):
-    from mobilenet_keras.models import MobileNetV1
-    from mobilenet_keras.training import AUGMENTATION, _Trainer
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.training.augment import AUGMENTATION
+    from mobilenet_keras.training.fine_tune import _Trainer
     settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=32, views=1)
     return _Trainer(MobileNetV1(.25, (size, size, 3), photos.classes), photos, settings)
 
@@ -231,7 +234,7 @@ def batches(photos, size):
 
 def speed(folders, size=96):
     """Seconds an epoch, and what making the batches alone takes of it."""
-    from mobilenet_keras.data import Photos
+    from mobilenet_keras.photos import Photos
     rows = []
     for folder in folders:
         photos = Photos.from_folder(folder, size)
@@ -252,7 +255,7 @@ def kills(n=20, epochs=12):
     import tensorflow as tf  # before the forks, which then have it at once; nothing runs in this process, so there are no threads to lose
     from test_training import train, weights
 
-    from mobilenet_keras.training import Run, _read_checkpoint
+    from mobilenet_keras.run import Run, _read_checkpoint
     rows, chance = [], random.Random(0)
 
     def trained(folder, after=None):

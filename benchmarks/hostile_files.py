@@ -18,7 +18,7 @@ from record import record  # noqa: E402
 from test_tflite import mutations  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError  # noqa: E402
-from mobilenet_keras.tflite import Model, _tiny_model  # noqa: E402
+from mobilenet_keras.tflite.model import Model, one_op_model  # noqa: E402
 
 COUNTS = {"mlperf_tiny/vww_96_int8": 4000, "tflite_micro/person_detect": 4000, "coral/mobilenet_v1_0.25_128_quant": 3000,
           "coral/mobilenet_v2_1.0_224_quant": 1000, "tiny": 8000}  # 20,000 in all
@@ -54,7 +54,7 @@ def peer(data, folder):
 def measure():
     """One row for each source."""
     for name, count in COUNTS.items():
-        data = Model(_tiny_model()).with_metadata(map(str, range(10))).data if name == "tiny" else \
+        data = Model(one_op_model()).with_metadata(map(str, range(10))).data if name == "tiny" else \
             (ROOT.parent / "shared/models" / f"{name}.tflite").read_bytes()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         results = [ours(broken) for broken in mutations(data, count)]

@@ -74,7 +74,7 @@ def measure(name, known, kind, photos):
     """A row of the table."""
     import test_importers
 
-    from mobilenet_keras.importers import load
+    from mobilenet_keras.networks.importers import load
     path = MODELS / name if "/" in name else foreign.peer_file(name)
     start = time.process_time()
     probabilities = kind.startswith("LiteRT") and known is None
@@ -94,10 +94,10 @@ def measure(name, known, kind, photos):
 
 CONVERT = """import json, resource, sys, tempfile, time
 from pathlib import Path
-from mobilenet_keras.data import Photos
-from mobilenet_keras.importers import load, save
-from mobilenet_keras.models import MobileNetV2
-from mobilenet_keras.training import fine_tune
+from mobilenet_keras.photos import Photos
+from mobilenet_keras.networks.importers import load, save
+from mobilenet_keras.networks.models import MobileNetV2
+from mobilenet_keras.training.fine_tune import fine_tune
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path, photos, scratch = sys.argv[1:]
 small = MobileNetV2(.35, (32, 32, 3)); save(small, scratch + "/small.keras")

@@ -25,7 +25,7 @@ REAL = "mobilenet_v2-b0353104.pth"
 
 def row(system, alpha, weights, peer, theirs, path, images, **options):
     """The comparison of a file with what a peer made of it."""
-    from mobilenet_keras.importers import load
+    from mobilenet_keras.networks.importers import load
     net = load(path, input_shape=images.shape[1:], **{"classifier_activation": None, **options})
     difference = np.abs(np.asarray(net(images)) - theirs["y"])
     assert (net.source["system"], net.source["alpha"]) == (system, alpha), net.source

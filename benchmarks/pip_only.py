@@ -17,7 +17,7 @@ from record import record
 
 ROOT = Path(__file__).resolve().parent.parent
 PERSON = ROOT.parent / "shared/models/tflite_micro/person_detect.tflite"
-SMALL = "from mobilenet_keras.builder import example; example((1, 96, 96, 3)).save('model.tflite')"
+SMALL = "from mobilenet_keras.tflite.builder import example; example((1, 96, 96, 3)).save('model.tflite')"
 
 
 def stage(name, command, environment, folder):

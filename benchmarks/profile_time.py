@@ -9,7 +9,7 @@ from pathlib import Path
 
 from record import record
 
-from mobilenet_keras.profile import profile
+from mobilenet_keras.tflite.profile import profile
 
 REPEATS = 9
 MODELS = Path(__file__).resolve().parent.parent.parent / "shared" / "models"

@@ -16,11 +16,12 @@ import numpy as np  # noqa: E402
 from record import record  # noqa: E402
 from test_models import randomized  # noqa: E402
 
-from mobilenet_keras.models import MobileNetV1, MobileNetV2, keras  # noqa: E402
-from mobilenet_keras.profile import profile  # noqa: E402
-from mobilenet_keras.quantization import convert  # noqa: E402
-from mobilenet_keras.tflite import Model  # noqa: E402
-from mobilenet_keras.weights import list_models  # noqa: E402
+from mobilenet_keras.networks.layers import keras
+from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2  # noqa: E402
+from mobilenet_keras.networks.pretrained import list_models  # noqa: E402
+from mobilenet_keras.tflite.model import Model  # noqa: E402
+from mobilenet_keras.tflite.profile import profile  # noqa: E402
+from mobilenet_keras.training.quantization import convert  # noqa: E402
 
 
 def measure(row):

@@ -11,10 +11,10 @@ import sys
 import numpy as np
 from record import record
 
-from mobilenet_keras import quantization as q
-from mobilenet_keras import tflite
-from mobilenet_keras.data import Photos
-from mobilenet_keras.training import Run
+from mobilenet_keras.photos import Photos
+from mobilenet_keras.run import Run
+from mobilenet_keras.tflite.model import Model
+from mobilenet_keras.training import quantization as q
 
 
 def ways(real, converted, inputs, rule):
@@ -40,7 +40,7 @@ def main():
         run = Run.open(folder)
         photos, rule = Photos.from_folder(**run.photos), run.preprocessing
         inputs = rule(photos.train.pixels[q.representative(photos.train)])
-        real, converted = tflite.Model(q.convert(run.net)), tflite.Model(q.convert(run.net, inputs))
+        real, converted = Model(q.convert(run.net)), Model(q.convert(run.net, inputs))
         part, made = photos.test, {}
         truth = q._logits(real, part.pixels, rule)
         for name, model, own in ways(real, converted, inputs, rule):

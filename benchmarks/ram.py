@@ -30,12 +30,13 @@ import tflite  # noqa: E402
 from record import record  # noqa: E402
 from test_engine import TARGETS, network  # noqa: E402
 
-from mobilenet_keras.builder import Builder  # noqa: E402
-from mobilenet_keras.compiler import Engine, compile_model  # noqa: E402
 from mobilenet_keras.core import text_table  # noqa: E402
-from mobilenet_keras.profile import _lifetimes, _planned  # noqa: E402
-from mobilenet_keras.profile import profile as profiled  # noqa: E402
-from mobilenet_keras.tflite import Model  # noqa: E402
+from mobilenet_keras.engine.engine import Engine  # noqa: E402
+from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
+from mobilenet_keras.tflite.builder import Builder  # noqa: E402
+from mobilenet_keras.tflite.model import Model  # noqa: E402
+from mobilenet_keras.tflite.profile import greedy_offsets, lifetimes  # noqa: E402
+from mobilenet_keras.tflite.profile import profile as profiled  # noqa: E402
 
 REAL = ("mlperf_tiny/vww_96_int8", "tflite_micro/person_detect")
 NETWORKS, SIZES = (("V1", .25), ("V2", .35)), range(64, 225, 32)
@@ -107,8 +108,8 @@ def without_input(profile):
     if profile.arena.total is None:
         return None
     inputs = {t.index for t in profile.model.inputs}
-    lives = {t: life for t, life in _lifetimes(profile.model).items() if t not in inputs}
-    return profile.arena.total - profile.arena_plan + _planned(lives, {t: profile.model.tensors[t].nbytes for t in lives})
+    lives = {t: life for t, life in lifetimes(profile.model).items() if t not in inputs}
+    return profile.arena.total - profile.arena_plan + greedy_offsets(lives, {t: profile.model.tensors[t].nbytes for t in lives})
 
 
 def measure():

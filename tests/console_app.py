@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from mobilenet_keras.compiler import compile_model
-from mobilenet_keras.tflm import c_string
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu.tflm import c_string
 
 BOARDS, ENGINE = ROOT / "microcontroller/boards", ROOT / "microcontroller/engine"
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

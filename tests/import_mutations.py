@@ -11,7 +11,7 @@ import numpy as np
 
 def valid(folder, keras=True):
     """{format: path} of small files that the readers accept."""
-    from mobilenet_keras.readers import write_safetensors
+    from mobilenet_keras.networks.weight_files import write_safetensors
     folder, rng = Path(folder), np.random.default_rng(0)
     arrays = {f"features.{i}.weight": rng.normal(size=(4, 3, 3, 3)) for i in range(3)} | {"bias": rng.normal(size=7)}
     files = {}

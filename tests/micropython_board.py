@@ -4,7 +4,7 @@ import select
 import subprocess
 import threading
 
-from mobilenet_keras.micropython import unix_port
+from mobilenet_keras.mcu.romfs import unix_port
 
 # What a start-up file may do to the board it plays. `sys`, `vfs` and the rest can be replaced, as a module that stands in
 # sys.modules is found before one that is built in.

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from mobilenet_keras.core import microcontroller_folder
-from mobilenet_keras.firmware import target
-from mobilenet_keras.mpy import micropython_source
+from mobilenet_keras.mcu.mpy import micropython_source
+from mobilenet_keras.mcu.target import target
 
 PORT = Path(__file__).with_name("micropython_port")
 OURS = microcontroller_folder()

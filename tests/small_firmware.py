@@ -1,8 +1,8 @@
 """One small network and its firmware for each board, built once for all tests."""
 import functools
 
-from mobilenet_keras.builder import example
-from mobilenet_keras.firmware import build
+from mobilenet_keras.mcu.firmware import build
+from mobilenet_keras.tflite.builder import example
 
 SHAPE = (17, 15, 3)
 small = functools.cache(lambda: example((1, *SHAPE)))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobilenet_keras import cli
 from mobilenet_keras.cli import VERBS
-from mobilenet_keras.tflite import Model, _tiny_model
+from mobilenet_keras.tflite.model import Model, one_op_model
 
 
 def mobilenet(*args, cwd=None, **env):
@@ -89,7 +89,7 @@ def bad(tmp_path):
     photos(tmp_path / "good")
     for part in ("backup/train", "backup/old", "twice/train", "twice/val", "twice/valid"):
         photos(tmp_path / part)
-    (tmp_path / "tiny.tflite").write_bytes(_tiny_model())
+    (tmp_path / "tiny.tflite").write_bytes(one_op_model())
     return tmp_path
 
 
@@ -149,7 +149,7 @@ def test_a_file_of_a_run_names_the_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "my run").mkdir()
     for name in ("run.json", "model.keras"):
         (tmp_path / "my run" / name).touch()
-    (tmp_path / "cut.tflite").write_bytes(_tiny_model()[:90])
+    (tmp_path / "cut.tflite").write_bytes(one_op_model()[:90])
     for path, said in (("my run/model.keras", "Give that: mobilenet quantize 'my run'"), ("cut.tflite", "cut short")):
         assert cli.main(["quantize", path]) == 2 and said in one_line(capsys.readouterr().err)
 
@@ -222,7 +222,7 @@ def test_compile_says_what_memory_it_takes(tmp_path):
 
 def test_json_is_ascii_and_has_no_nan(tmp_path):
     """Whatever the console's encoding: a photo's name may hold any letter, a model's option any float."""
-    model = Model(_tiny_model(), "nan")
+    model = Model(one_op_model(), "nan")
     at = model.data.index(np.float32(1).tobytes())  # SOFTMAX's beta
     (tmp_path / "nan.tflite").write_bytes(model.data[:at] + np.float32("nan").tobytes() + model.data[at + 4:])
     code, out, _ = mobilenet("inspect", tmp_path / "nan.tflite", "--json", PYTHONIOENCODING="ascii")

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mobilenet_keras import core
-from mobilenet_keras.core import Bar, broken_by, note, quoted, track
+from mobilenet_keras import progress
+from mobilenet_keras.core import broken_by, quoted
+from mobilenet_keras.progress import Bar, note, track
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def notebook(monkeypatch):
 def clock(monkeypatch):
     """A clock that stands still but for what a test adds."""
     now = SimpleNamespace(s=100.)
-    monkeypatch.setattr(core, "time", SimpleNamespace(monotonic=lambda: now.s))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now.s))
     return now
 
 
@@ -69,11 +70,12 @@ def test_a_figure_is_drawn_once(monkeypatch):
     """A notebook draws the figures that are open at a cell's end, and its last line besides."""
     plt = pytest.importorskip("matplotlib.pyplot")
     from mobilenet_keras.evaluation import Evaluation
-    from mobilenet_keras.training import LearningRates, plot_history
+    from mobilenet_keras.run import plot_history
+    from mobilenet_keras.training.fine_tune import LearningRates
     rows = [dict(phase=phase, accuracy=.5, validation_accuracy=.4) for phase in ("head", "whole")]
     judged, rates = Evaluation("two of three", ["a", "b"], np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], []), LearningRates(*np.ones((2, 9)).cumsum(1))
     plots = [judged.plot, lambda: plot_history(rows), rates.plot]
-    monkeypatch.setattr(core, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
     plt.switch_backend("agg")
     plt.close("all")
     for plot in plots:
@@ -89,7 +91,7 @@ def test_a_logger_survives_the_stream_that_it_found():
     """TensorFlow's logger keeps the standard error of its first message; in a conversion that is one for a moment."""
     code = """if True:
         import logging, sys
-        from mobilenet_keras.core import hushed
+        from mobilenet_keras.progress import hushed
         with hushed():
             handler = logging.StreamHandler()
             print("inside", file=sys.stderr)
@@ -123,7 +125,7 @@ def test_what_broke_a_file_is_told_in_words():
 def test_a_bar_in_a_terminal_gives_the_cursor_back():
     import pty
     ours, theirs = pty.openpty()
-    code = "from mobilenet_keras.core import track\nfor i in track(range(9), 'Counting [sheep]'):\n    if i == 8: raise SystemExit"
+    code = "from mobilenet_keras.progress import track\nfor i in track(range(9), 'Counting [sheep]'):\n    if i == 8: raise SystemExit"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "80"})
     os.close(theirs)
     said = b""
@@ -139,7 +141,7 @@ def test_tensorflow_is_imported_without_a_word():
     """Whatever it wants to say about its processor; in a notebook that would be a red box below the first cell."""
     pytest.importorskip("keras")
     env = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")}
-    done = subprocess.run([sys.executable, "-c", "from mobilenet_keras.models import *; MobileNetV1(.25, (32, 32, 3), 2)\n"
+    done = subprocess.run([sys.executable, "-c", "from mobilenet_keras.networks.models import *; MobileNetV1(.25, (32, 32, 3), 2)\n"
                            "import os, tensorflow as tf; tf.get_logger().warning('careful'); print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"],
                           capture_output=True, text=True, env=env)
     assert (done.returncode, done.stdout) == (0, "1\n"), "oneDNN's kernels are asked for, on any processor"

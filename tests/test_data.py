@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.data import Photos
+from mobilenet_keras.photos import Photos
 from mobilenet_keras.preprocessing import Preprocessing
 
 

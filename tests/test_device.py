@@ -11,13 +11,14 @@ import pytest
 from conftest import emulated, shared
 from console_app import BOARDS, ENGINE, SANITIZED, Running, app_data, build
 
-from mobilenet_keras import device, firmware
-from mobilenet_keras.builder import Builder, example
-from mobilenet_keras.compiler import Engine
 from mobilenet_keras.core import MissingExtra, MobileNetError
-from mobilenet_keras.device import COMMANDS, Device, decode, encode
-from mobilenet_keras.runtime import noise_photos
-from mobilenet_keras.tflite import Model
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.mcu import console as device
+from mobilenet_keras.mcu.console import COMMANDS, Device, decode, encode
+from mobilenet_keras.mcu.firmware import build as build_firmware
+from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.model import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 
@@ -104,7 +105,7 @@ def test_machine_code_on_an_emulated_board(tmp_path, id):
     if not shutil.which("qemu-system-arm"):
         pytest.skip("needs qemu-system-arm")
     model = example()
-    engine, path = Engine(model), firmware.build(model, id).save(tmp_path / "app.elf")
+    engine, path = Engine(model), build_firmware(model, id).save(tmp_path / "app.elf")
     command = f"qemu-system-arm -M {id} -display none -serial pty -monitor none -semihosting-config enable=on,target=native -kernel"
     with emulated([*command.split(), path]) as board:
         port = re.search(r"/dev/\S+", board.stdout.readline())[0]

@@ -20,7 +20,8 @@ from fastcore.docments import docments
 from mobilenet_keras._modidx import d as INDEX
 from mobilenet_keras.boards import BOARDS
 
-LIGHT = ["core", "preprocessing", "tflite", "runtime", "boards", "profile", "fit", "tflm", "device", "flash"]
+LIGHT = ["core", "preprocessing", "tflite.model", "tflite.interpreters", "boards",
+         "tflite.profile", "mcu.fit", "mcu.tflm", "mcu.console", "mcu.flash"]
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
          "--disable-sync").split()
 
@@ -55,20 +56,21 @@ def words(source):
 
 def entries(site, module):
     """{anchor: HTML up to the next entry} of a module's page."""
-    parts = re.split(r'<h3 class="api" id="([^"]+)"', page(site, f"api/{module}"))
+    parts = re.split(r'<h3 class="api" id="([^"]+)"', page(site, f"api/{module.replace('.', '/')}"))
     return dict(zip(parts[1::2], parts[2::2]))
 
 
-@pytest.mark.parametrize("module", sorted(name.split(".")[1] for name in INDEX["syms"]))
+@pytest.mark.parametrize("module", sorted(name.partition(".")[2] for name in INDEX["syms"]))
 def test_every_public_name_is_documented(site, module):
     """nbdev's own index of symbols says what there is; the linked line is where it is defined."""
-    every = [n.split(".", 2)[2] for n in INDEX["syms"][f"mobilenet_keras.{module}"]]
+    every = [n.removeprefix(f"mobilenet_keras.{module}.") for n in INDEX["syms"][f"mobilenet_keras.{module}"]]
     public = [n for n in every if not any(part.startswith("_") for part in n.split("."))]
     found = entries(site, module) if public else {}
     assert set(public) <= set(found), set(public) - set(found)
-    source = (ROOT / "mobilenet_keras" / f"{module}.py").read_text(encoding="utf-8").splitlines()
+    path = f"{module.replace('.', '/')}.py"
+    source = (ROOT / "mobilenet_keras" / path).read_text(encoding="utf-8").splitlines()
     for name in public:
-        line = re.search(rf"/blob/main/mobilenet_keras/{module}\.py#L(\d+)", found[name])
+        line = re.search(rf"/blob/main/mobilenet_keras/{re.escape(path)}#L(\d+)", found[name])
         assert re.search(rf"(def|class) {name.split('.')[-1]}\b", " ".join(source[int(line[1]) - 1:int(line[1]) + 3])), name
         assert name in words(found[name])
 
@@ -215,7 +217,7 @@ def test_search_a_tutorial_and_the_api(opened):
     tab.locator(".md-tabs__link", has_text="API").click()
     tab.wait_for_url("**/api/")
     tab.locator("article a", has_text="fine_tune").first.click()
-    tab.wait_for_url("**/api/training/#fine_tune")
+    tab.wait_for_url("**/api/training/fine_tune/#fine_tune")
     assert tab.locator("#fine_tune").is_visible()
     assert "Photos per step" in tab.locator("article").inner_text()
     fold = tab.locator("details.code").first
@@ -224,8 +226,8 @@ def test_search_a_tutorial_and_the_api(opened):
 
 
 PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "explain/mbn_format/",
-         "explain/streaming/", "api/", "api/tflite/",
-         "api/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
+         "explain/streaming/", "api/", "api/tflite/model/",
+         "api/tflite/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 
 
 @pytest.mark.parametrize("width,height", [(390, 844), (1280, 900)], ids=["phone", "desktop"])

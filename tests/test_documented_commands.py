@@ -81,7 +81,7 @@ def folder(tmp_path_factory):
     import tensorflow as tf
     from test_models import write_keras_2
 
-    from mobilenet_keras.models import MobileNetV1
+    from mobilenet_keras.networks.models import MobileNetV1
     home = tmp_path_factory.mktemp("reader")
     for i in range(10):
         for name, colour in (("lemon", (230, 210, 60)), ("lime", (80, 190, 70))):

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from conftest import ROOT, shared
 
-from mobilenet_keras.builder import Builder, example
-from mobilenet_keras.compiler import MAGIC, Engine, compile_model, engine_sources
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.plan import _cuts, _stage, plan
+from mobilenet_keras.engine.engine import Engine, engine_sources
+from mobilenet_keras.engine.lowering import ends, lower, reference
+from mobilenet_keras.engine.mbn import MAGIC, compile_model
+from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.profile import profile
-from mobilenet_keras.runtime import available, noise_photos
-from mobilenet_keras.steps import ends, lower, reference
-from mobilenet_keras.tflite import Model
+from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.model import Model
+from mobilenet_keras.tflite.profile import profile
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
@@ -263,7 +265,7 @@ def test_uint8_ends_are_stripped():
     engine, judge = Engine(model), Judge(model)
     for image in some_images((20, 24, 3), 8):
         assert (engine.run(image) + 128 == judge((image.astype(int) + 128).astype(np.uint8))).all()
-    from mobilenet_keras.simulate import simulate_micro
+    from mobilenet_keras.mcu.simulate import simulate_micro
     beside = simulate_micro(model, input=(image.astype(int) + 128).astype(np.uint8))
     assert beside.engine_agrees and "the same bytes out" in beside.engine, "simulate --runtime tflm gives both the same photo"
 
@@ -309,7 +311,7 @@ TRAINED = {"V1 .25, gray": ("V1", .25, (32, 32, 1), 10, "softmax"), "V1 .5, odd,
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_models_are_tflm(name, tmp_path):
     """The converter's graph, weights that learned something: 200 images each. And their app for TFLM."""
-    models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("models", "quantization"))
+    models, quantization = (pytest.importorskip(f"mobilenet_keras.{n}") for n in ("networks.models", "training.quantization"))
     version, alpha, shape, classes, head = TRAINED[name]
     models.keras.utils.set_random_seed(5)
     x, labels = digit_images(shape, 640, 0)

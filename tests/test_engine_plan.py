@@ -12,9 +12,9 @@ from itertools import takewhile
 import numpy as np
 import pytest
 
-from mobilenet_keras.builder import Builder
-from mobilenet_keras.compiler import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, Header, compile_model
-from mobilenet_keras.steps import _REFERENCE, OPS, lower, reference
+from mobilenet_keras.engine.lowering import _REFERENCE, OPS, lower, reference
+from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, Header, compile_model
+from mobilenet_keras.tflite.builder import Builder
 
 CONTEXT, STATE, DIRECT = 48, 12, 0xffffffff  # as mbn.h says
 

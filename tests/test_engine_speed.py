@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT
 from test_engine import network, some_images
 
-from mobilenet_keras.compiler import Engine, compile_model, engine_sources
+from mobilenet_keras.engine.engine import Engine, engine_sources
+from mobilenet_keras.engine.mbn import compile_model
 
 pytestmark = pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="needs qemu-system-arm")
 HERE = ROOT / "tests/engine_board"

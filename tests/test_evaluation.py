@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from test_cli import mobilenet, one_line, photos
 
-from mobilenet_keras.builder import Builder
-from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.evaluation import Evaluation, evaluate, wilson
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.runtime import available
+from mobilenet_keras.tflite.builder import Builder
+from mobilenet_keras.tflite.interpreters import available
 
 CLASSES = ["lime", "banana", "plum"]  # not in alphabetical order
 
@@ -137,8 +138,8 @@ def test_interrupted_at_once(tmp_path, folder):
 
 def test_photos_in_memory_are_judged_as_their_folder(tmp_path, folder):
     """A Part, its folder, the .tflite, the .mbn and Keras: one function, one kind of answer."""
-    from mobilenet_keras.data import Part, Photos
-    from mobilenet_keras.models import MobileNetV1
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.photos import Part, Photos
     found = Photos.from_folder(folder, (24, 28), validation=.3, test=.3, group=False)
     model = Builder((1, 24, 28, 3), 6).conv(8, 3, 2).depthwise().conv(16, 1, 2).mean().dense(3).softmax().model("fruit")
     model = model.with_metadata(found.classes, Preprocessing(24, 28))

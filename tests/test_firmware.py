@@ -16,11 +16,15 @@ from small_firmware import SHAPE, built, small
 from test_engine import network
 from unicorn import arm_const as arm
 
-from mobilenet_keras import cli, firmware, simulate  # noqa: F401
+from mobilenet_keras import cli
 from mobilenet_keras.boards import BOARDS
-from mobilenet_keras.compiler import compile_model
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.firmware import Elf, Firmware, build, targets
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu import firmware, fit
+from mobilenet_keras.mcu.elf import Elf
+from mobilenet_keras.mcu.emulators import Unicorn, instructions
+from mobilenet_keras.mcu.firmware import Firmware, build
+from mobilenet_keras.mcu.target import targets
 
 pytest.importorskip("ziglang")
 GCC = "arm-none-eabi-gcc"
@@ -110,7 +114,7 @@ def accesses_of_boot2(code, quad):
 def test_the_second_stage_in_the_image_does_what_its_source_does():
     """rp2040_boot2.c is rp2040_boot.c, compiled: the same registers get the same values, whatever compiler comes along."""
     sources = tuple(name.replace("boot2", "boot") for name in targets()["pico"].sources)
-    from_source = firmware._link(replace(targets()["pico"], sources=sources), small_data("pico")).flat()[1][:252]
+    from_source = firmware.link(replace(targets()["pico"], sources=sources), small_data("pico")).flat()[1][:252]
     for quad in (True, False):
         writes, *ends = accesses_of_boot2(built("pico").elf.flat()[1][:252], quad)
         assert (writes, *ends) == accesses_of_boot2(from_source, quad) and len(writes) > 8
@@ -132,7 +136,7 @@ def called(uc, function, *words):
 
 
 def test_arithmetic_that_a_cortex_m0_lacks():
-    board = simulate.Unicorn(built("pico"), counted=False)
+    board = Unicorn(built("pico"), counted=False)
     at = {name: value for name, (value, _) in built("pico").elf.symbols.items()}
     edges = [0, 1, 2, 3, 7, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF]
     rng = np.random.default_rng(0).integers(0, 1 << 32, (60, 4)).tolist()
@@ -151,8 +155,8 @@ def test_arithmetic_that_a_cortex_m0_lacks():
 def test_kernels_in_ram(board, cc):
     """Nearly all instructions of an inference come from RAM (of a MobileNetV2 0.35, 98.6 %), the scores are the same, the account has it."""
     gcc_or_skip(cc)
-    found, emulated, counts = built(board, cc, "ram"), simulate.Unicorn(built(board, cc, "ram"), counted=False), {True: 0, False: 0}
-    blocks = functools.cache(lambda at, size: len(simulate.instructions(bytes(emulated.uc.mem_read(at, size)))))
+    found, emulated, counts = built(board, cc, "ram"), Unicorn(built(board, cc, "ram"), counted=False), {True: 0, False: 0}
+    blocks = functools.cache(lambda at, size: len(instructions(bytes(emulated.uc.mem_read(at, size)))))
 
     def block(_, at, size, __):
         if len(emulated.marks) == 1:  # between the two readings of the counter
@@ -161,7 +165,7 @@ def test_kernels_in_ram(board, cc):
     assert "photo as expected" in emulated.run()
     assert counts[True] > .9 * sum(counts.values()) > 1e6
     start, end = (found.elf.symbols[s][0] for s in ("hot_start", "hot_end"))
-    assert 3000 < found.hot_bytes == end - start < firmware.HOT_BYTES and 0x20000000 < start
+    assert 3000 < found.hot_bytes == end - start < fit.HOT_BYTES and 0x20000000 < start
     assert found.ram_used == built(board, cc).ram_used + found.hot_bytes and ("kernels", None, found.hot_bytes) in found.rows()
 
 
@@ -249,16 +253,16 @@ def test_what_is_the_same_for_every_model_is_compiled_once(tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR", raising=False)
     kept = lambda: {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.o")}  # noqa: E731
-    images = [firmware._link(targets()["pico"], small_data("pico")).flat()]
+    images = [firmware.link(targets()["pico"], small_data("pico")).flat()]
     before = kept()
     assert len(before) >= 8 and sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*") if p.is_file()) < 1_000_000
     other = small_data("pico").replace("app_photo[765] __attribute__((aligned(8))) = {\n  0,", "app_photo[765] __attribute__((aligned(8))) = {\n  7,")
-    changed = firmware._link(targets()["pico"], other).flat()
+    changed = firmware.link(targets()["pico"], other).flat()
     assert kept() == before and changed != images[0]
     (tmp_path / "file").touch()
     for cache in (str(tmp_path / "cache"), str(tmp_path / "file/cannot/be")):
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
-        images.append(firmware._link(targets()["pico"], small_data("pico")).flat())
+        images.append(firmware.link(targets()["pico"], small_data("pico")).flat())
     assert images[0] == images[1] == images[2]
 
 
@@ -285,23 +289,23 @@ def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch
     better = r"the largest that is estimated to fit: mobilenet train PHOTOS --alpha 0.1 --size 96\."
     with pytest.raises(MobileNetError, match=f"bytes of flash too many .* {better}"):
         build(network("V1", .25, 96), "microbit")
-    firmware.check_fits(compile_model(network("V1", .1, 96)), targets()["microbit"])
+    fit.check_fits(compile_model(network("V1", .1, 96)), targets()["microbit"])
 
 
 def test_a_row_of_the_input_and_kernels_in_ram_take_ram(monkeypatch):
     compiled, t = compile_model(small()), targets()["microbit"]
     need = compiled.arena + 8 + 15 * 3
-    assert firmware.needs(compiled, t)[0] == need == firmware.needs(compiled, replace(t, hot="ram"))[0] - firmware.HOT_BYTES
-    firmware.check_fits(compiled, replace(t, ram=(0x20000000, need)))
+    assert fit.needs(compiled, t)[0] == need == fit.needs(compiled, replace(t, hot="ram"))[0] - fit.HOT_BYTES
+    fit.check_fits(compiled, replace(t, ram=(0x20000000, need)))
     with pytest.raises(MobileNetError, match="1 bytes of RAM too many"):
-        firmware.check_fits(compiled, replace(t, ram=(0x20000000, need - 1)))
+        fit.check_fits(compiled, replace(t, ram=(0x20000000, need - 1)))
 
 
 @pytest.mark.parametrize("version, alpha", [("V1", .25), ("V2", .35)])
 def test_the_estimate_of_a_smaller_network_is_near_the_network(version, alpha):
-    smaller, estimated = compile_model(network(version, .1, 64)), firmware._resized(compile_model(network(version, alpha, 96)).steps, .1 / alpha, 64)
-    assert firmware.plan(estimated).arena == pytest.approx(smaller.arena, rel=.05)
-    assert firmware._constant_bytes(estimated) == pytest.approx(firmware._constant_bytes(smaller.steps), rel=.05)
+    smaller, estimated = compile_model(network(version, .1, 64)), fit._resized(compile_model(network(version, alpha, 96)).steps, .1 / alpha, 64)
+    assert fit.plan(estimated).arena == pytest.approx(smaller.arena, rel=.05)
+    assert fit._constant_bytes(estimated) == pytest.approx(fit._constant_bytes(smaller.steps), rel=.05)
 
 
 def test_mobilenet_v2_takes_little_of_a_pico():

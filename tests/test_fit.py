@@ -12,18 +12,18 @@ from test_engine import network
 from test_tflite import mutations
 
 from mobilenet_keras import cli
-from mobilenet_keras import fit as module
-from mobilenet_keras import profile as profiles
 from mobilenet_keras.boards import BOARDS
-from mobilenet_keras.builder import Builder, example
-from mobilenet_keras.compiler import compile_model
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.firmware import check_fits, needs, room, target, targets
-from mobilenet_keras.fit import fits
-from mobilenet_keras.profile import profile
-from mobilenet_keras.runtime import available
-from mobilenet_keras.tflite import Model, _tiny_model
-from mobilenet_keras.tflm import export_tflm, lint_tflm
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu import fit as module
+from mobilenet_keras.mcu.fit import check_fits, fits, needs, room
+from mobilenet_keras.mcu.target import target, targets
+from mobilenet_keras.mcu.tflm import export_tflm, lint_tflm
+from mobilenet_keras.tflite import profile as profiles
+from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.profile import profile
 
 MICRO = available()["tflm"] is True
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
@@ -139,9 +139,9 @@ def test_an_untrained_network_fits_once_it_is_trained(tmp_path):
 def test_another_runtime_is_a_row(monkeypatch):
     dream = (lambda board: board.kind == "microcontroller", lambda profile, board: dict(ram=10, flash=10, ms=1))
     monkeypatch.setitem(module.ON_BOARDS, "dream", dream)
-    table = Model(_tiny_model(), "tiny").boards()
+    table = Model(one_op_model(), "tiny").boards()
     assert {"engine", "tflm", "dream"} == {f.runtime for f in table if f.board == "microbit"}
-    assert fits(Model(_tiny_model(), "tiny"), "microbit", "dream").ok
+    assert fits(Model(one_op_model(), "tiny"), "microbit", "dream").ok
 
 
 def test_what_cannot_run_does_not_fit():
@@ -152,7 +152,7 @@ def test_what_cannot_run_does_not_fit():
     for model in (compiled, floats):
         ours = fits(model, "pico")
         assert not ours.ok and ours.runtime == "engine" and ours.ram is None and ours.why
-    refused = fits(Model(_tiny_model(code=128), "cumsum"), "pico", "tflm")
+    refused = fits(Model(one_op_model(code=128), "cumsum"), "pico", "tflm")
     assert not refused.ok and "has no CUMSUM" in refused.why
 
 
@@ -174,11 +174,11 @@ def test_it_shows_itself_and_is_json():
 
 def test_bad_requests():
     with pytest.raises(MobileNetError, match="There is no board"):
-        fits(Model(_tiny_model()), "toaster")
+        fits(Model(one_op_model()), "toaster")
     with pytest.raises(MobileNetError, match="Runtimes for pi4 are tflite-runtime"):
-        fits(Model(_tiny_model()), "pi4", "tflm")
+        fits(Model(one_op_model()), "pi4", "tflm")
     with pytest.raises(MobileNetError, match="Runtimes for esp32-s3 are tflm. Received: 'engine'"):
-        fits(Model(_tiny_model()), "esp32-s3", "engine")
+        fits(Model(one_op_model()), "esp32-s3", "engine")
 
 
 def test_what_can_be_read_can_be_judged(monkeypatch):

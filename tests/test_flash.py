@@ -23,13 +23,18 @@ from conftest import emulated
 from console_app import Running, app_data, build
 from unicorn.arm_const import UC_ARM_REG_PC
 
-from mobilenet_keras import cli, device, firmware, flash
-from mobilenet_keras.builder import example
-from mobilenet_keras.compiler import Engine, compile_model
+from mobilenet_keras import cli
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.firmware import boot2_crc, intel_hex, targets, uf2
-from mobilenet_keras.runtime import noise_photos
-from mobilenet_keras.simulate import Unicorn
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu import console as device
+from mobilenet_keras.mcu import flash, volumes
+from mobilenet_keras.mcu.elf import boot2_crc, intel_hex, open_image, read_hex, read_uf2, uf2
+from mobilenet_keras.mcu.emulators import Unicorn
+from mobilenet_keras.mcu.firmware import build as build_firmware
+from mobilenet_keras.mcu.target import target, targets
+from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tflite.inputs import noise_photos
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 
@@ -42,8 +47,8 @@ DETAILS = "# DAPLink Firmware - see https://mbed.com/daplink\r\nUnique ID: 99043
 @pytest.fixture(autouse=True)
 def no_boards_but_ours(monkeypatch, tmp_path):
     """Whatever is plugged into this machine stays out of it."""
-    monkeypatch.setattr(flash, "_mounts", lambda: [])
-    monkeypatch.setattr(flash, "_LABELS", tmp_path / "by-label")
+    monkeypatch.setattr(volumes, "_mounts", lambda: [])
+    monkeypatch.setattr(volumes, "_LABELS", tmp_path / "by-label")
     monkeypatch.setattr(flash, "ports", lambda usb: {})
     path = tmp_path / "bin"
     path.mkdir()
@@ -170,7 +175,7 @@ def test_flash_and_ask(image, disk, console, capsys, tmp_path):
 
 
 def test_without_a_port_it_claims_no_more_than_it_knows(image, disk, monkeypatch, capsys):
-    monkeypatch.setattr(flash, "_mounts", lambda: [disk.folder.parent, disk.folder])
+    monkeypatch.setattr(volumes, "_mounts", lambda: [disk.folder.parent, disk.folder])
     code, text, _ = mobilenet(capsys, "flash", image)  # board and disk are found
     assert code == 0 and "the board took them" in text and "NOT verified" in text and "ntested on hardware" in text
 
@@ -203,10 +208,10 @@ def test_which_board(image, tmp_path, monkeypatch, capsys):
     for folder, chip in zip(folders, ("rp2040", "rp2040", "rp2350")):
         folder.mkdir()
         (folder / "INFO_UF2.TXT").write_text(INFO[chip])
-    monkeypatch.setattr(flash, "_mounts", lambda: folders)
+    monkeypatch.setattr(volumes, "_mounts", lambda: folders)
     code, _, err = mobilenet(capsys, "flash", image)
     assert code == 2 and "There are 2 boards" in err and "a b" in err and "Which one? Give --volume" in err
-    monkeypatch.setattr(flash, "_mounts", lambda: folders[2:])
+    monkeypatch.setattr(volumes, "_mounts", lambda: folders[2:])
     assert f"Other disks: {folders[2]} (Raspberry Pi RP2350) is pico2" in mobilenet(capsys, "flash", image)[2]
     assert "is the disk of pico2, not of pico" in mobilenet(capsys, "flash", image, "--volume", folders[2])[2]
     assert "not the disk of a board" in mobilenet(capsys, "flash", image, "--volume", tmp_path)[2]
@@ -221,14 +226,14 @@ class Terminal(io.StringIO):
 
 def test_which_board_is_asked_on_a_terminal(image, disk, idle, monkeypatch, capsys):
     """Two Picos wait; the answers are nonsense, too large, and the second, which is the one that restarts."""
-    monkeypatch.setattr(flash, "_mounts", lambda: [idle, disk.folder])
+    monkeypatch.setattr(volumes, "_mounts", lambda: [idle, disk.folder])
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(sys, "stdin", Terminal("x\n3\n2\n"))
     code, facts, _ = mobilenet(capsys, "flash", image, "--json")
     assert code == 0 and str(disk.folder) in facts["how"] and not disk.folder.exists() and idle.exists()
     asked = sys.stderr.getvalue()
     assert "There are 2 boards of this kind:" in asked and f"  1  {idle}" in asked and asked.count("Which one? [1-2, nothing to leave] ") == 3
-    monkeypatch.setattr(flash, "_mounts", lambda: [idle, idle.parent / "other"])
+    monkeypatch.setattr(volumes, "_mounts", lambda: [idle, idle.parent / "other"])
     shutil.copytree(idle, idle.parent / "other")
     monkeypatch.setattr(sys, "stdin", Terminal("\n"))
     assert mobilenet(capsys, "flash", image)[0] == 2 and "No board was chosen, and nothing was written. --volume" in sys.stderr.getvalue()
@@ -239,13 +244,13 @@ def test_disks_of_other_systems(idle, monkeypatch, system):
     """macOS mounts below /Volumes; Windows knows letters: here C and E, which is the board."""
     monkeypatch.undo()
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(flash, "_VOLUMES", idle.parent)
+    monkeypatch.setattr(volumes, "_VOLUMES", idle.parent)
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=SimpleNamespace(GetLogicalDrives=lambda: 0b10100)), raising=False)
     if system == "win32":
-        assert [str(p) for p in flash._mounts()] == ["C:\\", "E:\\"]
+        assert [str(p) for p in volumes._mounts()] == ["C:\\", "E:\\"]
         text = {"E:\\/INFO_UF2.TXT": INFO["rp2350"]}
         monkeypatch.setattr(Path, "read_text", lambda self, **more: text.get(str(self)) or self.read_bytes().decode())
-    (found,) = flash.volumes()
+    (found,) = volumes.volumes()
     assert (str(found.path), found.board) == (("E:\\", "pico2") if system == "win32" else (str(idle), "pico"))
 
 
@@ -254,7 +259,7 @@ def test_names_are_escaped_in_proc_mounts(monkeypatch):
     lines = "proc /proc proc rw 0 0\n/dev/sdb1 /media/jörg/RPI\\040RP2 vfat rw 0 0\n"
     monkeypatch.setattr(Path, "read_text", lambda self, **more: lines)
     monkeypatch.setattr(sys, "platform", "linux")
-    assert flash._mounts() == [Path("/media/jörg/RPI RP2")]
+    assert volumes._mounts() == [Path("/media/jörg/RPI RP2")]
 
 
 def script(folder, name, text):
@@ -278,7 +283,7 @@ def test_a_disk_that_is_not_mounted(image, disk, tmp_path, monkeypatch, capsys):
 def faulty_fsync(monkeypatch, after, error):
     """The `after`th piece is the last that arrives."""
     calls = iter(range(1 << 20))
-    monkeypatch.setattr(flash, "_CHUNK", 4096)
+    monkeypatch.setattr(volumes, "_CHUNK", 4096)
 
     def fsync(number):
         if next(calls) >= after:
@@ -319,8 +324,8 @@ def test_adafruits_uf2_is_read_and_ours_is_read_by_it(monkeypatch):
     data = contents()
     monkeypatch.setattr(uf2conv, "familyid", RP2040)
     monkeypatch.setattr(uf2conv, "appstartaddr", 0x10000000)
-    (address, read), = flash.read_uf2(theirs := uf2conv.convert_to_uf2(data))[0]
-    assert address == 0x10000000 and read[:len(data)] == data and flash.read_uf2(theirs)[1] == RP2040
+    (address, read), = read_uf2(theirs := uf2conv.convert_to_uf2(data))[0]
+    assert address == 0x10000000 and read[:len(data)] == data and read_uf2(theirs)[1] == RP2040
     assert uf2conv.convert_from_uf2(uf2(0x10000000, data, RP2040))[:len(data)] == data
 
 
@@ -332,14 +337,14 @@ def test_objcopys_hex_is_read(tmp_path, monkeypatch):
     write(tmp_path / "x.bin", data)
     for address in (0, 0x0800FFF0, 0x10000000):
         subprocess.run(["objcopy", "-I", "binary", "-O", "ihex", f"--change-addresses={address}", tmp_path / "x.bin", tmp_path / "x.hex"], check=True)
-        assert flash.read_hex((tmp_path / "x.hex").read_bytes()) == ((address, data),)
+        assert read_hex((tmp_path / "x.hex").read_bytes()) == ((address, data),)
 
 
 def test_a_file_for_the_rp2350_with_picotools_first_block(tmp_path):
     data = contents("pico2", boot=False)
     first = struct.pack("<8I", 0x0A324655, 0x9E5D5157, 0x2000, 0x10FFFF00, 256, 0, 2, 0xE48BFF57) + b"\xef" * 476 + struct.pack("<I", 0x0AB16F30)
     path = write(tmp_path / "pico2.uf2", first + uf2(0x10000000, data, RP2350))
-    image = flash.open_image(path)
+    image = open_image(path)
     assert image.family == RP2350 and image.app.board == "pico2" and image.memory[0][1][:len(data)] == data
     pico2 = Disk(tmp_path / "RP2350", "rp2350")
     assert "the board took them" in str(flash.flash(path, volume=pico2.folder))
@@ -391,7 +396,7 @@ def test_damaged_images_are_refused_or_harmless(tmp_path):
             else:
                 del bad[int(rng.integers(len(bad))):]
             try:
-                app = flash.open_image(write(tmp_path / f"x.{kind}", bytes(bad))).app
+                app = open_image(write(tmp_path / f"x.{kind}", bytes(bad))).app
                 assert app is None or app.whole
             except MobileNetError:
                 refused += 1
@@ -434,7 +439,7 @@ class Microbit:
 @pytest.mark.parametrize("fails", [False, True])
 def test_microbit(tmp_path, capsys, fails, monkeypatch):
     board = Microbit(tmp_path / "MICROBIT", fails)
-    monkeypatch.setattr(flash, "_mounts", lambda: [board.folder])
+    monkeypatch.setattr(volumes, "_mounts", lambda: [board.folder])
     data = intel_hex(0, contents("microbit-v2", 0, False))
     code, text, err = mobilenet(capsys, "flash", write(tmp_path / "firmware.hex", data))
     board.close()
@@ -451,11 +456,11 @@ def test_microbit(tmp_path, capsys, fails, monkeypatch):
 def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
     """`mobilenet flash model.tflite` builds for a micro:bit, copies to its disk, and asks it: QEMU's, which starts when the disk has all."""
     monkeypatch.undo()  # the compiler is wanted
-    monkeypatch.setattr(flash, "_mounts", lambda: [])
+    monkeypatch.setattr(volumes, "_mounts", lambda: [])
     if not shutil.which("qemu-system-arm"):
         pytest.skip("needs qemu-system-arm")
     small_firmware.small().save(tmp_path / "model.tflite")
-    hex_file = firmware.build(tmp_path / "model.tflite", "microbit").save(tmp_path / "firmware.hex")  # whose name is in it
+    hex_file = build_firmware(tmp_path / "model.tflite", "microbit").save(tmp_path / "firmware.hex")  # whose name is in it
     command = f"qemu-system-arm -M microbit -S -display none -serial pty -monitor stdio -device loader,file={hex_file}"
     with emulated(command.split()) as board:
         port = next(re.search(r"/dev/\S+", line)[0] for line in board.stdout if "redirected" in line)
@@ -499,8 +504,8 @@ def test_a_nucleos_disk(tmp_path, capsys):
     ("hex", "nucleo-f446re", ["stm32f446retx"], ""),
     ("bin", "nano33ble", ["nrf52840", "--base-address", "0x10000"], " 0x10000")])
 def test_debug_probes(tmp_path, capsys, kind, board, pyocd, openocd):
-    data = contents(board, firmware.target(board).flash[0], False)
-    path = write(tmp_path / f"firmware.{kind}", data if kind == "bin" else intel_hex(firmware.target(board).flash[0], data))
+    data = contents(board, target(board).flash[0], False)
+    path = write(tmp_path / f"firmware.{kind}", data if kind == "bin" else intel_hex(target(board).flash[0], data))
     said = mobilenet(capsys, "flash", path, "--board", board)[2]
     assert "neither is installed" in said and ("connect one to the SWD pads" in said) == (board == "nano33ble"), "what a probe-less board takes"
     log = tmp_path / "log"
@@ -551,7 +556,7 @@ def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
     disk.close()
     address, data = built.elf.flat()
     assert b"".join(disk.flash[a] for a in sorted(disk.flash))[:len(data)] == data and min(disk.flash) == address
-    app = flash.open_image(built).app
+    app = open_image(built).app
     assert app.expected.tobytes() == built.elf.read("app_expected")
     known, test = flash.ask(app, Emulated(built, disk.flash))
     assert known.board == board and test.as_built and test.stack_bytes > 500
@@ -561,7 +566,7 @@ def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
 def test_every_console_hears(board):
     """On nRF chips the receiver's pin must be connected first: after reset its input is cut off."""
     built = small_firmware.built(board)
-    known, test = flash.ask(flash.open_image(built).app, Emulated(built, {}))
+    known, test = flash.ask(open_image(built).app, Emulated(built, {}))
     assert known.board == board and test.as_built
 
 

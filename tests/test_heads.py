@@ -7,7 +7,7 @@ from conftest import shared
 @pytest.fixture(scope="module")
 def photos():
     """Ten photos of each class to learn from, the test part to be asked about."""
-    from mobilenet_keras.data import Part, Photos
+    from mobilenet_keras.photos import Part, Photos
     found = Photos.from_folder(shared("data/trash6"), 96)
     rng = np.random.default_rng(0)
     at = np.concatenate([rng.permutation(np.flatnonzero(found.train.labels == k))[:10] for k in range(6)])
@@ -17,8 +17,8 @@ def photos():
 
 def test_ten_photos_a_class_and_no_training(photos):
     from mobilenet_keras.evaluation import evaluate
-    from mobilenet_keras.heads import embed, embedding_head, few_shot, retrieve
-    from mobilenet_keras.models import MobileNetV1
+    from mobilenet_keras.networks.heads import embed, embedding_head, few_shot, retrieve
+    from mobilenet_keras.networks.models import MobileNetV1
     few, test = photos
     net = MobileNetV1(.25, (96, 96, 3), 6, str(shared("models/keras/mobilenet_v1_0.25_224.h5")))
     found = few_shot(net, few)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from import_mutations import bomb, const, mutations, valid
 
-from mobilenet_keras import readers
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.readers import read_weights, unpickle
+from mobilenet_keras.networks import weight_files as readers
+from mobilenet_keras.networks.weight_files import read_weights, unpickle
 
 HUGE = 10**12
 
@@ -148,7 +148,7 @@ def test_wrong_kinds(tmp_path, files):
         read_weights(tmp_path / "model.json")
     header = json.dumps({"w": dict(dtype="I64", shape=[2], data_offsets=[0, 16])}).encode()
     (tmp_path / "ints.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
-    from mobilenet_keras.importers import load
+    from mobilenet_keras.networks.importers import load
     with pytest.raises(MobileNetError, match="no MobileNet of a known system"):
         load(tmp_path / "ints.safetensors")
 
@@ -192,8 +192,8 @@ def test_mutations(kind, files, tmp_path):
 def test_what_a_file_says_of_itself_is_checked(tmp_path):
     """Notes that ask for another network, vectors of another length: refused, or not believed, before anything is built."""
     pytest.importorskip("keras", reason="needs the extra [train]")
-    from mobilenet_keras.importers import _flags, detect, load
-    from mobilenet_keras.readers import write_safetensors
+    from mobilenet_keras.networks.importers import _flags, detect, load
+    from mobilenet_keras.networks.weight_files import write_safetensors
     state = foreign.torch_state(json.loads(str(foreign.recorded("torchvision shapes"))))
     path = tmp_path / "w.safetensors"
     wanted = dict(alpha=9, weights="x", bn_epsilon=7, padding="tf", stage_strides=[9] * 7)

@@ -17,11 +17,11 @@ keras = pytest.importorskip("keras", reason="needs the extra [train]")
 
 from test_models import randomized, write_keras_2  # noqa: E402
 
-from mobilenet_keras import models, tflite  # noqa: E402
 from mobilenet_keras.core import MobileNetError  # noqa: E402
-from mobilenet_keras.importers import SYSTEMS, canonical, detect, export_keras, export_torch, load, save  # noqa: E402
-from mobilenet_keras.models import MobileNetV1, MobileNetV2  # noqa: E402
-from mobilenet_keras.readers import read_weights, write_safetensors  # noqa: E402
+from mobilenet_keras.networks.importers import SYSTEMS, canonical, detect, export_keras, export_torch, load, save  # noqa: E402
+from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2  # noqa: E402
+from mobilenet_keras.networks.weight_files import read_weights, write_safetensors  # noqa: E402
+from mobilenet_keras.tflite.model import Model  # noqa: E402
 
 
 def photos(rule, n):
@@ -112,7 +112,7 @@ def test_slim_frozen_real():
 def interpreted(path, x, real):
     """LiteRT's output for images in the model's own numbers."""
     from ai_edge_litert.interpreter import Interpreter
-    model = tflite.Model.open(path)
+    model = Model.open(path)
     interpreter = Interpreter(model_content=model.interpretable)
     interpreter.allocate_tensors()
     i, o = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
@@ -149,7 +149,7 @@ def test_tflite_quantized_real(path):
 def test_a_photo_gets_a_name():
     """Labels of an independent list: Coral's."""
     labels = shared("models/coral/imagenet_labels.txt").read_text().splitlines()
-    from mobilenet_keras.imagenet import imagenet_classes
+    from mobilenet_keras.networks.imagenet import imagenet_classes
     for ours, theirs in zip(imagenet_classes(1001), labels, strict=True):
         assert ours.split()[0].lower() in theirs.lower()
     net = load(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
@@ -346,8 +346,8 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
     import tensorflow as tf
     from PIL import Image
 
-    from mobilenet_keras.data import Photos
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.fine_tune import fine_tune
     rng = np.random.default_rng(0)
     for name, colour in (("day", 200), ("night", 40)):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -375,10 +375,9 @@ def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     from conftest import shared
 
     from mobilenet_keras import cli
-    from mobilenet_keras.compiler import compile_model
-    from mobilenet_keras.models import MobileNetV1
-    from mobilenet_keras.quantization import convert
-    from mobilenet_keras.tflite import Model
+    from mobilenet_keras.engine.mbn import compile_model
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.training.quantization import convert
     path = shared(f"models/{name}.tflite")
     assert cli.main(["convert", str(path), "-o", str(tmp_path / "weights.h5")]) == 0
     size = 128 if "128" in name else 96
@@ -393,8 +392,8 @@ def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
 def test_converting_14_mb_is_quick_and_small(tmp_path):
     path = tmp_path / "net.caffemodel"
     foreign.CAFFE["shicai-v2"](1.).save(path)
-    code = ("import resource, sys, time\nfrom mobilenet_keras.importers import load, save\n"
-            "from mobilenet_keras.models import MobileNetV2\nsave(MobileNetV2(.35, (32, 32, 3)), sys.argv[2])\n"
+    code = ("import resource, sys, time\nfrom mobilenet_keras.networks.importers import load, save\n"
+            "from mobilenet_keras.networks.models import MobileNetV2\nsave(MobileNetV2(.35, (32, 32, 3)), sys.argv[2])\n"
             "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
             "before, start = peak(), time.process_time()\nsave(load(sys.argv[1]), sys.argv[2])\n"
             "print(time.process_time() - start, (peak() - before)*1024)")
@@ -415,7 +414,7 @@ def test_the_guess_can_be_overridden_and_a_wrong_file_is_explained(tmp_path):
     with pytest.raises(MobileNetError, match="Missing: MobilenetV1/Conv2d_0/weights"):
         load(path, system="slim-v1")
     with pytest.raises(MobileNetError, match="Systems are"):
-        models.load(path, system="nobody")
+        load(path, system="nobody")
     write_keras_2(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="x")]), tmp_path / "other.h5")
     with pytest.raises(MobileNetError, match="Found instead: x/kernel 4x3"):
         load(tmp_path / "other.h5")

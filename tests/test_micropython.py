@@ -17,13 +17,14 @@ from micropython_core import OURS, Core, ran, run
 from test_engine import VWW, Judge, photos, some_images
 from test_evaluation import CLASSES, network
 
-from mobilenet_keras import mpy
-from mobilenet_keras.builder import Builder, example
 from mobilenet_keras.cli import main
-from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.profile import available
-from mobilenet_keras.tflite import Model
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu import mpy
+from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.model import Model
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
 UNIX = shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
@@ -68,7 +69,7 @@ def python(module, tmp_path):
 
 
 def test_the_prebuilt_modules_are_what_the_command_builds(tmp_path, index):
-    remedy = "python -c 'from mobilenet_keras.mpy import build_prebuilt; build_prebuilt()'"
+    remedy = "python -c 'from mobilenet_keras.mcu.mpy import build_prebuilt; build_prebuilt()'"
     assert mpy.built_by()["sources"] == mpy.sources_digest(), f"the C changed; this builds the modules again: {remedy}"
     if mpy.built_by()["compiler"] != f"ziglang {importlib.metadata.version('ziglang')}":
         pytest.skip(f"the files were built by {mpy.built_by()['compiler']}")

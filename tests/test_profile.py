@@ -10,13 +10,15 @@ import pytest
 from conftest import ROOT, shared
 from test_tflite import mutations
 
-from mobilenet_keras import profile as profiles
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.intervals import ROUNDINGS, intervals
-from mobilenet_keras.profile import profile
-from mobilenet_keras.runtime import available, noise_photos
-from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
-from mobilenet_keras.weights import list_models
+from mobilenet_keras.networks.pretrained import list_models
+from mobilenet_keras.tflite import profile as profiles
+from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
+from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.intervals import ROUNDINGS, intervals
+from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.profile import profile
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
@@ -44,7 +46,7 @@ def graph(tensors, ops, inputs, outputs):
               for code, ins, outs, *more in ops]
     table = {0: tables, 1: ints(inputs), 2: ints(outputs), 3: listed, 4: "main"}
     named = [{0: np.int8(code), 2: np.int32(2 if code == 0 else 3), 3: np.int32(code)} for code in codes]
-    return Model(_flatbuffer(lambda _: {0: np.uint32(3), 1: named, 2: [table], 4: buffers}, b"TFL3"), "graph")
+    return Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 1: named, 2: [table], 4: buffers}, b"TFL3"), "graph")
 
 
 @pytest.mark.parametrize("name, macs", [(VWW, "7.489"), (V1_128, "14"), ("coral/mobilenet_v1_0.5_160_quant", "77"),
@@ -350,7 +352,7 @@ def test_float_and_edge_tpu_models():
 
 def test_arena_without_tflm_says_why(monkeypatch):
     monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not installed: pip install tflite-micro"})
-    p = profile(Model(_tiny_model(), "tiny"))
+    p = profile(Model(one_op_model(), "tiny"))
     assert p.arena.total is None and "pip install" in str(p.arena) and p.arena_on_board > 0
 
 
@@ -413,7 +415,7 @@ def test_v2_is_profiled_quickly():
 
 
 def test_the_import_is_light():
-    code = "import sys, mobilenet_keras.profile; print([m for m in sys.modules if m.split('.')[0] in sys.argv[1:]])"
+    code = "import sys, mobilenet_keras.tflite.profile; print([m for m in sys.modules if m.split('.')[0] in sys.argv[1:]])"
     heavy = ["tensorflow", "keras", "matplotlib", "tflite", "tflite_runtime", "ai_edge_litert", "tflite_micro", "rich"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

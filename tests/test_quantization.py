@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
-from mobilenet_keras import quantization as q  # noqa: E402
-from mobilenet_keras import runtime, tflite  # noqa: E402
-from mobilenet_keras.data import Photos  # noqa: E402
-from mobilenet_keras.layers import Style, classifier_v1, depthwise_separable  # noqa: E402
-from mobilenet_keras.models import Strides, stem  # noqa: E402
+from mobilenet_keras.networks.layers import Style, classifier_v1, depthwise_separable  # noqa: E402
+from mobilenet_keras.networks.models import Strides, stem  # noqa: E402
+from mobilenet_keras.photos import Photos  # noqa: E402
 from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
+from mobilenet_keras.tflite.inputs import noise_photos, quantized  # noqa: E402
+from mobilenet_keras.tflite.model import Model  # noqa: E402
+from mobilenet_keras.training import quantization as q  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def network():
     for i, (filters, stride) in enumerate([(16, 1), (32, 2), (32, 1), (64, 2), (64, 1)], 1):
         x = depthwise_separable(x, filters, stride, i, style)
     net = keras.Model(inputs, classifier_v1(x, 4, 0, "softmax"), name="beginning")
-    rule, pixels = Preprocessing(32, 32), runtime.noise_photos(48, 32, 32, 3)
+    rule, pixels = Preprocessing(32, 32), noise_photos(48, 32, 32, 3)
     net.classes, net.preprocessing = list("abcd"), rule
     for _ in range(4):
         net(rule(pixels), training=True)
@@ -32,7 +33,7 @@ def network():
 def made(network):
     net, rule, pixels = network
     inputs = rule(pixels[:24])
-    return tflite.Model(q.convert(net)), tflite.Model(q.convert(net, inputs)), rule, pixels, inputs
+    return Model(q.convert(net)), Model(q.convert(net, inputs)), rule, pixels, inputs
 
 
 def db(real, model, pixels, own, rule):
@@ -62,7 +63,7 @@ def test_bias_correction_and_the_photos_bytes(made):
     assert constant[1] < constant[0] / 2, constant
     ours = q.requantize(real, model, seen, "min-max", inputs, folded)
     assert db(real, ours, pixels[24:], folded[3], rule) > db(real, model, pixels[24:], rule, rule) - 1
-    np.testing.assert_array_equal(runtime.quantized(ours, pixels[:2], folded[3]), (pixels[:2].astype(int) - 128).astype(np.int8))
+    np.testing.assert_array_equal(quantized(ours, pixels[:2], folded[3]), (pixels[:2].astype(int) - 128).astype(np.int8))
 
 
 def test_equalized_is_the_same_function_on_calibration_photos(made):
@@ -84,7 +85,7 @@ def test_quantize_uint8_ends(network):
     photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes)
     model = q.quantize(net, photos, samples=24, ends="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
-    np.testing.assert_array_equal(runtime.quantized(model, pixels[:2], model.preprocessing), pixels[:2])
+    np.testing.assert_array_equal(quantized(model, pixels[:2], model.preprocessing), pixels[:2])
     report = model.report
     assert report["worst"] == min(report["layers"], key=lambda r: r["db"]) and report["kernels"].endswith("reference")
     assert report["candidates"][1]["db"] > report["candidates"][0]["db"]

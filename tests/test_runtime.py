@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from conftest import shared
 
-from mobilenet_keras import runtime
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.runtime import Classifier, available, load, verify
-from mobilenet_keras.tflite import Model, _tiny_model
+from mobilenet_keras.tflite import interpreters
+from mobilenet_keras.tflite import verify as verifying
+from mobilenet_keras.tflite.interpreters import Classifier, available, load
+from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.verify import verify
 
 HERE = [name for name, state in available().items() if state is True and not name.startswith("tensorflow")]
 needs_judges = pytest.mark.skipif(not {"tflm", "litert-reference"} <= set(HERE),
@@ -68,8 +70,8 @@ def test_verify_finds_one_wrong_bit():
 @needs_judges
 def test_verify_survives_an_abort(monkeypatch):
     abort = "import os, sys; print('Check failed', file=sys.stderr, flush=True); os.abort()"
-    monkeypatch.setattr(runtime, "_RUN", abort)
-    verdict = verify(Model(_tiny_model(), "tiny"), np.zeros((1, 10), np.int8), ["litert-reference"])
+    monkeypatch.setattr(verifying, "_RUN", abort)
+    verdict = verify(Model(one_op_model(), "tiny"), np.zeros((1, 10), np.int8), ["litert-reference"])
     assert not verdict.ok and "signal 6" in verdict.rows[0]["note"] and "Check failed" in verdict.rows[0]["note"]
 
 
@@ -80,10 +82,10 @@ def test_verify_says_when_tflm_can_not_judge():
 
 
 def test_nothing_installed(monkeypatch):
-    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(interpreters.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MobileNetError, match=r'pip install "mobilenet-keras\[pi\]"'):
-        load(Model(_tiny_model()))
-    verdict = verify(Model(_tiny_model()), np.zeros((1, 10), np.int8))
+        load(Model(one_op_model()))
+    verdict = verify(Model(one_op_model()), np.zeros((1, 10), np.int8))
     assert not verdict.ok and "not installed" in verdict.reason
 
 

@@ -17,15 +17,18 @@ from test_engine import photos, some_images
 from test_firmware import small_data
 
 from mobilenet_keras import cli
-from mobilenet_keras import simulate as module
-from mobilenet_keras.builder import example
-from mobilenet_keras.compiler import Engine, compile_model
 from mobilenet_keras.core import MissingExtra, MobileNetError
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.evaluation import evaluate
-from mobilenet_keras.firmware import Elf, _link, build, targets
-from mobilenet_keras.runtime import available, load
-from mobilenet_keras.simulate import run_firmware, simulate, simulate_folder
-from mobilenet_keras.tflite import Model
+from mobilenet_keras.mcu import emulators
+from mobilenet_keras.mcu.elf import Elf
+from mobilenet_keras.mcu.firmware import build, link
+from mobilenet_keras.mcu.simulate import run_firmware, simulate, simulate_folder
+from mobilenet_keras.mcu.target import targets
+from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tflite.interpreters import available, load
+from mobilenet_keras.tflite.model import Model
 
 pytest.importorskip("ziglang"), pytest.importorskip("unicorn")
 QEMU = bool(shutil.which("qemu-system-arm"))
@@ -77,7 +80,7 @@ def test_cycles_of_the_rp2040():
     assert seen.estimated_ms == pytest.approx(seen.cycles / 125e3) and seen.stack_bytes < 2048 and "untested on hardware" in str(seen)
 
 
-class Traced(module.Unicorn):
+class Traced(emulators.Unicorn):
     """An emulated board that keeps what was written to its registers, [(address, value)], and forgets writes to one of them."""
 
     def __init__(self, firmware, deaf=None):
@@ -100,7 +103,7 @@ def test_the_uart_of_a_pico_leaves_reset_only_with_its_clock(board, uart, resets
     assert mended.run(seconds=60).startswith("\nmobilenet-keras")
     assert [w for w in mended.writes if w[0] in (clear, clk_peri)] == [(clear, others), (clk_peri, 1 << 11), (clear, uart)]
     early = replace(t, defines=tuple(d.replace(f"UNRESET={others:#x}", f"UNRESET={others | uart:#x}") for d in t.defines))
-    shipped = Traced(replace(built(board), elf=_link(early, small_data(board))))
+    shipped = Traced(replace(built(board), elf=link(early, small_data(board))))
     with pytest.raises(MobileNetError, match="not ready after 1 seconds and was stopped. It had said: nothing"):
         shipped.run(seconds=1)
     assert shipped.writes == [(clear, others | uart)] and shipped._bits(resets + 8) == others, "all answer but the UART"
@@ -180,8 +183,8 @@ def test_a_checksum_is_no_negative_number():
 
 
 def test_without_qemu(monkeypatch):
-    monkeypatch.setattr(module.shutil, "which", lambda name: None)
-    assert module.emulator_for(built("mps2-an386")) == "unicorn"
+    monkeypatch.setattr(emulators.shutil, "which", lambda name: None)
+    assert emulators.emulator_for(built("mps2-an386")) == "unicorn"
     with pytest.raises(MissingExtra, match="apt-get install qemu-system-arm"):
         simulate(built("mps3-an547"))
     with pytest.raises(MissingExtra, match="apt-get install qemu-system-arm"):

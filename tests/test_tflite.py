@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from conftest import shared
 
-from mobilenet_keras import runtime
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.profile import profile
-from mobilenet_keras.tflite import Model, _flatbuffer, _tiny_model
+from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
+from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.interpreters import available, load
+from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.profile import profile
 
 SMALL = ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"]
 QUANTIZED = SMALL + ["coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v1_0.5_160_quant",
@@ -87,8 +89,8 @@ PEERS_MINIMUM = {("int8", .25, 96): 55_296, ("int8", .35, 96): 138_240}  # bytes
     ("int8", 2, .35, (96, 96, 3)), ("float", 2, .1, (49, 32, 1)), ("int8", 2, 1.4, (64, 64, 3))])
 def test_exported_files_are_read_as_litert_reads_them(kind, version, alpha, shape):
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
-    from mobilenet_keras import models
-    from mobilenet_keras.quantization import convert
+    from mobilenet_keras.networks import models
+    from mobilenet_keras.training.quantization import convert
     net = (models.MobileNetV1 if version == 1 else models.MobileNetV2)(alpha, shape, classes=3)
     images = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype(np.float32)
     model = Model(convert(net, images if kind == "int8" else None))
@@ -105,7 +107,7 @@ def test_exported_files_are_read_as_litert_reads_them(kind, version, alpha, shap
 
 def forward(name, data, images):
     """Output bytes of `images` on an interpreter of this process."""
-    return [out.tobytes() for out in runtime.load(Model(data), name).run(images)]
+    return [out.tobytes() for out in load(Model(data), name).run(images)]
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
@@ -113,10 +115,10 @@ def test_strip_keeps_every_byte_of_the_output(name):
     model = real(name)
     small = model.strip()
     t = model.inputs[0]
-    pixels = runtime.noise_photos(2, *t.shape[1:])
+    pixels = noise_photos(2, *t.shape[1:])
     images = pixels if t.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)
     exact = ["litert-reference"] + ["tflm"] * (t.dtype == "int8")
-    here = [n for n in exact if runtime.available()[n] is True]
+    here = [n for n in exact if available()[n] is True]
     if not here:
         pytest.skip("needs ai-edge-litert or tflite-micro")
     for judge in here:
@@ -150,7 +152,7 @@ def mutations(data, count):
 
 @pytest.mark.parametrize("source", ["tiny", *SMALL])
 def test_broken_files_end_in_a_sentence(source):
-    data = Model(_tiny_model()).with_metadata(map(str, range(10))).data if source == "tiny" else real(source).data
+    data = Model(one_op_model()).with_metadata(map(str, range(10))).data if source == "tiny" else real(source).data
     outcomes = []
     for broken in mutations(data, 240):
         started = time.perf_counter()
@@ -170,7 +172,7 @@ def test_broken_files_end_in_a_sentence(source):
 
 def test_a_file_that_is_cut_short_is_told_in_words():
     """Not in those of `struct` or of NumPy."""
-    data = Model(_tiny_model()).with_metadata(map(str, range(10))).data
+    data = Model(one_op_model()).with_metadata(map(str, range(10))).data
     said = set()
     for n in range(8, len(data) - 1, 7):
         try:
@@ -183,7 +185,7 @@ def test_a_file_that_is_cut_short_is_told_in_words():
 
 def test_a_small_file_can_not_take_long():
     """A vector of a million tensors that are all the same table is refused before it is read."""
-    data = bytearray(_tiny_model())
+    data = bytearray(one_op_model())
     model = Model(data)
     at = model._root.Subgraphs(0)._tab
     start = at.Vector(at.Offset(4)) - 4
@@ -198,12 +200,12 @@ def test_a_signature_longer_than_its_shape_is_refused():
     """LiteRT trusts its length and dies of it."""
     graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x", 7: [np.int32(-1)] * 9}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
     with pytest.raises(MobileNetError, match="signature of 9"):
-        Model(_flatbuffer(lambda _: {0: np.uint32(3), 2: [graph], 4: [{}]}, b"TFL3"))
+        Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 2: [graph], 4: [{}]}, b"TFL3"))
 
 
 def test_weights_outside_the_flatbuffer_are_refused():
     graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x"}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
-    data = _flatbuffer(lambda _: {0: np.uint32(3), 2: [graph], 4: [{1: np.uint64(4096), 2: np.uint64(64)}]}, b"TFL3")
+    data = flatbuffer_bytes(lambda _: {0: np.uint32(3), 2: [graph], 4: [{1: np.uint64(4096), 2: np.uint64(64)}]}, b"TFL3")
     with pytest.raises(MobileNetError, match="outside its flatbuffer"):
         Model(data)
 
@@ -275,7 +277,7 @@ def test_metadata_does_not_change_outputs(name):
     model = real(name)
     told = described(model)
     image = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape, np.int8)
-    here = [n for n in ("tflite-runtime", "litert-reference", "tflm") if runtime.available()[n] is True]
+    here = [n for n in ("tflite-runtime", "litert-reference", "tflm") if available()[n] is True]
     if not here:
         pytest.skip("needs tflite-runtime, ai-edge-litert or tflite-micro")
     for interpreter in here:
@@ -284,6 +286,6 @@ def test_metadata_does_not_change_outputs(name):
 
 def test_importing_is_fast():
     heavy = {"tensorflow", "keras", "tflite", "ai_edge_litert", "tflite_runtime", "matplotlib"}
-    code = f"import sys, mobilenet_keras.runtime; print({heavy}.intersection(sys.modules))"
+    code = f"import sys, mobilenet_keras.tflite.interpreters; print({heavy}.intersection(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()", "importing runtime must not import these"

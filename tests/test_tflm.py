@@ -12,14 +12,16 @@ import pytest
 from conftest import shared
 from test_cli import mobilenet, one_line
 
-from mobilenet_keras import profile, runtime, tflm
 from mobilenet_keras.boards import BOARDS
-from mobilenet_keras.builder import Builder
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.mcu import tflm
+from mobilenet_keras.mcu.tflm import FILES, LAYOUTS, arena_sizes, c_string, export_tflm, lint_tflm, simulate_tflm
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.runtime import available, noise_photos
-from mobilenet_keras.tflite import Model, _tiny_model
-from mobilenet_keras.tflm import FILES, LAYOUTS, arena_sizes, c_string, export_tflm, lint_tflm, simulate_tflm
+from mobilenet_keras.tflite import interpreters, profile, verify
+from mobilenet_keras.tflite.builder import Builder
+from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.model import Model, one_op_model
 
 needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
 needs_gcc = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
@@ -99,7 +101,7 @@ int main() { setup(), loop(); }
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch, request, cache={}):  # noqa: B006
     """Interpreters answer the same each time, and take most of the time: ask them once for the same model and input."""
-    def judged(model, batch, names, states, real=runtime.judged):
+    def judged(model, batch, names, states, real=verify.judged):
         key = (model.data, batch.tobytes(), tuple(names), str(states))
         if key not in cache:
             cache[key] = real(model, batch, names, states)
@@ -110,7 +112,7 @@ def remembered(monkeypatch, request, cache={}):  # noqa: B006
 
 
 def hostile():
-    return Model(_tiny_model(), 'evil"; name @LABELS@\n\\').with_metadata(HOSTILE)
+    return Model(one_op_model(), 'evil"; name @LABELS@\n\\').with_metadata(HOSTILE)
 
 
 def files(folder):
@@ -279,7 +281,7 @@ def test_the_app_prepares_photos_as_python_does(tmp_path, preset):
 def test_every_status_is_told_with_cause_and_remedy(tmp_path_factory, macro, cause):
     app = tmp_path_factory.getbasetemp() / "loud"
     if not app.exists():
-        export_tflm(Model(_tiny_model(), "loud"), app)
+        export_tflm(Model(one_op_model(), "loud"), app)
     code, text = run(app, macro)
     assert code == 1 and "FAIL" in text and cause in text and "ikely cause" in text and "emedy" in text, text
 
@@ -287,7 +289,7 @@ def test_every_status_is_told_with_cause_and_remedy(tmp_path_factory, macro, cau
 @needs_tflm
 @needs_gcc
 def test_profiler_and_resolver(tmp_path):
-    app = export_tflm(Model(_tiny_model(), "profiled"), tmp_path / "app")
+    app = export_tflm(Model(one_op_model(), "profiled"), tmp_path / "app")
     code, text = run(app, "MOBILENET_PROFILE")
     assert code == 0 and "op 0 CONV_2D: 7 ticks" in text and "profile: 1 ops, 7 ticks of 1/1000 s" in text
     assert "ticks" not in run(app)[1]
@@ -350,7 +352,7 @@ def test_layouts(tmp_path, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_layout_sees_tensors_as_its_library_does(tmp_path, layout):
     """Else it reads a type where the data lie: "input 0 is of type 0", as the sketch did with the real library of Arduino."""
-    app = export_tflm(Model(_tiny_model(), "tiny"), tmp_path / "app", layout=layout)
+    app = export_tflm(Model(one_op_model(), "tiny"), tmp_path / "app", layout=layout)
     sources = next(p for p in app.rglob("main.c*") if p.suffix in (".cc", ".cpp")).parent
     (tmp_path / "arduino.cc").write_text(ARDUINO)
     (tmp_path / "esp.cc").write_text('extern "C" void app_main(void);\nint main() { app_main(); }\n')
@@ -501,7 +503,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
 
 def test_what_tflm_can_not_run_is_refused(tmp_path):
     with pytest.raises(MobileNetError, match="no UNIQUE, which is op 0"):
-        export_tflm(Model(_tiny_model(code=103)), tmp_path / "app")
+        export_tflm(Model(one_op_model(code=103)), tmp_path / "app")
     for name, message in (("mlperf_tiny/vww_96_float", "To int8: "),
                           ("coral/mobilenet_v1_0.25_128_quant", "To int8: "),
                           ("coral/mobilenet_v1_0.25_128_quant_edgetpu", "compiled for an Edge TPU")):
@@ -532,9 +534,9 @@ def test_the_board_is_asked_first(tmp_path):
 
 @pytest.mark.skipif(available()["litert-reference"] is not True, reason="needs ai-edge-litert")
 def test_without_tflite_micro(tmp_path, monkeypatch):
-    real = runtime.importlib.util.find_spec
+    real = interpreters.importlib.util.find_spec
     without = lambda name: None if name == "tflite_micro" else real(name)  # noqa: E731
-    monkeypatch.setattr(runtime.importlib.util, "find_spec", without)
+    monkeypatch.setattr(interpreters.importlib.util, "find_spec", without)
     with pytest.raises(MobileNetError, match="pip install tflite-micro.*arena="):
         export_tflm(hostile(), tmp_path / "app")
     with pytest.raises(MobileNetError, match="pip install tflite-micro"):
@@ -542,7 +544,7 @@ def test_without_tflite_micro(tmp_path, monkeypatch):
     app = export_tflm(hostile(), tmp_path / "app", arena=10_000)
     assert arenas(app) == (10_000,) * 3
     assert "computed by litert-reference" in (app / "README.md").read_text()
-    assert any("not measured" in f.what for f in lint_tflm(Model(_tiny_model())).findings)
+    assert any("not measured" in f.what for f in lint_tflm(Model(one_op_model())).findings)
 
 
 @needs_tflm

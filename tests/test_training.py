@@ -30,7 +30,7 @@ def tiny(seed=None):
 
 def spots(n=30, seed=0):
     """Noise, darker and lighter, three dark ones for two light ones."""
-    from mobilenet_keras.data import Photos
+    from mobilenet_keras.photos import Photos
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 5 % 2
     pixels = rng.normal(100 + 40 * labels[:, None, None, None], 50, (n, 12, 12, 3)).clip(0, 255).astype(np.uint8)
@@ -42,7 +42,7 @@ CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced"
 
 
 def train(folder, **changes):
-    from mobilenet_keras.training import fine_tune
+    from mobilenet_keras.training.fine_tune import fine_tune
     return fine_tune(tiny(0), spots(), folder=folder, **{**CHOICES, **changes})
 
 
@@ -94,7 +94,7 @@ def chain(folder):
     """Train in `folder` in a process for each moment, then in one that nothing kills; prints what became of each."""
     import tensorflow as tf  # a forked process has it at once; nothing has run yet, so there are no threads to lose
 
-    import mobilenet_keras.training  # noqa: F401
+    import mobilenet_keras.training.fine_tune  # noqa: F401
     ends = []
     for moment in [*MOMENTS, None]:
         pid = os.fork()
@@ -111,7 +111,7 @@ def chain(folder):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path):
-    from mobilenet_keras.training import Run
+    from mobilenet_keras.run import Run
     done = subprocess.run([sys.executable, __file__, tmp_path / "run"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
@@ -124,7 +124,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path):
 
 def cut(folder, monkeypatch, epochs, disaster):
     """Train, and let `disaster` happen in place of saving the epoch after `epochs`."""
-    from mobilenet_keras.training import _Trainer
+    from mobilenet_keras.training.fine_tune import _Trainer
     real = _Trainer.save
     with monkeypatch.context() as patch:
         patch.setattr(_Trainer, "save", lambda self: disaster(lambda: real(self)) if len(self.history) > epochs else real(self))
@@ -149,7 +149,8 @@ def on_a_full_disk(save):
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path, monkeypatch, capsys):
     from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.training import Run, resume
+    from mobilenet_keras.run import Run
+    from mobilenet_keras.training.fine_tune import resume
     folder = tmp_path / "run"
     with pytest.raises(MobileNetError, match="checkpoint.npz can't be written.*untouched"):
         cut(folder, monkeypatch, 3, on_a_full_disk)
@@ -161,7 +162,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(whole, tmp_path, monkeypatch, ca
 
 def test_a_deleted_folder_is_told_and_not_made_again(tmp_path, monkeypatch):
     from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.training import _Trainer
+    from mobilenet_keras.training.fine_tune import _Trainer
     folder, real = tmp_path / "run", _Trainer.end_epoch
 
     def deleted(self, row):
@@ -176,7 +177,7 @@ def test_a_deleted_folder_is_told_and_not_made_again(tmp_path, monkeypatch):
 
 def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
     from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.training import _alone, fine_tune, resume
+    from mobilenet_keras.training.fine_tune import _alone, fine_tune, resume
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         cut(folder, monkeypatch, 2, interrupt)
@@ -220,16 +221,16 @@ def test_a_wrong_setting_is_told_before_a_folder_is_made(wrong, tmp_path):
 
 def test_a_last_step_into_nothing_is_no_success(tmp_path, monkeypatch):
     """The loss of an epoch is that of before its steps; validation knows the last one."""
-    from mobilenet_keras import training
     from mobilenet_keras.core import MobileNetError
-    real = training._Trainer.end_epoch
-    monkeypatch.setattr(training._Trainer, "end_epoch", lambda self, row: real(self, row | dict(validation_loss=float("nan"))))
+    from mobilenet_keras.training.fine_tune import _Trainer
+    real = _Trainer.end_epoch
+    monkeypatch.setattr(_Trainer, "end_epoch", lambda self, row: real(self, row | dict(validation_loss=float("nan"))))
     with pytest.raises(MobileNetError, match="The loss is nan after epoch 1: lower learning_rate. Nothing was learned before it"):
         train(tmp_path / "run")
 
 
 def test_a_single_step_trains():
-    from mobilenet_keras.training import _schedule
+    from mobilenet_keras.training.fine_tune import _schedule
     assert float(_schedule(.1, 1, 9)(0)) == pytest.approx(.1) and float(_schedule(.1, 4, 9)(0)) == pytest.approx(.1)
     assert float(_schedule(.1, 50, 9)(0)) == 0 and float(_schedule(.1, 50, 9)(9)) == pytest.approx(.1)
 
@@ -248,7 +249,7 @@ def test_a_run_knows_its_photos(whole, tmp_path):
 
 def test_a_run_without_its_checkpoint_is_told(whole, tmp_path):
     from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.training import Run
+    from mobilenet_keras.run import Run
     shutil.copytree(whole.folder, tmp_path / "run")
     facts = json.loads((tmp_path / "run/run.json").read_text())
     (tmp_path / "run/run.json").write_text(json.dumps(facts | dict(finished=False)))
@@ -259,8 +260,8 @@ def test_a_run_without_its_checkpoint_is_told(whole, tmp_path):
 def test_a_part_is_not_photos():
     from mobilenet_keras.core import MobileNetError
     from mobilenet_keras.evaluation import evaluate
-    from mobilenet_keras.quantization import quantize
-    from mobilenet_keras.training import find_learning_rate, fine_tune
+    from mobilenet_keras.training.fine_tune import find_learning_rate, fine_tune
+    from mobilenet_keras.training.quantization import quantize
     for use in (fine_tune, find_learning_rate, quantize):
         with pytest.raises(MobileNetError, match="with their parts. Received: Functional and Part"):
             use(tiny(), spots().train)
@@ -278,7 +279,7 @@ def test_early_stopping_takes_the_best_epoch(tmp_path):
 
 
 def test_the_learning_rate_finder_leaves_the_network_alone():
-    from mobilenet_keras.training import find_learning_rate
+    from mobilenet_keras.training.fine_tune import find_learning_rate
     net = tiny(0)
     before = [np.array(w) for w in net.weights]
     found = find_learning_rate(net, spots(), 1e-4, 100., 40, 8)
@@ -288,7 +289,7 @@ def test_the_learning_rate_finder_leaves_the_network_alone():
 
 def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
     """Features are computed once a view, not once an epoch, and the views differ."""
-    from mobilenet_keras.training import _Trainer
+    from mobilenet_keras.training.fine_tune import _Trainer
     seen, real = [], _Trainer.features
     monkeypatch.setattr(_Trainer, "features", lambda self, *args: seen.append(real(self, *args)) or seen[-1])
     train(tmp_path / "run", frozen_epochs=5, epochs=0, views=3)
@@ -298,7 +299,8 @@ def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
 
 def test_mixed_precision_leaves_a_float32_network(tmp_path, monkeypatch):
     """float16 inside, a scaled loss, and nothing of it in what is kept; cut short, it too ends with the same bits."""
-    from mobilenet_keras.training import Run, _Trainer
+    from mobilenet_keras.run import Run
+    from mobilenet_keras.training.fine_tune import _Trainer
     seen, real = set(), _Trainer.save
     monkeypatch.setattr(_Trainer, "save", lambda self: seen.add((self.phase, self.body.layers[1].compute_dtype)) or real(self))
     whole = train(tmp_path / "whole", mixed_precision=True)
@@ -314,8 +316,9 @@ def test_mixed_precision_leaves_a_float32_network(tmp_path, monkeypatch):
 
 def test_views_are_cut_from_the_larger_photos():
     """A checkerboard with squares of one pixel at the network's size: turned and moved it stays sharper where it is read from a larger one."""
-    from mobilenet_keras.data import Photos
-    from mobilenet_keras.training import AUGMENTATION, _Trainer
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.augment import AUGMENTATION
+    from mobilenet_keras.training.fine_tune import _Trainer
     board = ((np.indices((48, 48)) // 4).sum(0) % 2 * 255).astype(np.uint8)
     contrast = []
     for detail in (1, 4):
@@ -331,7 +334,7 @@ def test_views_are_cut_from_the_larger_photos():
 
 def test_batches_are_equally_large():
     """A last batch of one photo would ruin the statistics of batch normalization."""
-    from mobilenet_keras.training import _Batches
+    from mobilenet_keras.training.fine_tune import _Batches
     made = _Batches(lambda epoch: lambda at: at, np.eye(33), None, 8, 0)
     seen = [made[i][0] for i in range(len(made))]
     assert [len(s) for s in seen] == [7, 7, 7, 6, 6] and sorted(np.concatenate(seen)) == list(range(33))
@@ -341,7 +344,7 @@ def test_curves_grow_in_a_notebook(whole, monkeypatch):
     """One picture, replaced at most once a second, and at the end in any case."""
     display = pytest.importorskip("IPython.display")
 
-    from mobilenet_keras.training import _Picture
+    from mobilenet_keras.training.fine_tune import _Picture
     shown = []
 
     class Handle:
@@ -358,8 +361,10 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     """`--out RUN` again and `--resume RUN` both go on; other choices are refused."""
     from PIL import Image
 
-    from mobilenet_keras import cli, models
-    from mobilenet_keras.training import Run, _Trainer
+    from mobilenet_keras import cli
+    from mobilenet_keras.networks import models
+    from mobilenet_keras.run import Run
+    from mobilenet_keras.training.fine_tune import _Trainer
     rng = np.random.default_rng(0)
     for k, name in enumerate(("dark", "light")):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -398,13 +403,13 @@ def other_kernels(folder, command):
     if command == "resume":
         code = cli.main(["train", "--resume", "cut"])
     else:
-        from mobilenet_keras import models
-        from mobilenet_keras.training import _Trainer
+        from mobilenet_keras.networks import models
+        from mobilenet_keras.training.fine_tune import _Trainer
         real, models.MobileNetV1 = _Trainer.save, lambda *a, **k: tiny(1)
         for out, most in (("whole", 9), ("cut", 1)):
             _Trainer.save = lambda self, most=most: interrupt(0) if len(self.history) > most else real(self)
             code = cli.main(["train", "photos", "--size", "12", "--weights", "none", "--epochs", "2", "--out", out])
-    from mobilenet_keras.training import _onednn
+    from mobilenet_keras.training.fine_tune import _onednn
     print(json.dumps([code, _onednn()]))
 
 
@@ -412,7 +417,8 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, capsys):
     """oneDNN's have other bits; a new run has them, one that began without them goes on without them, or says so."""
     from PIL import Image
 
-    from mobilenet_keras.training import Run, _onednn, resume
+    from mobilenet_keras.run import Run
+    from mobilenet_keras.training.fine_tune import _onednn, resume
     if not _onednn():
         pytest.skip("this process has no oneDNN: TensorFlow was built without it, or TF_ENABLE_ONEDNN_OPTS=0")
     rng = np.random.default_rng(0)

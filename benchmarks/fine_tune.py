@@ -91,13 +91,13 @@ def one(folder, size, schedule, seed, refit=False):
 
 CHOICES = {  # name: (arguments of Photos, of fine_tune); the first is compared with
     "as it is": ({}, {}),
-    "views of photos at the network's size": (dict(detail=1), {}),
+    "views of photos at the network's size": (dict(augment_scale=1), {}),
     "learning rate 1e-3": ({}, dict(learning_rate=1e-3)),
     "weight decay 0.01": ({}, dict(weight_decay=.01)),
     "running statistics of momentum 0.99": ({}, dict(bn_momentum=.99)),
     "contrast and cutout, too": ({}, dict(augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15,
                                                        contrast=.3, cutout=.25))),
-    "averaged weights": ({}, dict(average=.99)),
+    "averaged weights": ({}, dict(ema_decay=.99)),
     "twice the epochs": ({}, dict(epochs=50)),
 }
 
@@ -210,7 +210,7 @@ def trainer(photos, size):
     from mobilenet_keras.networks.models import MobileNetV1
     from mobilenet_keras.training.augment import AUGMENTATION
     from mobilenet_keras.training.fine_tune import _Trainer
-    settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=32, views=1)
+    settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=32, head_views=1)
     return _Trainer(MobileNetV1(.25, (size, size, 3), photos.classes), photos, settings)
 
 

@@ -24,7 +24,7 @@ def ways(real, converted, inputs, rule):
     yield "converter", converted, rule
     yield "our numbers, no correction", q.requantize(real, converted, seen), rule
     yield "biases corrected", q.requantize(real, converted, seen, inputs=inputs), rule
-    for method in q.RANGES:
+    for method in q.CALIBRATORS:
         yield f"biases corrected, photo's bytes, {method}", q.requantize(real, converted, seen, method, inputs, folded), folded[3]
     for n in (30, 100):
         few = q._some(inputs, n)

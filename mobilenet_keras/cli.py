@@ -11,7 +11,7 @@ __all__ = ['VERBS', 'EXIT_CODES', 'Failed', 'train', 'quantize', 'verify', 'clas
 import argparse, dataclasses, json, math, os, sys
 from pathlib import Path
 from . import __version__
-from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, written_whole
+from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note
 from .run import run_facts
 
@@ -32,7 +32,7 @@ def train(a):
     from mobilenet_keras.networks import models
     from mobilenet_keras.run import occupied
     from mobilenet_keras.training.fine_tune import fine_tune
-    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, detail=a.detail, refit=a.refit)
+    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit)
     note(str(photos))
     make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.model]
     models.keras.utils.set_random_seed(a.seed)
@@ -40,7 +40,7 @@ def train(a):
     if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
     net = make(a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
-                    class_weights="balanced" if a.balanced else None, average=a.average, patience=a.patience)
+                    class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience)
     return _trained(run, photos)
 
 def _as_it_began(folder):
@@ -243,7 +243,7 @@ def compile(a):
                  row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=a.input, target=a.target)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
     if a.picture:
-        with written_whole(a.picture) as part: part.write_text(chosen.plan.svg(), encoding="utf-8")
+        with atomic_write(a.picture) as part: part.write_text(chosen.plan.svg(), encoding="utf-8")
     work = "all of them in mbn_finish" if a.input == "held" else f"at most {facts['row_macs']:,} when a row is pushed, {facts['finish_macs']:,} in mbn_finish"
     lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds, {work}.",
              f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
@@ -255,7 +255,7 @@ def evaluate(a):
     from mobilenet_keras.evaluation import evaluate
     found = evaluate(a.model, a.folder, a.part, a.runtime)
     if a.mistakes:
-        with written_whole(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
+        with atomic_write(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
     facts = found.to_dict() | dict(folder=a.folder)
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
@@ -288,11 +288,11 @@ def build(a):
 def simulate(a):
     "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
     from mobilenet_keras.mcu.target import target
-    from mobilenet_keras.mcu.simulate import simulate, simulate_folder, simulate_micro
+    from mobilenet_keras.mcu.simulate import simulate, simulate_folder, simulate_tflm
     if a.board: target(a.board)
     if a.runtime == "tflm":
         if a.board or a.dataset: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board and --dataset.")
-        found = simulate_micro(a.model, a.photo, a.input)
+        found = simulate_tflm(a.model, a.photo, a.input)
         return found.to_dict(), str(found)
     if a.dataset:
         found = simulate_folder(a.model, a.board, a.dataset, a.part, a.emulator, a.seconds, a.cc)
@@ -319,7 +319,7 @@ def flash(a):
 
 def _flash_micropython(a):
     "A model for a board that runs MicroPython."
-    from mobilenet_keras.mcu.micropython import flash_micropython, kit, weights_uf2
+    from mobilenet_keras.mcu.micropython import flash_micropython, bundle, weights_uf2
     try: address = int(a.at, 0) if a.at else None
     except ValueError: raise MobileNetError(f"--at is an address, as 0x10060000. Received: {a.at}") from None
     if bool(a.weights_uf2) != bool(a.firmware): raise MobileNetError("--weights-uf2 and --firmware go together: where the model can lie depends on the firmware that the board runs.")
@@ -327,10 +327,10 @@ def _flash_micropython(a):
     if not a.weights_uf2:
         done = flash_micropython(a.image, a.port, a.photo, a.to, address, a.force, a.dry_run, a.wait, a.module)
         return done.to_dict(), str(done)
-    found = weights_uf2(kit(a.image), a.firmware, address)
+    found = weights_uf2(bundle(a.image), a.firmware, address)
     facts = dict(file=a.weights_uf2, address=found.address, bytes=found.bytes, crc=found.crc, free=list(found.room), dry_run=a.dry_run)
     if a.dry_run: return facts, f"{found} Nothing was written."
-    with written_whole(a.weights_uf2) as part: part.write_bytes(found.uf2)
+    with atomic_write(a.weights_uf2) as part: part.write_bytes(found.uf2)
     return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "
                    f"mobilenet flash --micropython {quoted(a.image)} --at {found.address:#x}")
 
@@ -398,10 +398,10 @@ VERBS = {  # verb: (function, example, arguments as (flags, options))
         (["--resize"], dict(choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)")),
         (["--gray"], dict(action="store_true", help="grayscale input")),
         (["--no-augment"], dict(action="store_true", help="show photos as they are")),
-        (["--detail"], dict(type=float, default=1.5, help="so many times larger training photos are kept, for sharp augmented views (default: 1.5)")),
+        (["--augment-scale"], dict(type=float, default=1.5, help="so many times larger training photos are kept, for sharp augmented views (default: 1.5)")),
         (["--label-smoothing"], dict(type=float, default=.1, help="share of the target that is spread over all classes (default: 0.1)")),
         (["--balanced"], dict(action="store_true", help="every class counts the same, however few photos it has")),
-        (["--average"], dict(type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)")),
+        (["--ema-decay"], dict(type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)")),
         (["--patience"], dict(type=int, help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)")),
         (["--validation"], dict(type=float, default=.15, help="fraction of the training photos (default: 0.15)")),
         (["--refit"], dict(action="store_true", help="train on the validation photos, too: for the last run, when all is chosen")),

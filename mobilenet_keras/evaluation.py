@@ -170,7 +170,7 @@ def _engine(model, runtime):
     else:
         low, high = (engine.scale*(q - engine.zero) for q in (-128, 127))
         note(f"{engine.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, the range of its input.")
-        rule = Preprocessing.spanning(engine.shape, low, high)
+        rule = Preprocessing.from_range(engine.shape, low, high)
     prepare = Engine.prepare if known else lambda engine, pixels: rule.quantize(pixels, engine.scale, engine.zero)
     def make():
         mine = Engine(model)

@@ -37,7 +37,7 @@ PUBLIC = { # module: its public names
     "mcu.flash": "flash",
     "mcu.micropython": "export_micropython flash_micropython",
     "mcu.openmv": "export_openmv",
-    "mcu.tflm": "arena_sizes export_tflm lint_tflm simulate_tflm",
+    "mcu.tflm": "arena_sizes export_tflm lint_tflm run_tflm",
 }
 STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate Run quantize Model
     Classifier verify evaluate BOARDS build simulate flash Device Engine list_models""".split()

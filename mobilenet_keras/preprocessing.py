@@ -114,7 +114,7 @@ def preset(cls:Preprocessing,
     return cls(height, width, channels, **PRESETS[name])
 
 @patch(cls_method=True)
-def spanning(cls:Preprocessing,
+def from_range(cls:Preprocessing,
              shape:tuple,     # (height, width, channels)
              low:float=-1.0,  # What 0 becomes; Keras's range by default
              high:float=1.0,  # What 255 becomes

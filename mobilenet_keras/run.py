@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .core import MobileNetError, need, quoted, written_whole
+from .core import MobileNetError, need, quoted, atomic_write
 from .preprocessing import Preprocessing
 from .progress import note, shown_once
 
@@ -56,7 +56,7 @@ def write_checkpoint(path, facts, groups):
     "`facts` as JSON and {name: list of arrays} in one file, on the disk before it gets its name."
     whole = io.BytesIO()
     np.savez(whole, facts=json.dumps(facts), **{f"{name}.{i}": a for name, arrays in groups.items() for i, a in enumerate(arrays)})
-    with written_whole(path) as part, open(part, "wb") as f:
+    with atomic_write(path) as part, open(part, "wb") as f:
         f.write(whole.getbuffer())
         f.flush()
         os.fsync(f.fileno())

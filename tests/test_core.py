@@ -91,8 +91,8 @@ def test_a_logger_survives_the_stream_that_it_found():
     """TensorFlow's logger keeps the standard error of its first message; in a conversion that is one for a moment."""
     code = """if True:
         import logging, sys
-        from mobilenet_keras.progress import hushed
-        with hushed():
+        from mobilenet_keras.progress import silenced
+        with silenced():
             handler = logging.StreamHandler()
             print("inside", file=sys.stderr)
         logger = logging.getLogger("late")

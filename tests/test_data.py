@@ -190,6 +190,7 @@ def test_numbers_of_numpy_and_patterns_go_into_a_run(tmp_path):
         (tmp_path / name).mkdir()
         for i in range(8):
             Image.fromarray(np.random.default_rng(i).integers(0, 128 + 100 * k, (16, 16, 3), np.uint8)).save(tmp_path / name / f"p{i}.png")
-    photos = Photos.from_folder(tmp_path, np.int64(16), validation=np.float32(.2), seed=np.int64(1), group=re.compile(r"p\d"), detail=np.float32(1.5))
+    photos = Photos.from_folder(tmp_path, np.int64(16), validation=np.float32(.2), seed=np.int64(1), group=re.compile(r"p\d"),
+                                augment_scale=np.float32(1.5))
     assert Photos.from_folder(**json.loads(json.dumps(photos.source))).train.paths == photos.train.paths
     assert Photos.from_folder(tmp_path, 16, group=re.compile("P.", re.IGNORECASE)).source is None

@@ -295,7 +295,7 @@ def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch
 def test_a_row_of_the_input_and_kernels_in_ram_take_ram(monkeypatch):
     compiled, t = compile_model(small()), targets()["microbit"]
     need = compiled.arena + 8 + 15 * 3
-    assert fit.needs(compiled, t)[0] == need == fit.needs(compiled, replace(t, hot="ram"))[0] - fit.HOT_BYTES
+    assert fit.required(compiled, t)[0] == need == fit.required(compiled, replace(t, hot="ram"))[0] - fit.HOT_BYTES
     fit.check_fits(compiled, replace(t, ram=(0x20000000, need)))
     with pytest.raises(MobileNetError, match="1 bytes of RAM too many"):
         fit.check_fits(compiled, replace(t, ram=(0x20000000, need - 1)))

@@ -16,7 +16,7 @@ from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import fit as module
-from mobilenet_keras.mcu.fit import check_fits, fits, needs, room
+from mobilenet_keras.mcu.fit import available, check_fits, fits, required
 from mobilenet_keras.mcu.target import target, targets
 from mobilenet_keras.mcu.tflm import export_tflm, lint_tflm
 from mobilenet_keras.tflite import profile as profiles
@@ -43,7 +43,7 @@ def test_the_engine_fits_where_build_does_not_refuse(make):
     assert {*targets(), "coral-micro"} == set(told)
     for board, found in told.items():
         t = target(board, sdk=True)
-        assert (found.ram, found.flash, found.usable_ram, found.usable_flash) == (*needs(compiled, t), *room(t))
+        assert (found.ram, found.flash, found.usable_ram, found.usable_flash) == (*required(compiled, t), *available(t))
         try:
             check_fits(compiled, t)
             assert found.ok and not found.why
@@ -82,8 +82,8 @@ def test_advice_is_a_command_line(tmp_path):
     assert "mobilenet train PHOTOS --model v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
     assert "mobilenet train PHOTOS --alpha" in fits(network("V1", .5, 224, 10), "microbit-v2", "tflm").why
     oblong = compile_model(example((1, 96, 128, 3)))
-    assert module.smaller_words((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
-    found, words = module.smaller_words((.5, .25, 48), (96, 128, 1), True)
+    assert module.smaller_advice((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
+    found, words = module.smaller_advice((.5, .25, 48), (96, 128, 1), True)
     assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --model v2 --gray --alpha 0.25 --size 48x64")
 
 

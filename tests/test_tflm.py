@@ -15,7 +15,7 @@ from test_cli import mobilenet, one_line
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.mcu import tflm
-from mobilenet_keras.mcu.tflm import FILES, LAYOUTS, arena_sizes, c_string, export_tflm, lint_tflm, simulate_tflm
+from mobilenet_keras.mcu.tflm import FILES, LAYOUTS, arena_sizes, c_string, export_tflm, lint_tflm, run_tflm
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite import interpreters, profile, verify
 from mobilenet_keras.tflite.builder import Builder
@@ -101,14 +101,14 @@ int main() { setup(), loop(); }
 @pytest.fixture(autouse=True)
 def remembered(monkeypatch, request, cache={}):  # noqa: B006
     """Interpreters answer the same each time, and take most of the time: ask them once for the same model and input."""
-    def judged(model, batch, names, states, real=verify.judged):
+    def run_isolated(model, batch, names, states, real=verify.run_isolated):
         key = (model.data, batch.tobytes(), tuple(names), str(states))
         if key not in cache:
             cache[key] = real(model, batch, names, states)
         return cache[key]
     if "again" not in request.node.name:
-        monkeypatch.setattr(tflm, "judged", judged)
-        monkeypatch.setattr(profile, "judged", judged)
+        monkeypatch.setattr(tflm, "run_isolated", run_isolated)
+        monkeypatch.setattr(profile, "run_isolated", run_isolated)
 
 
 def hostile():
@@ -191,7 +191,7 @@ def test_published_models(tmp_path, name, ops):
     app = export_tflm(model, tmp_path / "app", photo=photo)
     assert registered(app) == ops.split()
     assert bytes(array(app, "kModelData")) == path.read_bytes(), "flash holds the model without its metadata"
-    seen = simulate_tflm(model, photo)
+    seen = run_tflm(model, photo)
     assert array(app, "kExpected") == seen["outputs"][0].ravel().tolist()
     host, helium, small = arenas(app)
     plain, mve = (82_276, 82_340) if channels == 1 else (100_708, 100_772)
@@ -227,7 +227,7 @@ def check_app(model, app):
     t, rule = model.inputs[0], model.preprocessing
     pixels = np.array(array(app, "kTestPixels"), np.uint8).reshape(t.shape[1:])
     batch = rule.quantize(pixels[None], t.scale[0], t.zero_point[0]) if rule else (pixels[None].astype(np.int16) - 128).astype(np.int8)
-    outputs = simulate_tflm(model, batch)["outputs"]
+    outputs = run_tflm(model, batch)["outputs"]
     assert array(app, "kExpected") == np.concatenate([o.ravel() for o in outputs]).tolist()
     code, text = run(app)
     assert code == 0 and "PASS" in text, text
@@ -540,7 +540,7 @@ def test_without_tflite_micro(tmp_path, monkeypatch):
     with pytest.raises(MobileNetError, match="pip install tflite-micro.*arena="):
         export_tflm(hostile(), tmp_path / "app")
     with pytest.raises(MobileNetError, match="pip install tflite-micro"):
-        simulate_tflm(hostile(), np.zeros((1, 10), np.int8))
+        run_tflm(hostile(), np.zeros((1, 10), np.int8))
     app = export_tflm(hostile(), tmp_path / "app", arena=10_000)
     assert arenas(app) == (10_000,) * 3
     assert "computed by litert-reference" in (app / "README.md").read_text()

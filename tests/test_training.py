@@ -34,10 +34,10 @@ def spots(n=30, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 5 % 2
     pixels = rng.normal(100 + 40 * labels[:, None, None, None], 50, (n, 12, 12, 3)).clip(0, 255).astype(np.uint8)
-    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3, detail=1.5)
+    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3, augment_scale=1.5)
 
 
-CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", average=.9, patience=3, views=2,
+CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", ema_decay=.9, patience=3, head_views=2,
                augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15, contrast=.1, cutout=.3))
 
 
@@ -177,12 +177,12 @@ def test_a_deleted_folder_is_told_and_not_made_again(tmp_path, monkeypatch):
 
 def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
     from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.training.fine_tune import _alone, fine_tune, resume
+    from mobilenet_keras.training.fine_tune import _locked, fine_tune, resume
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         cut(folder, monkeypatch, 2, interrupt)
     before = (folder / "checkpoint.npz").read_bytes()
-    for changes, message in [(dict(epochs=5), "epochs=4 there and 5 here"), (dict(average=0.), "average=0.9 there and 0.0 here")]:
+    for changes, message in [(dict(epochs=5), "epochs=4 there and 5 here"), (dict(ema_decay=0.), "ema_decay=0.9 there and 0.0 here")]:
         with pytest.raises(MobileNetError, match=message):
             train(folder, **changes)
     with pytest.raises(MobileNetError, match="21 for training and 9 for validation then, 23 and 12 now"):
@@ -192,7 +192,7 @@ def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
     with pytest.raises(MobileNetError, match="does not say where its photos are"):
         resume(folder)
     if sys.platform != "win32":
-        with _alone(folder), pytest.raises(MobileNetError, match="Another process"):
+        with _locked(folder), pytest.raises(MobileNetError, match="Another process"):
             train(folder)
     assert (folder / "checkpoint.npz").read_bytes() == before
     (folder / "checkpoint.npz").write_bytes(before[:3000] + bytes(50) + before[3050:])
@@ -206,7 +206,8 @@ def test_only_the_same_run_goes_on(whole, tmp_path, monkeypatch):
 
 WRONG = [dict(epochs=-1), dict(epochs="3"), dict(epochs=True), dict(frozen_epochs=1.), dict(learning_rate=0), dict(learning_rate=float("inf")),
          dict(learning_rate="x"), dict(batch_size=0), dict(batch_size=2.5), dict(weight_decay=-1.), dict(weight_decay=float("nan")),
-         dict(label_smoothing=1), dict(average=None), dict(bn_momentum="x"), dict(patience=0), dict(views=2.), dict(seed=-1), dict(augment="yes"),
+         dict(label_smoothing=1), dict(ema_decay=None), dict(bn_momentum="x"), dict(patience=0), dict(head_views=2.), dict(seed=-1),
+         dict(augment="yes"),
          dict(class_weights={"dark": "x"}), dict(class_weights={"dark": float("nan")}), dict(class_weights=[1, 2])]
 
 
@@ -292,7 +293,7 @@ def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
     from mobilenet_keras.training.fine_tune import _Trainer
     seen, real = [], _Trainer.features
     monkeypatch.setattr(_Trainer, "features", lambda self, *args: seen.append(real(self, *args)) or seen[-1])
-    train(tmp_path / "run", frozen_epochs=5, epochs=0, views=3)
+    train(tmp_path / "run", frozen_epochs=5, epochs=0, head_views=3)
     assert [len(f) for f in seen] == [21, 21, 21, 9]
     assert all(np.abs(a - b).max() > 1e-3 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
 
@@ -321,12 +322,13 @@ def test_views_are_cut_from_the_larger_photos():
     from mobilenet_keras.training.fine_tune import _Trainer
     board = ((np.indices((48, 48)) // 4).sum(0) % 2 * 255).astype(np.uint8)
     contrast = []
-    for detail in (1, 4):
-        photos = Photos.from_arrays((np.stack([board] * 8), np.arange(8) % 2), image_size=12, validation=.25, group=False, detail=detail)
+    for augment_scale in (1, 4):
+        photos = Photos.from_arrays((np.stack([board] * 8), np.arange(8) % 2), image_size=12, validation=.25, group=False,
+                                    augment_scale=augment_scale)
         assert photos.validation.large is None and photos.train.pixels.shape == (6, 12, 12, 3)
-        assert photos.train.large is None if detail == 1 else photos.train.large.shape == (6, 48, 48, 3)
-        settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=4, views=1)
-        views, again = (_Trainer(tiny(0), photos, settings).views(3)(np.arange(6)) for _ in range(2))
+        assert photos.train.large is None if augment_scale == 1 else photos.train.large.shape == (6, 48, 48, 3)
+        settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=4, head_views=1)
+        views, again = (_Trainer(tiny(0), photos, settings).augmented(3)(np.arange(6)) for _ in range(2))
         assert views.shape == (6, 12, 12, 3) and views.dtype == np.float32 and (views == again).all()
         contrast.append(views.std())
     assert contrast[1] > 1.3 * contrast[0]
@@ -372,7 +374,7 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
             Image.fromarray(rng.normal(90 + 60 * k, 40, (16, 16, 3)).clip(0, 255).astype(np.uint8)).save(tmp_path / f"photos/{name}/{i}.png")
     monkeypatch.setattr(models, "MobileNetV1", lambda *a, **k: tiny())
     monkeypatch.chdir(tmp_path)
-    command = ["train", "photos", "--size", "12", "--weights", "none", "--epochs", "3", "--average", "0.9", "--balanced", "--patience", "9"]
+    command = ["train", "photos", "--size", "12", "--weights", "none", "--epochs", "3", "--ema-decay", "0.9", "--balanced", "--patience", "9"]
     assert cli.main([*command, "--out", "the whole"]) == 0
     assert "Next: mobilenet quantize 'the whole'" in capsys.readouterr().out
     real = _Trainer.save

@@ -9,7 +9,7 @@ __all__ = ['engine_sources', 'build_engine', 'Engine']
 import ctypes, functools, hashlib, os, shutil, subprocess, sys, sysconfig
 from pathlib import Path
 import numpy as np
-from ..core import MobileNetError, cache_folder, microcontroller_folder, need, written_whole
+from ..core import MobileNetError, cache_folder, microcontroller_folder, need, atomic_write
 from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header
 from ..tflite.model import Model
 
@@ -35,7 +35,7 @@ def build_engine() -> Path: # Of a shared library
     if target.exists(): return target
     said = "there is none"
     for command in _compilers():
-        with written_whole(target) as part:
+        with atomic_write(target) as part:
             args = ["-std=c99", "-O2", "-fPIC", "-shared", "-DMBN_COUNT", *map(str, (p for p in sources if p.suffix == ".c")), "-o", str(part)]
             done = subprocess.run([*command, *args], capture_output=True, text=True)
             if done.returncode == 0: break

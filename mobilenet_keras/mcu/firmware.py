@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .. import __version__
-from ..core import MobileNetError, html_table, microcontroller_folder, text_table, written_whole
+from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..engine.engine import engine_sources
-from ..engine.lowering import ends, reference
+from ..engine.lowering import io_spec, reference
 from ..engine.mbn import Compiled, compile_model
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, message_bytes
@@ -126,7 +126,7 @@ class Firmware:
     def save(self, path) -> Path: # The suffix says which kind of image
         "Write the image."
         path, data = Path(path), self.image(Path(path).suffix)
-        with written_whole(path) as part: part.write_bytes(data)
+        with atomic_write(path) as part: part.write_bytes(data)
         return path
 
     def with_photo(self, photo, expected=None): # int8 arrays as the model's input and output; a `Firmware`
@@ -145,7 +145,7 @@ class Firmware:
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000a
 def _expected(model, steps, image):
     "int8 (outputs,): the first output, by NumPy's integers."
-    first, results = ends(model).outputs[0].index, reference(steps, image)
+    first, results = io_spec(model).outputs[0].index, reference(steps, image)
     return results[next((i for i, s in enumerate(steps) if s.kept == first), -1)].reshape(-1)
 
 def _prepared(model, board, photo, hot, sdk=False):
@@ -153,7 +153,7 @@ def _prepared(model, board, photo, hot, sdk=False):
     t, model = target(board, hot, sdk), model if isinstance(model, Model) else Model.open(model)
     compiled = compile_model(model)
     check_fits(compiled, t)
-    x = ends(model).input
+    x = io_spec(model).input
     image = as_input(photo, compiled.steps[0].shape, float(x.scale[0]), int(x.zero_point[0]), model.preprocessing)
     return model, t, compiled, image, _expected(model, compiled.steps, image)
 
@@ -239,7 +239,7 @@ def write_sources(
                  TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)
     fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)
     for name, content in {**files, "CMakeLists.txt": fill(cmake), "README.md": fill(readme)}.items():
-        with written_whole(folder/name) as part: part.write_bytes(content.encode() if isinstance(content, str) else content)
+        with atomic_write(folder/name) as part: part.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000010

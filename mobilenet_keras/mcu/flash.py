@@ -16,7 +16,7 @@ from .console import Device, Identity, Inference, ports
 from .elf import App, open_image
 from .firmware import build
 from .target import target
-from .volumes import WAYS, copy_image, choose, find_volume, volumes, way
+from .volumes import FLASH_METHODS, copy_image, choose, find_volume, volumes, flash_method
 from ..tflite.model import Model
 
 # %% ../../nbs/api/mcu/10_flash.ipynb #00000005
@@ -24,7 +24,7 @@ def find_port(
     board:str,  # A board's id
 ) -> str|None:  # Name of a port; None: none is surely its own
     "The serial line that belongs to a board by its USB numbers."
-    try: found = ports(way(board).usb)
+    try: found = ports(flash_method(board).usb)
     except MissingExtra: return None
     return choose("serial lines that may be the board's", {k: f"{k} ({v})" for k, v in found.items()}, "--port with one of them") if found else None
 
@@ -59,7 +59,7 @@ def probe_command(
     path,       # Of a .hex, .bin or .elf
 ) -> list:
     "The command that flashes a board through its debug probe."
-    w, address = way(board), hex(target(board).flash[0])
+    w, address = flash_method(board), hex(target(board).flash[0])
     raw = Path(path).suffix == ".bin"
     if found := shutil.which("pyocd"): return [found, "flash", "--target", w.pyocd, *(["--base-address", address] if raw else []), str(path)]
     if found := shutil.which("openocd"):
@@ -110,22 +110,22 @@ def flash(
     wait=20,      # Seconds for the board to restart, and for its console to answer
 ) -> Flashed:
     "Put an image on a board, and ask the board."
-    if board: way(board)  # a name that is spelt wrong is told before a file is read
+    if board: flash_method(board)  # a name that is spelt wrong is told before a file is read
     image = open_image(firmware, board)
     board = board_of(board).id if board else image.app.board if image.app else None
-    if board is None: raise MobileNetError(f"{image.name} does not say which board it is for; give --board with one of: {', '.join(WAYS)}.")
+    if board is None: raise MobileNetError(f"{image.name} does not say which board it is for; give --board with one of: {', '.join(FLASH_METHODS)}.")
     image.check(board)
     port = str(port) if port else find_port(board)
     if port and image.app and not dry_run: Device(port).close()  # a port that can't be opened is told before anything is written
-    found = find_volume(board, volume) if volume or way(board).volume else None
-    if dry_run: return Flashed(board, image.name, len(image.data), f"copied to {found}" if found else "copied to its disk, which is not here now" if way(board).volume else f"written through a debug probe ({way(board).reach})", True, port)
+    found = find_volume(board, volume) if volume or flash_method(board).volume else None
+    if dry_run: return Flashed(board, image.name, len(image.data), f"copied to {found}" if found else "copied to its disk, which is not here now" if flash_method(board).volume else f"written through a debug probe ({flash_method(board).reach})", True, port)
     how = _put(board, image, found, firmware, wait)
     known, test = ask(image.app, port, wait) if port and image.app else (None, None)
     return Flashed(board, image.name, len(image.data), how, False, port, known, test)
 
 def _put(board, image, volume, firmware, wait):
     "Write an image in the way that the board takes it, and say how."
-    w = way(board)
+    w = flash_method(board)
     if volume and image.kind == w.takes:
         copy_image(image, volume, wait)
         return f"copied to {volume}, and the board took them"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..core import cache_folder
 from ..engine.engine import engine_sources
-from ..core import MobileNetError, microcontroller_folder, written_whole
+from ..core import MobileNetError, microcontroller_folder, atomic_write
 from .toolchain import cross_compiler, run_compiler
 
 # %% ../../nbs/api/mcu/11_mpy.ipynb #00000005
@@ -200,7 +200,7 @@ def build_module(
     if out.is_dir() or out.suffix != ".mpy": out = out/"mobilenet.mpy"
     source = micropython_source(source).resolve()
     with tempfile.TemporaryDirectory() as folder: made = pack(name, *_linked(a, source, cc, Path(folder)))
-    with written_whole(out) as part: part.write_bytes(made)
+    with atomic_write(out) as part: part.write_bytes(made)
     return out
 
 # %% ../../nbs/api/mcu/11_mpy.ipynb #00000014
@@ -232,5 +232,5 @@ def build_prebuilt(
     for name in ARCHES:
         if name != "x64": build_module(name, folder/f"mobilenet_{name}.mpy")
     facts = dict(compiler=f"ziglang {importlib.metadata.version('ziglang')}", source=SOURCE, sources=sources_digest())
-    with written_whole(folder/"built.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(folder/"built.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return folder

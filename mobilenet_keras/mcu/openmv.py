@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 import numpy as np
 from .. import __version__
-from ..core import MobileNetError, microcontroller_folder, written_whole
+from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..tflite.model import Model
-from .tflm import judge_exactly, tflm_ops
+from .tflm import exact_verdict, tflm_ops
 from ..tflite.inputs import prepared
 
 # %% ../../nbs/api/mcu/15_openmv.ipynb #00000005
@@ -54,7 +54,7 @@ def export_openmv(
         raise MobileNetError(f"{model.name} takes {t.dtype} of {t.shape}; OpenMV gives a picture, int8 or uint8 of (1, height, width, 1 or 3).")
     plain = model.without_metadata()
     batch, _, table, blue_first = prepared(model, photo)
-    verdict, costs = judge_exactly(plain, batch, "one photo" if photo is not None else "seeded noise")
+    verdict, costs = exact_verdict(plain, batch, "one photo" if photo is not None else "seeded noise")
     lines = dict(TABLE=own_table(table), BLUE_FIRST=blue_first, EXPECTED=verdict.outputs[0].tobytes(), PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW=window(*t.shape[1:3]))
     values = dict(NAME=" ".join(model.name.split()), VERSION=__version__, BYTES=f"{len(plain.data):,}",
                   ARENA=f"{costs.arena.total:,} bytes on this 64-bit machine" if costs.arena.total else "unknown, as tflite-micro is not installed")
@@ -66,5 +66,5 @@ def export_openmv(
         for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", lambda _: f"{key} = {value!r}", text, count=1, flags=re.M)
         files[name] = text.encode()
     for name, data in files.items():
-        with written_whole(folder/name) as part: part.write_bytes(data)
+        with atomic_write(folder/name) as part: part.write_bytes(data)
     return [folder/name for name in files]

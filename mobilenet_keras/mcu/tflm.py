@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'simulate_tflm', 'Layout', 'says_nothing', 'untrained',
-           'photo_bytes', 'check_int8', 'export_tflm', 'judge_exactly', 'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'run_tflm', 'Layout', 'is_flat_softmax', 'untrained',
+           'photo_bytes', 'check_int8', 'export_tflm', 'exact_verdict', 'Finding', 'Lint', 'lint_tflm']
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from ..boards import Board, board as board_of
-from ..core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, written_whole
+from ..core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..tflite.fixedpoint import SOFTMAX_LEAST
 from ..tflite.inputs import prepared
 from ..tflite.interpreters import check_runnable, available
 from ..tflite.intervals import operands
 from ..tflite.model import Model, Op, to_int8
 from ..tflite.profile import Arena, Profile, code_bytes, lifetimes, greedy_offsets, profile
-from ..tflite.verify import verdict_of, allocations, judged
+from ..tflite.verify import allocations, run_isolated, verdict_of
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000005
 TFLM_OPS = {name: "Add" + "".join(w.capitalize() for w in name.split("_")) for name in """
@@ -117,7 +117,7 @@ def arena_sizes(
     return ArenaSizes(small, large, up(took.total + margin), why)
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000012
-def simulate_tflm(
+def run_tflm(
     model, # A `Model` or the path of a .tflite file
     image, # A photo (path, bytes, PIL image, uint8 array), or the model's input, (1, ...) of its own type
 ) -> dict: # runtime, outputs (a list of arrays), names, shapes, labels, arena (bytes by section), arena_on_board
@@ -126,7 +126,7 @@ def simulate_tflm(
     if states["tflm"] is not True: raise MissingExtra(f"TensorFlow Lite Micro is {states['tflm']}.")
     t = model.inputs[0]
     given = isinstance(image, np.ndarray) and image.dtype == t.dtype and image.shape == t.shape
-    outputs, said = judged(model, image if given else prepared(model, image)[0], ["tflm"], states)["tflm"]
+    outputs, said = run_isolated(model, image if given else prepared(model, image)[0], ["tflm"], states)["tflm"]
     if outputs is None: raise MobileNetError(f"TensorFlow Lite Micro can't run {model.name}: {said}.")
     costs = _profiled(model, said)
     took = costs.arena
@@ -221,7 +221,7 @@ def _check_folder(folder, layout):
     other = re.search("<!-- layout: ([a-z-]+) -->", text)
     if other and other[1] != layout: raise MobileNetError(f"{folder} holds an app of the layout {other[1]}, this one is {layout}. Give a new or an empty folder.")
 
-def says_nothing(
+def is_flat_softmax(
     model:Model,
     op:Op,
 ) -> bool:
@@ -233,7 +233,7 @@ def untrained(
     model:Model,
 ) -> Op|None: # Its softmax
     "The op that tells that a network's scores don't depend on the photo."
-    return next((op for op in model.ops if says_nothing(model, op)), None)
+    return next((op for op in model.ops if is_flat_softmax(model, op)), None)
 
 def photo_bytes(model:Model) -> int: # The app's, as uint8 pixels
     "Flash that the self-test's photo takes."
@@ -288,7 +288,7 @@ def export_tflm(
     tflm_ops(model)
     check_int8(model)
     flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
-    verdict, costs = judge_exactly(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
+    verdict, costs = exact_verdict(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
     else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)
     if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
@@ -298,7 +298,7 @@ def export_tflm(
     _write(folder, _filled(layout, values))  # all of them are filled before the first is written
     return folder
 
-def judge_exactly(
+def exact_verdict(
     flash, # A `Model`
     batch, # (N, height, width, channels) of its input's type
     what,  # What the batch is, in words
@@ -306,7 +306,7 @@ def judge_exactly(
     "Run a batch through every interpreter whose kernels are exact; an error where they differ."
     states = available()
     names = [n for n in ("tflm", "litert-reference", "tflite-runtime-reference") if states[n] is True]
-    found = judged(flash, batch, names, states)
+    found = run_isolated(flash, batch, names, states)
     verdict = verdict_of(flash, what, found, states)
     if verdict.judge is None or ("tflm" in names and verdict.judge != "tflm"): raise MobileNetError(f"{flash.name}: {verdict.reason}")
     return verdict, _profiled(flash, found["tflm"][1]) if "tflm" in found else profile(flash)
@@ -314,7 +314,7 @@ def judge_exactly(
 def _write(folder, files):
     try:
         for name, text in files.items():
-            with written_whole(folder/name) as part: part.write_text(text, encoding="utf-8", newline="\n")
+            with atomic_write(folder/name) as part: part.write_text(text, encoding="utf-8", newline="\n")
     except OSError as e: raise MobileNetError(f"{folder} can't be written: {e.strerror}.") from None
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000020

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, html_table, text_table, written_whole
+from ..core import MobileNetError, html_table, text_table, atomic_write
 from ..progress import note
 from .imagenet import imagenet_classes
 from .layers import keras
@@ -498,7 +498,7 @@ def save(
     if rule is not None: notes["preprocessing"] = rule.to_dict()
     about = dict(keras_version=keras.__version__, date_saved=datetime.datetime.now().isoformat(timespec="seconds"))
     parts = {"metadata.json": about, "config.json": keras.saving.serialize_keras_object(net), NOTES: notes}
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         weights = part.with_name("model.weights.h5")  # by way of the disk: `net.save` would hold them three times more
         net.save_weights(weights)
         with zipfile.ZipFile(part, "w") as z:
@@ -517,7 +517,7 @@ def export_keras(
 ) -> Path:
     "Write the weights in the layout of Keras Applications' files: `keras.applications.MobileNet(weights=path)` takes it."
     import h5py
-    with written_whole(path) as part, h5py.File(part, "w") as f:
+    with atomic_write(path) as part, h5py.File(part, "w") as f:
         f.attrs["layer_names"] = [l.name.encode() for l in net.layers]
         f.attrs["backend"], f.attrs["keras_version"] = b"tensorflow", b"2.2.4"
         for layer in net.layers:

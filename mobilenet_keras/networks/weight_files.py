@@ -230,14 +230,14 @@ def write_safetensors(
     notes:dict,  # Strings, for the header
 ):
     "Write arrays of float32 as safetensors (its format is a JSON header and the bytes; github.com/huggingface/safetensors)."
-    from mobilenet_keras.core import written_whole
+    from mobilenet_keras.core import atomic_write
     header, at = {"__metadata__": {k: str(v) for k, v in notes.items()}}, 0
     for name, a in arrays.items():
         header[name] = dict(dtype="F32", shape=list(a.shape), data_offsets=[at, at + a.size*4])
         at += a.size*4
     text = json.dumps(header).encode()
     text += b" "*(-len(text) % 8)
-    with written_whole(path) as part, open(part, "wb") as f:
+    with atomic_write(path) as part, open(part, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
         for a in arrays.values(): f.write(np.ascontiguousarray(a, "<f4").tobytes())
 

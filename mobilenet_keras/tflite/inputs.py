@@ -25,7 +25,7 @@ def default_preprocessing(model:Model) -> Preprocessing:
         low, high = (float(t.scale[0]*(q - t.zero_point[0])) for q in (np.iinfo(t.dtype).min, np.iinfo(t.dtype).max))
     note(f"{model.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, "
          f"{'the range of its input' if quantized else 'the way of Keras'}.")
-    return Preprocessing.spanning(t.shape[1:4], low, high)
+    return Preprocessing.from_range(t.shape[1:4], low, high)
 
 def quantized(
     model:Model,
@@ -56,7 +56,7 @@ def as_input(
     "A photo as the model's input; where the model doesn't say how, pixels 0 to 255 are given as the range of its input."
     if photo is None: return (noise_photos(1, *shape)[0].astype(np.int16) - 128).astype(np.int8)
     if shape[2] not in (1, 3): raise MobileNetError(f"The model takes {shape}, which is no photo. Give its input as an array: --input X.npy")
-    rule = rule or Preprocessing.spanning(shape, scale*(-128 - zero), scale*(127 - zero))
+    rule = rule or Preprocessing.from_range(shape, scale*(-128 - zero), scale*(127 - zero))
     return rule.quantize(rule.pixels(photo), scale, zero)
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #00000006

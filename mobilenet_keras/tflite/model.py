@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, html_table, text_table, written_whole
+from ..core import MobileNetError, html_table, text_table, atomic_write
 from ..preprocessing import Preprocessing
 from .flatbuffer import (Budget, SharedVectors, TableView, copied_options, flatbuffer_bytes, int_tuple, enum_names,
                                                read_options, printable, reading, read_text, uint16_flags)
@@ -209,7 +209,7 @@ def save(self:Model,
          path:str|Path, # The file to make or replace
 ) -> Path:
     "Write the file, whole or not at all."
-    with written_whole(path) as part: part.write_bytes(self.data)
+    with atomic_write(path) as part: part.write_bytes(self.data)
     return Path(path)
 
 @patch(as_prop=True)

@@ -13,9 +13,9 @@ import numpy as np
 from fastcore.basics import patch
 from ..boards import Board
 from ..core import MobileNetError, html_table, text_table
-from .intervals import REACH, intervals, operands
+from .intervals import DTYPE_RANGE, intervals, operands
 from .interpreters import MAX_INPUT, available
-from .verify import allocations, judged
+from .verify import allocations, run_isolated
 from .model import Model
 
 # %% ../../nbs/api/tflite/09_profile.ipynb #00000007
@@ -220,7 +220,7 @@ def arena(
     if sum(t.nbytes for t in inputs) > MAX_INPUT: return Arena(reason=f"its input of {inputs[0].nbytes:,} bytes is no photo")
     if len(inputs) != 1 or inputs[0].dtype not in ("int8", "uint8", "int16", "int32", "float32") or inputs[0].shape[:1] != (1,):
         return Arena(reason=f"the model takes {', '.join(f'{t.dtype} {t.shape}' for t in inputs)}; wanted one input with a batch of 1")
-    outputs, said = judged(model, np.zeros(inputs[0].shape, inputs[0].dtype), ["tflm"], states)["tflm"]
+    outputs, said = run_isolated(model, np.zeros(inputs[0].shape, inputs[0].dtype), ["tflm"], states)["tflm"]
     sizes = allocations(said)
     if outputs is None or not {"total", "head", "tail"} <= set(sizes): return Arena(reason=said if outputs is None else "it gave no report")
     return Arena(*(sizes.pop(k) for k in ("total", "head", "tail")), sizes)
@@ -300,7 +300,7 @@ def health(self:Profile) -> Health:
     rows = []
     for op in self.model.ops:
         w = (operands(self.model, op) or [None, None])[1]
-        if w is None or w.data is None or not w.data.size or w.scale is None or w.dtype not in REACH: continue
+        if w is None or w.data is None or not w.data.size or w.scale is None or w.dtype not in DTYPE_RANGE: continue
         rows.append(_weight_health(op, w) | _activation_health(self.model, op, self.intervals))
     return Health(self.name, rows)
 

@@ -25,7 +25,7 @@ PUBLIC = { # module: its public names
     "training.fine_tune": "find_learning_rate fine_tune resume",
     "training.quantization": "convert quantize",
     "tflite.model": "Model",
-    "tflite.interpreters": "Classifier available",
+    "tflite.interpreters": "Classifier installed_runtimes",
     "tflite.verify": "Verdict verify",
     "tflite.profile": "Profile profile",
     "engine.mbn": "Compiled compile_model",

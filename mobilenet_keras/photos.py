@@ -308,7 +308,7 @@ def group_keys(
 
 def _larger(preprocessing, augment_scale):
     "The same at `augment_scale` times the size, or None."
-    if not (isinstance(augment_scale, (int, float, np.number)) and 1 <= augment_scale <= 4): raise MobileNetError(f"augment_scale is how many times larger training photos are kept, from 1 to 4. Received: {detail!r}")
+    if not (isinstance(augment_scale, (int, float, np.number)) and 1 <= augment_scale <= 4): raise MobileNetError(f"augment_scale is how many times larger training photos are kept, from 1 to 4. Received: {augment_scale!r}")
     return replace(preprocessing, height=round(augment_scale*preprocessing.height), width=round(augment_scale*preprocessing.width)) if augment_scale > 1 else None
 
 def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None, refit=False, strict=False):

@@ -18,11 +18,11 @@ from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.inputs import noise_photos
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model
 from mobilenet_keras.tflite.profile import profile
 
-needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 

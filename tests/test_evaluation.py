@@ -14,7 +14,7 @@ from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.evaluation import Evaluation, evaluate, wilson
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 
 CLASSES = ["lime", "banana", "plum"]  # not in alphabetical order
 
@@ -30,7 +30,7 @@ def folder(tmp_path):
     return photos(tmp_path / "fruit", ("banana", "lime", "plum"))
 
 
-@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+@pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 @pytest.mark.parametrize("head", ["softmax", "logistic"])
 @pytest.mark.parametrize("preset", ["keras", "torch", "caffe"])
 def test_a_compiled_model_scores_as_tflm(tmp_path, folder, preset, head):

@@ -21,11 +21,11 @@ from mobilenet_keras.mcu.target import target, targets
 from mobilenet_keras.mcu.tflm import export_tflm, lint_tflm
 from mobilenet_keras.tflite import profile as profiles
 from mobilenet_keras.tflite.builder import Builder, example
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model, one_op_model
 from mobilenet_keras.tflite.profile import profile
 
-MICRO = available()["tflm"] is True
+MICRO = installed_runtimes()["tflm"] is True
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
 V1_128, V2_224 = "coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v2_1.0_224_quant"
 
@@ -183,7 +183,7 @@ def test_bad_requests():
 
 def test_what_can_be_read_can_be_judged(monkeypatch):
     """Broken copies of a real model: a table, or a refusal."""
-    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})
+    monkeypatch.setattr(profiles, "installed_runtimes", lambda: {"tflm": "not asked"})
     read = 0
     for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 60):
         try:

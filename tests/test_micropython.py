@@ -23,10 +23,10 @@ from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import mpy
 from mobilenet_keras.tflite.builder import Builder, example
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model
 
-needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 UNIX = shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
 PRELUDE = """
 import array, gc, mobilenet
@@ -453,7 +453,7 @@ def test_cortex_m(tmp_path, index):
             pytest.skip(f"needs {tool}")
     made = {"soft": Core(tmp_path / "soft", "cortex-m3"), "hard": Core(tmp_path / "hard", "cortex-m4", "hard")}
     model, images = example(), some_images((33, 31, 3), 4)
-    wanted = [Judge(model)(i) for i in images] if available()["tflm"] is True else Engine(model).run(images)
+    wanted = [Judge(model)(i) for i in images] if installed_runtimes()["tflm"] is True else Engine(model).run(images)
     for board, (kind, arch, _) in BOARDS.items():
         check_board(board, made[kind].link(board, arch), model, images, wanted)
 

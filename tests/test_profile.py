@@ -15,12 +15,12 @@ from mobilenet_keras.networks.pretrained import list_models
 from mobilenet_keras.tflite import profile as profiles
 from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
 from mobilenet_keras.tflite.inputs import noise_photos
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.intervals import ROUNDINGS, intervals
 from mobilenet_keras.tflite.model import Model, one_op_model
 from mobilenet_keras.tflite.profile import profile
 
-needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 VWW, PERSON = "mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"
 V1_128, V2_224 = "coral/mobilenet_v1_0.25_128_quant", "coral/mobilenet_v2_1.0_224_quant"
 
@@ -217,7 +217,7 @@ for image in np.load(sys.argv[2]):
 np.savez(sys.argv[3], **{str(t): np.stack(v) for t, v in seen.items()})"""
 
 
-@pytest.mark.skipif(available()["litert-reference"] is not True, reason="needs ai-edge-litert")
+@pytest.mark.skipif(installed_runtimes()["litert-reference"] is not True, reason="needs ai-edge-litert")
 @pytest.mark.parametrize("name, images", [(V1_128, 4), (V2_224, 1)])
 def test_uint8_activations_lie_within_their_intervals(name, images, tmp_path):
     """Models of TensorFlow 1, with ADD in V2, on LiteRT's reference kernels; TFLM has none for them."""
@@ -351,7 +351,7 @@ def test_float_and_edge_tpu_models():
 
 
 def test_arena_without_tflm_says_why(monkeypatch):
-    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not installed: pip install tflite-micro"})
+    monkeypatch.setattr(profiles, "installed_runtimes", lambda: {"tflm": "not installed: pip install tflite-micro"})
     p = profile(Model(one_op_model(), "tiny"))
     assert p.arena.total is None and "pip install" in str(p.arena) and p.arena_on_board > 0
 
@@ -377,7 +377,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_models_are_profiled_in_no_time(name, monkeypatch):
-    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})  # an interpreter may die of these
+    monkeypatch.setattr(profiles, "installed_runtimes", lambda: {"tflm": "not asked"})  # an interpreter may die of these
     start = time.perf_counter()
     p = profile(ODD[name])
     assert str(p) and p._repr_html_() and json.dumps(p.to_dict()) and str(p.health())
@@ -389,7 +389,7 @@ def test_odd_models_are_profiled_in_no_time(name, monkeypatch):
 
 def test_what_can_be_read_can_be_profiled(monkeypatch):
     """Broken copies of a real model: where `Model` lets one through, all that is said of it is still said, or refused."""
-    monkeypatch.setattr(profiles, "available", lambda: {"tflm": "not asked"})
+    monkeypatch.setattr(profiles, "installed_runtimes", lambda: {"tflm": "not asked"})
     read = 0
     for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 90):
         try:
@@ -435,7 +435,7 @@ def test_list_models_quotes_the_benchmark():
         assert int(measured[f"mobilenet_{name}"]["ram_minimum"]) == minimum
 
 
-@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
+@pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
 def test_a_published_model_measured_again():
     pytest.importorskip("tensorflow", reason="needs the extra [train]")
     sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -10,11 +10,11 @@ from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite import interpreters
 from mobilenet_keras.tflite import verify as verifying
-from mobilenet_keras.tflite.interpreters import Classifier, available, load
+from mobilenet_keras.tflite.interpreters import Classifier, installed_runtimes, load
 from mobilenet_keras.tflite.model import Model, one_op_model
 from mobilenet_keras.tflite.verify import verify
 
-HERE = [name for name, state in available().items() if state is True and not name.startswith("tensorflow")]
+HERE = [name for name, state in installed_runtimes().items() if state is True and not name.startswith("tensorflow")]
 needs_judges = pytest.mark.skipif(not {"tflm", "litert-reference"} <= set(HERE),
                                   reason="needs tflite-micro and ai-edge-litert")
 NOBODY = pytest.param("", marks=pytest.mark.skip(reason="no interpreter is installed"))

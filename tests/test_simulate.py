@@ -27,7 +27,7 @@ from mobilenet_keras.mcu.firmware import build, link
 from mobilenet_keras.mcu.simulate import run_firmware, simulate, simulate_folder
 from mobilenet_keras.mcu.target import targets
 from mobilenet_keras.tflite.builder import example
-from mobilenet_keras.tflite.interpreters import available, load
+from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 from mobilenet_keras.tflite.model import Model
 
 pytest.importorskip("ziglang"), pytest.importorskip("unicorn")
@@ -58,7 +58,7 @@ def test_real_photos_give_the_bytes_of_tflm(board):
     on(board, emulator)
     found, images = person(board), photos((96, 96, 1), 3)
     model = Model.open(shared("models/tflite_micro/person_detect.tflite"))
-    if available()["tflm"] is not True:
+    if installed_runtimes()["tflm"] is not True:
         pytest.skip("needs tflite-micro")
     judge = load(model, "tflm").run(images)[0]
     seen = [simulate(found, input=image, emulator=emulator, counted=False).scores for image in images]
@@ -296,7 +296,7 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1
 
 
-@pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro")
+@pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 def test_tflm_beside_the_engine(tmp_path):
     """`simulate --runtime tflm`: the judge's scores and arena; ours beside them."""
     path = example().with_metadata(list("abcde")).save(tmp_path / "m.tflite")

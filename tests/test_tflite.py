@@ -14,7 +14,7 @@ from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
 from mobilenet_keras.tflite.inputs import noise_photos
-from mobilenet_keras.tflite.interpreters import available, load
+from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 from mobilenet_keras.tflite.model import Model, one_op_model
 from mobilenet_keras.tflite.profile import profile
 
@@ -118,7 +118,7 @@ def test_strip_keeps_every_byte_of_the_output(name):
     pixels = noise_photos(2, *t.shape[1:])
     images = pixels if t.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)
     exact = ["litert-reference"] + ["tflm"] * (t.dtype == "int8")
-    here = [n for n in exact if available()[n] is True]
+    here = [n for n in exact if installed_runtimes()[n] is True]
     if not here:
         pytest.skip("needs ai-edge-litert or tflite-micro")
     for judge in here:
@@ -277,7 +277,7 @@ def test_metadata_does_not_change_outputs(name):
     model = real(name)
     told = described(model)
     image = np.random.default_rng(1).integers(-128, 128, model.inputs[0].shape, np.int8)
-    here = [n for n in ("tflite-runtime", "litert-reference", "tflm") if available()[n] is True]
+    here = [n for n in ("tflite-runtime", "litert-reference", "tflm") if installed_runtimes()[n] is True]
     if not here:
         pytest.skip("needs tflite-runtime, ai-edge-litert or tflite-micro")
     for interpreter in here:

@@ -20,10 +20,10 @@ from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite import interpreters, profile, verify
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.inputs import noise_photos
-from mobilenet_keras.tflite.interpreters import available
+from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model, one_op_model
 
-needs_tflm = pytest.mark.skipif(available()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
+needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
 needs_gcc = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 DECLARATIONS = Path(__file__).parent / "tflm_declarations"
 HOSTILE = ['"; return 0; //', "back\\slash", "what??/", "@MODEL_DATA@", "%s%n", "Füchse 🦊", "*/ /*", "tab\tbell\a",
@@ -532,7 +532,7 @@ def test_the_board_is_asked_first(tmp_path):
     assert f"{need} bytes of RAM, of the {usable:,} that are usable on Arduino" in (app / "README.md").read_text()
 
 
-@pytest.mark.skipif(available()["litert-reference"] is not True, reason="needs ai-edge-litert")
+@pytest.mark.skipif(installed_runtimes()["litert-reference"] is not True, reason="needs ai-edge-litert")
 def test_without_tflite_micro(tmp_path, monkeypatch):
     real = interpreters.importlib.util.find_spec
     without = lambda name: None if name == "tflite_micro" else real(name)  # noqa: E731

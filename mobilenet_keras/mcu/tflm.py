@@ -17,7 +17,7 @@ from ..boards import Board, board as board_of
 from ..core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..tflite.fixedpoint import SOFTMAX_LEAST
 from ..tflite.inputs import prepared
-from ..tflite.interpreters import check_runnable, available
+from ..tflite.interpreters import check_runnable, installed_runtimes
 from ..tflite.intervals import operands
 from ..tflite.model import Model, Op, to_int8
 from ..tflite.profile import Arena, Profile, code_bytes, lifetimes, greedy_offsets, profile
@@ -122,7 +122,7 @@ def run_tflm(
     image, # A photo (path, bytes, PIL image, uint8 array), or the model's input, (1, ...) of its own type
 ) -> dict: # runtime, outputs (a list of arrays), names, shapes, labels, arena (bytes by section), arena_on_board
     "Run one image in TensorFlow Lite Micro itself: its outputs, and its arena by section."
-    model, states = model if isinstance(model, Model) else Model.open(model), available()
+    model, states = model if isinstance(model, Model) else Model.open(model), installed_runtimes()
     if states["tflm"] is not True: raise MissingExtra(f"TensorFlow Lite Micro is {states['tflm']}.")
     t = model.inputs[0]
     given = isinstance(image, np.ndarray) and image.dtype == t.dtype and image.shape == t.shape
@@ -304,7 +304,7 @@ def exact_verdict(
     what,  # What the batch is, in words
 ): # (the `Verdict` of the exact interpreters, the `Profile` with TFLM's report)
     "Run a batch through every interpreter whose kernels are exact; an error where they differ."
-    states = available()
+    states = installed_runtimes()
     names = [n for n in ("tflm", "litert-reference", "tflite-runtime-reference") if states[n] is True]
     found = run_isolated(flash, batch, names, states)
     verdict = verdict_of(flash, what, found, states)
@@ -385,7 +385,7 @@ def lint_tflm(
     fatal = any(r[0] == "error" for r in rows)  # then TFLM needs not be asked
     if not fatal and p.arena.total: arena = arena_sizes(p).on(board) if board else arena_sizes(p).small
     elif not fatal and p.arena.reason.startswith("refused"): rows.append(("error", None, f"TFLM {p.arena.reason}", "change what it names"))
-    elif not fatal: rows.append(("note", None, f"the arena was not measured: {p.arena.reason}", "please report this model" if available()["tflm"] is True else "install tflite-micro on Linux x86-64"))
+    elif not fatal: rows.append(("note", None, f"the arena was not measured: {p.arena.reason}", "please report this model" if installed_runtimes()["tflm"] is True else "install tflite-micro on Linux x86-64"))
     if board: rows += _board_findings(model, p, board, arena)
     if p.bare_bytes > p.stripped_bytes or len(model.data) > p.stripped_bytes:
         rows.append(("note", None, f"{len(model.data) - p.stripped_bytes:,} of {len(model.data):,} bytes are read by no interpreter", "mobilenet strip, or export with --strip"))

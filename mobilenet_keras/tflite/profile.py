@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..boards import Board
 from ..core import MobileNetError, html_table, text_table
 from .intervals import DTYPE_RANGE, intervals, operands
-from .interpreters import MAX_INPUT, available
+from .interpreters import MAX_INPUT, installed_runtimes
 from .verify import allocations, run_isolated
 from .model import Model
 
@@ -215,7 +215,7 @@ def arena(
     model:Model,
 ) -> Arena:
     "Ask TFLM how much memory a model takes."
-    states, inputs = available(), model.inputs
+    states, inputs = installed_runtimes(), model.inputs
     if states["tflm"] is not True: return Arena(reason=states["tflm"])
     if sum(t.nbytes for t in inputs) > MAX_INPUT: return Arena(reason=f"its input of {inputs[0].nbytes:,} bytes is no photo")
     if len(inputs) != 1 or inputs[0].dtype not in ("int8", "uint8", "int16", "int32", "float32") or inputs[0].shape[:1] != (1,):

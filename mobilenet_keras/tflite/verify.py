@@ -13,7 +13,7 @@ import numpy as np
 from ..core import MobileNetError, html_table, text_table
 from ..preprocessing import Preprocessing
 from .inputs import default_preprocessing, noise_photos, quantized
-from .interpreters import RUNTIMES, Interpreter, check_runnable, first_line, available
+from .interpreters import RUNTIMES, Interpreter, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000005
@@ -45,7 +45,7 @@ def run_isolated(
     model:Model,
     batch,       # (N, ...) of the input's type
     names,       # Names of `RUNTIMES`
-    states:dict, # As `available` gives them
+    states:dict, # As `installed_runtimes` gives them
 ) -> dict:       # {name: (list of outputs or None, what the process said)}
     "Run a batch on each runtime, each in a process of its own."
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ def verify(
     model = model if isinstance(model, Model) else Model.open(model)
     check_runnable(model); _check_integer(model)
     batch, what = _input_batch(model, pixels, preprocessing)
-    states = available()
+    states = installed_runtimes()
     names = list(runtimes) if runtimes is not None else [n for n in RUNTIMES if not n.startswith("tensorflow")]
     if runtimes is None and all(states[n] is not True for n in names if n.endswith("-reference")): names.append("tensorflow-reference")
     unknown = [n for n in names if n not in RUNTIMES]

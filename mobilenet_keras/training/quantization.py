@@ -18,7 +18,7 @@ from ..preprocessing import Preprocessing
 from ..progress import silenced, note, track
 from ..run import Run
 from ..tflite.inputs import default_preprocessing, dequantized, quantized
-from ..tflite.interpreters import available, load
+from ..tflite.interpreters import installed_runtimes, load
 from ..tflite.model import Model
 from ..tflite.verify import run_isolated
 
@@ -318,7 +318,7 @@ class Report(dict):
 
 def _scores(model, pixels):
     "(runtime, quantized scores) of reference kernels where they run."
-    batch, states = quantized(model, pixels, model.preprocessing), available()
+    batch, states = quantized(model, pixels, model.preprocessing), installed_runtimes()
     for name in ("litert-reference", "tflite-runtime-reference", "tensorflow-reference", "tflm"):
         outputs = run_isolated(model, batch, [name], states)[name][0] if states[name] is True else None
         if outputs is not None: return name, outputs[0]

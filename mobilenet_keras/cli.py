@@ -215,7 +215,7 @@ def boards(a):
     from mobilenet_keras.boards import BOARDS, board
     if a.board: board(a.board)  # an unknown id is told before the model is read
     if a.model is None: return (board(a.board).to_dict(), str(board(a.board))) if a.board else (BOARDS.to_dicts(), repr(BOARDS))
-    from mobilenet_keras.tflite.model import Model  # with its `boards`
+    from mobilenet_keras import Model
     found = Model.open(a.model).boards(a.board)
     text = "\n".join(map(str, found)) if a.board else str(found)
     if a.board and not found.ok: raise Failed(found.to_dict(), text)

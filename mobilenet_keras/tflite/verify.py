@@ -10,6 +10,7 @@ import html, os, re, subprocess, sys, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
+import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
 from ..preprocessing import Preprocessing
 from .inputs import default_preprocessing, noise_photos, quantized
@@ -31,7 +32,7 @@ def _isolated_main():
 
 def _run_isolated(name, folder, seconds=600):
     "(outputs or None, what it said) of runtime `name` in a process of its own."
-    home = str(Path(__file__).resolve().parent.parent) if "__file__" in globals() else os.getcwd()
+    home = str(Path(mobilenet_keras.__path__[0]).resolve().parent)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])}
     try: done = subprocess.run([sys.executable, "-c", _RUN, name, str(folder)], capture_output=True, timeout=seconds, env=env)
     except subprocess.TimeoutExpired: return None, f"no answer in {seconds} s"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODES', 'Failed', 'Verb', 'verb', 'arg', 'demo', 'boards',
-           'models', 'train', 'evaluate', 'quantize', 'inspect', 'convert', 'lint', 'verify', 'compile', 'export',
+           'models', 'train', 'evaluate', 'convert', 'quantize', 'inspect', 'lint', 'verify', 'compile', 'export',
            'build', 'simulate', 'flash', 'device_ask', 'micropython_flash', 'micropython_export', 'micropython_module',
            'predict', 'parsers', 'parser', 'main']
 
@@ -55,8 +55,8 @@ def _photo(help): return arg("--photo", metavar="PHOTO", help=f"one photo: {help
 def _photos(help): return arg("--photos", metavar="DIR", help=f"folder of photos: {help}")
 def _file(help): return arg("-o", "--out", metavar="FILE", help=f"file to write{help}")
 def _folder(help): return arg("-o", "--out", metavar="DIR", help=f"folder to write{help}")
-def _seed(help): return arg("--seed", type=int, default=0, help=f"of the random draw of {help} (default: 0)")
-def _epochs(help, default=None): return arg("--epochs", type=int, default=default, help=f"passes over the photos{help}")
+def _seed(help): return arg("--seed", type=int, metavar="N", default=0, help=f"of the random draw of {help} (default: 0)")
+def _epochs(help, default=None): return arg("--epochs", type=int, metavar="N", default=default, help=f"passes over the photos{help}")
 def _size(help, default=None): return arg("--size", default=default, help=f"input size in pixels, 96 or 96x128{help}")
 
 _TFLITE = arg("model", metavar="MODEL", help=".tflite file")
@@ -66,7 +66,7 @@ _LAYERS = "a table, layer by layer"
 _CC = arg("--cc", metavar="COMPILER", help="C compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")
 _PORT = arg("--port", metavar="PORT", help="serial port of the board (default: its own, if only one can be it)")
 _DRY_RUN = arg("--dry-run", action="store_true", help="check everything, write nothing")
-_WAIT = arg("--wait", type=float, default=20, help="seconds for the board to restart, and for each answer (default: 20)")
+_WAIT = arg("--wait", type=float, metavar="S", default=20, help="seconds for the board to restart, and for each answer (default: 20)")
 _PROTOTXT = arg("--prototxt", metavar="FILE", help="text of a .caffemodel, where it lies elsewhere or has another name than it")
 
 # %% ../nbs/api/08_cli.ipynb #0000000b
@@ -146,11 +146,11 @@ def models(a):
       _size(" (default: 96)", "96"),
       arg("--weights", default="imagenet", help="imagenet, none, or a .h5 or .keras file (default: imagenet)"),
       _epochs(" of the whole network (default: until 90,000 views were seen, but 10 to 50)"),
-      arg("--frozen-epochs", type=int, help="passes of the head alone, first (default: 20 with weights, else 0)"),
-      arg("--batch-size", type=int, default=32, help="photos per step (default: 32)"),
+      arg("--frozen-epochs", type=int, metavar="N", help="passes of the head alone, first (default: 20 with weights, else 0)"),
+      arg("--batch-size", type=int, metavar="N", default=32, help="photos per step (default: 32)"),
       arg("--learning-rate", type=float, default=3e-3, help="peak of the schedule (default: 0.003)"),
       arg("--weight-decay", type=float, default=5e-2, help="of all but biases and normalization (default: 0.05)"),
-      arg("--output-stride", type=int, help="stop halving at this stride, for very small inputs"),
+      arg("--output-stride", type=int, metavar="N", help="stop halving at this stride, for very small inputs"),
       arg("--resize", choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)"),
       arg("--gray", action="store_true", help="grayscale input"),
       arg("--no-augment", action="store_true", help="show photos as they are"),
@@ -158,7 +158,7 @@ def models(a):
       arg("--label-smoothing", type=float, default=.1, help="share of the target that is spread over all classes (default: 0.1)"),
       arg("--balanced", action="store_true", help="every class counts the same, however few photos it has"),
       arg("--ema-decay", type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)"),
-      arg("--patience", type=int, help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)"),
+      arg("--patience", type=int, metavar="N", help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)"),
       arg("--validation", type=float, default=.15, help="fraction of the training photos (default: 0.15)"),
       arg("--refit", action="store_true", help="train on the validation photos, too: for the last run, when all is chosen"),
       arg("--group", metavar="REGEX", help="what stays in one part of the split, besides near-duplicates, by file name; none: not even those"),
@@ -241,105 +241,6 @@ def evaluate(a):
     return facts, str(found)
 
 # %% ../nbs/api/08_cli.ipynb #00000021
-def _no_run(path):
-    "Where a file leads that was given to `quantize`."
-    from mobilenet_keras.tflite.model import Model, to_int8
-    folder = Path(path).parent
-    if (folder/"run.json").is_file(): return f"{path} is in the folder of a run. Give that: mobilenet quantize {quoted(folder)}"
-    wanted = "mobilenet quantize takes the folder of a run, which mobilenet train makes"
-    if Path(path).suffix in (".keras", ".h5", ".hdf5", ".pb", ".pt", ".pth", ".safetensors", ".caffemodel", ".json"): return f"{path} is a file, and {wanted}. {to_int8(path)}"
-    model = Model.open(path)  # what is no .tflite file is told
-    if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
-    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and {wanted}. {to_int8()}"
-
-@verb("model", "mobilenet quantize runs/mobilenet_0.25_96-1",
-      arg("run", metavar="RUN", help="folder that `mobilenet train` wrote"),
-      _photos("where those of the run are now, if they moved"),
-      arg("--samples", type=int, help="photos for calibration (default: what is best on validation photos of 100, 300 and 600)"),
-      _seed("calibration photos"),
-      arg("--calibration", choices=["auto", "min-max", "percentile", "mse"], default="auto", help="rule for ranges (default: the best on validation photos)"),
-      arg("--equalize", choices=["auto", "yes", "no"], default="auto", help="equalize channels (default: if it is better on validation photos)"),
-      arg("--no-bias-correction", action="store_true", help="keep in the biases what rounding adds"),
-      arg("--io-dtype", choices=["int8", "uint8"], default="int8", help="type of input and output (default: int8)"),
-      arg("--layers", action="store_true", help=f"{_LAYERS}: signal to quantization noise"),
-      _file(" (default: model.tflite in the run)"))
-def quantize(a):
-    "Turn a run into a full-integer int8 .tflite file."
-    from mobilenet_keras.photos import Photos
-    if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
-    run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
-    from mobilenet_keras.training.quantization import quantize
-    from mobilenet_keras.run import Run
-    run = Run.open(a.run)
-    source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
-    if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
-    if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
-    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
-    equalization = dict(auto=None, yes=True, no=False)[a.equalize]
-    photos = Photos.from_folder(**source)
-    _warn(run, photos)
-    model = quantize(run, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype)
-    path = model.save(a.out or run.folder/"model.tflite")
-    facts = dict(model=str(path), bytes=len(model.data), **model.report)
-    layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
-    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
-
-# %% ../nbs/api/08_cli.ipynb #00000024
-_ELSEWHERE = {  # {suffix: (what it is, what to do with it)}
-    ".mbn": ("a model compiled for the engine", "evaluate it with: mobilenet evaluate {file} PHOTOS"),
-    ".elf": ("firmware", "run it with: mobilenet simulate {file}"),
-    **dict.fromkeys((".uf2", ".hex", ".bin"), ("an image for a board", "check it with: mobilenet flash {file} --board BOARD --dry-run")),
-    ".npy": ("an array", "run a model on it with: mobilenet simulate MODEL.tflite --board BOARD --input {file}"),
-    ".npz": ("a collection of NumPy arrays, from which no network is built", "give the weight file itself, or the .tflite"),
-    ".mpy": ("a module for MicroPython", "copy it to a board with: mobilenet micropython flash MODEL.tflite --module {file}"),
-    ".romfs": ("a disk of MicroPython", "make and write one with: mobilenet micropython flash MODEL.tflite --place romfs"),
-    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"), ("a picture", "say what is on it with: mobilenet predict {file} --model MODEL.tflite"))}
-
-def _check_inspectable(path):
-    "Refuse what another verb takes; PyTorch's pytorch_model.bin is weights."
-    if (path/"run.json").is_file(): raise MobileNetError(f"{path} is the folder of a run: quantize it with: mobilenet quantize {quoted(path)}")
-    if not path.is_file() or path.suffix.lower() not in _ELSEWHERE: return
-    what, do = _ELSEWHERE[path.suffix.lower()]
-    with open(path, "rb") as f: weights = path.suffix == ".bin" and f.read(2)[:1] in (b"P", b"\x80")
-    if not weights: raise MobileNetError(f"{path} is {what}, and mobilenet inspect takes .tflite and weight files: {do.format(file=quoted(path))}")
-
-def _is_tflite(path):
-    "By name or by content."
-    if path.suffix == ".tflite" or not path.is_file(): return path.suffix == ".tflite"
-    with open(path, "rb") as f: return f.read(8)[4:] == b"TFL3"
-
-# %% ../nbs/api/08_cli.ipynb #00000026
-def _inspect_model(a):
-    "A .tflite file: its ends, its metadata, and what it costs."
-    from mobilenet_keras.tflite.model import Model
-    from mobilenet_keras.tflite.profile import profile
-    model = Model.open(a.file)
-    found = profile(model)
-    health, costs = found.health(), found.to_dict()
-    ops = [op | {k: v for k, v in cost.items() if k not in ("index", "op")} for op, cost in zip(model.to_dict()["ops"], costs["ops"])]
-    facts = costs | model.to_dict() | dict(ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)
-    if a.layers or a.health: return facts, "\n\n".join([*([str(found)] if a.layers else []), *([str(health)] if a.health else [])])
-    ends = str(model).partition("\n\n")[0]
-    return facts, "\n".join([ends, "", repr(found), str(found.arena), repr(health)])
-
-@verb("model", "mobilenet inspect model.tflite",
-      arg("file", metavar="FILE", help=".tflite file of any kind, or a weight file"),
-      arg("--layers", action="store_true", help=f"{_LAYERS}: what each op costs"),
-      arg("--health", action="store_true", help="a table on the quantization"),
-      _PROTOTXT)
-def inspect(a):
-    "Say what a .tflite file holds and costs, its memory and the health of its quantization; of a weight file, its arrays."
-    path = Path(a.file)
-    _check_inspectable(path)
-    if _is_tflite(path):
-        if a.prototxt: raise MobileNetError(f"--prototxt belongs to a .caffemodel. Received: {path}")
-        return _inspect_model(a)
-    if a.layers or a.health: raise MobileNetError(f"--layers and --health are for .tflite files. Received: {path}")
-    from mobilenet_keras.networks.weight_files import read_weights
-    file = read_weights(path, a.prototxt)
-    return dict(file=file.path, format=file.format, arrays=[dict(name=n, shape=list(v.shape), dtype=str(v.dtype)) for n, v in file.arrays.items()]), str(file)
-
-# %% ../nbs/api/08_cli.ipynb #00000029
 def _onward(path, net):
     "What a file of weights is good for."
     if path.suffix != ".h5" or len(set(net.input_shape[1:3])) > 1: return ""
@@ -384,6 +285,105 @@ def convert(a):
     flags = ", ".join(f"{k} {v}" for k, v in facts["flags"].items())
     return facts, (f"{file.path} is {source['who']}: MobileNetV{source['version']}, alpha {source['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, "
                    f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.{_onward(path, net)}")
+
+# %% ../nbs/api/08_cli.ipynb #00000024
+def _no_run(path):
+    "Where a file leads that was given to `quantize`."
+    from mobilenet_keras.tflite.model import Model, to_int8
+    folder = Path(path).parent
+    if (folder/"run.json").is_file(): return f"{path} is in the folder of a run. Give that: mobilenet quantize {quoted(folder)}"
+    wanted = "mobilenet quantize takes the folder of a run, which mobilenet train makes"
+    if Path(path).suffix in (".keras", ".h5", ".hdf5", ".pb", ".pt", ".pth", ".safetensors", ".caffemodel", ".json"): return f"{path} is a file, and {wanted}. {to_int8(path)}"
+    model = Model.open(path)  # what is no .tflite file is told
+    if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
+    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and {wanted}. {to_int8()}"
+
+@verb("model", "mobilenet quantize runs/mobilenet_0.25_96-1",
+      arg("run", metavar="RUN", help="folder that `mobilenet train` wrote"),
+      _photos("where those of the run are now, if they moved"),
+      arg("--samples", type=int, help="photos for calibration (default: what is best on validation photos of 100, 300 and 600)"),
+      _seed("calibration photos"),
+      arg("--calibration", choices=["auto", "min-max", "percentile", "mse"], default="auto", help="rule for ranges (default: the best on validation photos)"),
+      arg("--equalize", choices=["auto", "yes", "no"], default="auto", help="equalize channels (default: if it is better on validation photos)"),
+      arg("--no-bias-correction", action="store_true", help="keep in the biases what rounding adds"),
+      arg("--io-dtype", choices=["int8", "uint8"], default="int8", help="type of input and output (default: int8)"),
+      arg("--layers", action="store_true", help=f"{_LAYERS}: signal to quantization noise"),
+      _file(" (default: model.tflite in the run)"))
+def quantize(a):
+    "Turn a run into a full-integer int8 .tflite file."
+    from mobilenet_keras.photos import Photos
+    if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
+    run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
+    from mobilenet_keras.training.quantization import quantize
+    from mobilenet_keras.run import Run
+    run = Run.open(a.run)
+    source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
+    if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
+    if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
+    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
+    equalization = dict(auto=None, yes=True, no=False)[a.equalize]
+    photos = Photos.from_folder(**source)
+    _warn(run, photos)
+    model = quantize(run, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype)
+    path = model.save(a.out or run.folder/"model.tflite")
+    facts = dict(model=str(path), bytes=len(model.data), **model.report)
+    layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
+    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
+
+# %% ../nbs/api/08_cli.ipynb #00000027
+_ELSEWHERE = {  # {suffix: (what it is, what to do with it)}
+    ".mbn": ("a model compiled for the engine", "Evaluate it with: mobilenet evaluate {file} PHOTOS"),
+    ".elf": ("firmware", "Run it with: mobilenet simulate {file}"),
+    **dict.fromkeys((".uf2", ".hex", ".bin"), ("an image for a board", "Check it with: mobilenet flash {file} --board BOARD --dry-run")),
+    ".npy": ("an array", "Run a model on it with: mobilenet simulate MODEL.tflite --board BOARD --input {file}"),
+    ".npz": ("a collection of NumPy arrays, from which no network is built", "Give the weight file itself, or the .tflite"),
+    ".mpy": ("a module for MicroPython", "Copy it to a board with: mobilenet micropython flash MODEL.tflite --module {file}"),
+    ".romfs": ("a disk of MicroPython", "Make and write one with: mobilenet micropython flash MODEL.tflite --place romfs"),
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"), ("a picture", "Say what is on it with: mobilenet predict {file} --model MODEL.tflite"))}
+
+def _check_inspectable(path):
+    "Refuse what another verb takes; PyTorch's pytorch_model.bin is weights."
+    if (path/"run.json").is_file(): raise MobileNetError(f"{path} is the folder of a run. Quantize it with: mobilenet quantize {quoted(path)}")
+    if not path.is_file() or path.suffix.lower() not in _ELSEWHERE: return
+    what, do = _ELSEWHERE[path.suffix.lower()]
+    with open(path, "rb") as f: weights = path.suffix == ".bin" and f.read(2)[:1] in (b"P", b"\x80")
+    if not weights: raise MobileNetError(f"{path} is {what}; mobilenet inspect takes .tflite and weight files. {do.format(file=quoted(path))}")
+
+def _is_tflite(path):
+    "By name or by content."
+    if path.suffix == ".tflite" or not path.is_file(): return path.suffix == ".tflite"
+    with open(path, "rb") as f: return f.read(8)[4:] == b"TFL3"
+
+# %% ../nbs/api/08_cli.ipynb #00000029
+def _inspect_model(a):
+    "A .tflite file: its ends, its metadata, and what it costs."
+    from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras.tflite.profile import profile
+    model = Model.open(a.file)
+    found = profile(model)
+    health, costs = found.health(), found.to_dict()
+    ops = [op | {k: v for k, v in cost.items() if k not in ("index", "op")} for op, cost in zip(model.to_dict()["ops"], costs["ops"])]
+    facts = costs | model.to_dict() | dict(ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)
+    if a.layers or a.health: return facts, "\n\n".join([*([str(found)] if a.layers else []), *([str(health)] if a.health else [])])
+    ends = str(model).partition("\n\n")[0]
+    return facts, "\n".join([ends, "", repr(found), str(found.arena), repr(health)])
+
+@verb("model", "mobilenet inspect model.tflite",
+      arg("file", metavar="FILE", help=".tflite file of any kind, or a weight file"),
+      arg("--layers", action="store_true", help=f"{_LAYERS}: what each op costs"),
+      arg("--health", action="store_true", help="a table on the quantization"),
+      _PROTOTXT)
+def inspect(a):
+    "Say what a .tflite file holds and costs, its memory and the health of its quantization; of a weight file, its arrays."
+    path = Path(a.file)
+    _check_inspectable(path)
+    if _is_tflite(path):
+        if a.prototxt: raise MobileNetError(f"--prototxt belongs to a .caffemodel. Received: {path}")
+        return _inspect_model(a)
+    if a.layers or a.health: raise MobileNetError(f"--layers and --health are for .tflite files. Received: {path}")
+    from mobilenet_keras.networks.weight_files import read_weights
+    file = read_weights(path, a.prototxt)
+    return dict(file=file.path, format=file.format, arrays=[dict(name=n, shape=list(v.shape), dtype=str(v.dtype)) for n, v in file.arrays.items()]), str(file)
 
 # %% ../nbs/api/08_cli.ipynb #0000002c
 @verb("model", "mobilenet lint model.tflite --board pico",

@@ -214,11 +214,12 @@ def _warn(run, photos):
 # %% ../nbs/api/08_cli.ipynb #0000001b
 def _trained(run, photos):
     "What a run has become, as facts and text."
+    from mobilenet_keras.evaluation import evaluate
     from mobilenet_keras.networks import models
     net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
-    if len(photos.test): facts["test_accuracy"] = run.evaluate(photos.test).accuracy
+    if len(photos.test): facts["test_accuracy"] = evaluate(run, photos.test).accuracy
     text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
     if len(photos.test): text += f", test accuracy {facts['test_accuracy']:.1%} ({len(photos.test)} photos)"
     return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {quoted(run.folder)}"

@@ -23,6 +23,7 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_cli.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
+    "mobilenet device ask": "tests/test_device.py::test_device_ask_from_a_shell",
     "mobilenet micropython flash": "tests/test_micropython_flash.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",

@@ -24,7 +24,7 @@ class Failed(Exception):
 
 # %% ../nbs/api/08_cli.ipynb #00000007
 GROUPS = {  # {group of verbs: what it is for}
-    "choose": "what there is", "learn": "from photos to a network", "model": "the .tflite file", "board": "onto a microcontroller", "run": "on this computer"}
+    "choose": "what there is", "learn": "from photos to a network", "model": "a network as a file", "board": "onto a microcontroller", "run": "on this computer"}
 
 class Verb(NamedTuple):
     "What the command line knows of a verb."
@@ -361,7 +361,10 @@ def _inspect_model(a):
     from mobilenet_keras.tflite.model import Model
     from mobilenet_keras.tflite.profile import profile
     model = Model.open(a.file)
-    found = profile(model)
+    try: found = profile(model)
+    except MobileNetError as e:
+        if a.layers or a.health: raise
+        return model.to_dict() | dict(uncounted=str(e)), f"{model}\n\n{e}"
     health, costs = found.health(), found.to_dict()
     ops = [op | {k: v for k, v in cost.items() if k not in ("index", "op")} for op, cost in zip(model.to_dict()["ops"], costs["ops"])]
     facts = costs | model.to_dict() | dict(ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)

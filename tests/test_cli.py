@@ -338,6 +338,15 @@ def test_inspect_lists_the_arrays_of_weights_and_knows_other_files(tmp_path):
     assert "mobilenet quantize run" in one_line(mobilenet("inspect", "run", cwd=tmp_path)[2])
 
 
+def test_a_model_that_cannot_be_counted_is_inspected_all_the_same(tmp_path, monkeypatch, capsys):
+    (tmp_path / "m.tflite").write_bytes(one_op_model())
+    monkeypatch.setattr("mobilenet_keras.tflite.profile.MAX_OPS", 0)
+    assert cli.main(["inspect", str(tmp_path / "m.tflite"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["ops"][0]["name"] == "SOFTMAX" and "wanted at most 0" in facts["uncounted"]
+    assert cli.main(["inspect", str(tmp_path / "m.tflite"), "--layers"]) == 2
+
+
 PROJECTS = [  # arguments: runtime and files that they choose
     ("", "tflm cmake"), ("--board pico", "engine cmake"), ("--board pico --runtime tflm", "tflm pico-sdk"),
     ("--board esp32-s3", "tflm esp-idf"),

@@ -211,7 +211,7 @@ def _warn(run, photos):
     differs = run.differs(photos)
     if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the accuracy too good.")
 
-# %% ../nbs/api/08_cli.ipynb #0000001b
+# %% ../nbs/api/08_cli.ipynb #0000001c
 def _trained(run, photos):
     "What a run has become, as facts and text."
     from mobilenet_keras.evaluation import evaluate
@@ -224,7 +224,7 @@ def _trained(run, photos):
     if len(photos.test): text += f", test accuracy {facts['test_accuracy']:.1%} ({len(photos.test)} photos)"
     return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {quoted(run.folder)}"
 
-# %% ../nbs/api/08_cli.ipynb #0000001e
+# %% ../nbs/api/08_cli.ipynb #0000001f
 @verb("learn", "mobilenet evaluate model.mbn my_photos",
       arg("model", metavar="MODEL", help=".mbn or .tflite file, or the folder of a run"),
       arg("folder", metavar="PHOTOS", help="folder with a folder of photos per class, or with a test folder of such"),
@@ -241,7 +241,7 @@ def evaluate(a):
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
 
-# %% ../nbs/api/08_cli.ipynb #00000021
+# %% ../nbs/api/08_cli.ipynb #00000022
 def _onward(path, net):
     "What a file of weights is good for."
     if path.suffix != ".h5" or len(set(net.input_shape[1:3])) > 1: return ""
@@ -287,7 +287,7 @@ def convert(a):
     return facts, (f"{file.path} is {source['who']}: MobileNetV{source['version']}, alpha {source['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, "
                    f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.{_onward(path, net)}")
 
-# %% ../nbs/api/08_cli.ipynb #00000024
+# %% ../nbs/api/08_cli.ipynb #00000025
 def _no_run(path):
     "Where a file leads that was given to `quantize`."
     from mobilenet_keras.tflite.model import Model, to_int8
@@ -331,7 +331,7 @@ def quantize(a):
     layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
     return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
 
-# %% ../nbs/api/08_cli.ipynb #00000027
+# %% ../nbs/api/08_cli.ipynb #00000028
 _ELSEWHERE = {  # {suffix: (what it is, what to do with it)}
     ".mbn": ("a model compiled for the engine", "Evaluate it with: mobilenet evaluate {file} PHOTOS"),
     ".elf": ("firmware", "Run it with: mobilenet simulate {file}"),
@@ -355,7 +355,7 @@ def _is_tflite(path):
     if path.suffix == ".tflite" or not path.is_file(): return path.suffix == ".tflite"
     with open(path, "rb") as f: return f.read(8)[4:] == b"TFL3"
 
-# %% ../nbs/api/08_cli.ipynb #00000029
+# %% ../nbs/api/08_cli.ipynb #0000002a
 def _inspect_model(a):
     "A .tflite file: its ends, its metadata, and what it costs."
     from mobilenet_keras.tflite.model import Model
@@ -389,7 +389,7 @@ def inspect(a):
     file = read_weights(path, a.prototxt)
     return dict(file=file.path, format=file.format, arrays=[dict(name=n, shape=list(v.shape), dtype=str(v.dtype)) for n, v in file.arrays.items()]), str(file)
 
-# %% ../nbs/api/08_cli.ipynb #0000002c
+# %% ../nbs/api/08_cli.ipynb #0000002d
 @verb("model", "mobilenet lint model.tflite --board pico",
       _TFLITE,
       _runtime(" (default: tflm)", ["tflm"], "tflm"),
@@ -422,7 +422,7 @@ def verify(a):
     if unread or not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
     return verdict.to_dict(), str(verdict)
 
-# %% ../nbs/api/08_cli.ipynb #0000002f
+# %% ../nbs/api/08_cli.ipynb #00000030
 @verb("board", "mobilenet compile model.tflite -o model.mbn",
       _INT8,
       _file(" (default: the model's name with .mbn, here)"),
@@ -449,7 +449,7 @@ def compile(a):
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
     return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
 
-# %% ../nbs/api/08_cli.ipynb #00000032
+# %% ../nbs/api/08_cli.ipynb #00000033
 PROJECTS = {  # {(runtime, what is written): flags that it takes}
     ("engine", "cmake"): ("board", "photo", "hot"),
     **{("tflm", to): ("board", "photo", "strip", "margin", "arena") for to in ("cmake", "arduino", "esp-idf", "pico-sdk")},
@@ -488,7 +488,7 @@ def export(a):
     folder = a.out or f"{Path(a.model).stem}-{runtime}-{to}"
     return _EXPORTS.get((runtime, to), _export_tflm)(a.model, folder, to, given)
 
-# %% ../nbs/api/08_cli.ipynb #00000034
+# %% ../nbs/api/08_cli.ipynb #00000035
 def _written(folder):
     "Facts and text on a project."
     files = sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
@@ -514,7 +514,7 @@ def _export_openmv(model, folder, to, given):
 
 _EXPORTS = {("engine", "cmake"): _export_engine, ("tflm", "openmv"): _export_openmv}
 
-# %% ../nbs/api/08_cli.ipynb #00000037
+# %% ../nbs/api/08_cli.ipynb #00000038
 @verb("board", "mobilenet build model.tflite --board pico -o firmware.uf2",
       _INT8,
       _board(""),
@@ -533,7 +533,7 @@ def build(a):
     path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
     return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
 
-# %% ../nbs/api/08_cli.ipynb #0000003a
+# %% ../nbs/api/08_cli.ipynb #0000003b
 @verb("board", "mobilenet simulate model.tflite --board pico --photo photo.jpg",
       arg("model", metavar="MODEL", help="int8 .tflite file, or an .elf that `mobilenet build` wrote"),
       _board("; an .elf knows its own"),
@@ -564,7 +564,7 @@ def simulate(a):
     found = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
     return found.to_dict(), str(found)
 
-# %% ../nbs/api/08_cli.ipynb #0000003d
+# %% ../nbs/api/08_cli.ipynb #0000003e
 @verb("board", "mobilenet flash firmware.uf2 --board pico",
       arg("image", metavar="IMAGE", help=".uf2, .hex, .bin or .elf of `mobilenet build`, or an int8 .tflite to build first"),
       _board(" (default: the one that the image was built for)"),
@@ -581,7 +581,7 @@ def flash(a):
     done = flash(image, a.board, a.volume, a.port, a.dry_run, a.wait)
     return done.to_dict(), str(done)
 
-# %% ../nbs/api/08_cli.ipynb #00000040
+# %% ../nbs/api/08_cli.ipynb #00000041
 FAMILIES = {  # {verb: what its sub-verbs have in common}
     "device": "Talk to a board that runs this library's firmware, over its serial line.",
     "micropython": "Put a model on a board that runs MicroPython."}
@@ -616,7 +616,7 @@ def device_ask(a):
     if test.as_built is False: raise Failed(facts, text)
     return facts, text
 
-# %% ../nbs/api/08_cli.ipynb #00000043
+# %% ../nbs/api/08_cli.ipynb #00000044
 @verb("board", "mobilenet micropython flash model.tflite",
       arg("model", metavar="MODEL", help="int8 .tflite or .mbn file"),
       _PORT,
@@ -649,7 +649,7 @@ def _weights_uf2(a, address):
     return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "
                    f"mobilenet micropython flash {quoted(a.model)} --at {found.address:#x}")
 
-# %% ../nbs/api/08_cli.ipynb #00000044
+# %% ../nbs/api/08_cli.ipynb #00000046
 @verb("board", "mobilenet micropython export model.tflite -o disk",
       arg("model", metavar="MODEL", help="int8 .tflite or .mbn file"),
       _folder(" (default: the model's name and -micropython, here)"),
@@ -672,7 +672,7 @@ def micropython_module(a):
     path = build_module(a.arch, a.out, a.cc, a.source)
     return dict(module=str(path), arch=a.arch, bytes=path.stat().st_size), f"{path}: {path.stat().st_size:,} bytes. Copy it to a board: mpremote cp {path} :mobilenet.mpy"
 
-# %% ../nbs/api/08_cli.ipynb #00000047
+# %% ../nbs/api/08_cli.ipynb #00000049
 ALIASES = {"classify": "predict"}  # {old name: verb}
 
 @verb("run", "mobilenet predict photo.jpg --model model.tflite",
@@ -691,7 +691,7 @@ def predict(a):
     if unread: raise Failed(facts, "\n".join(lines))
     return facts, "\n".join(lines)
 
-# %% ../nbs/api/08_cli.ipynb #0000004a
+# %% ../nbs/api/08_cli.ipynb #0000004c
 EXIT_CODES = "exit codes: 0 done; 1 a check failed or some photos could not be read; 2 unusable input; 3 an extra is not installed; 130 interrupted"
 
 _Parser = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
@@ -713,7 +713,7 @@ def _by_group():
     group_of = {name.split()[0]: v.group for name, v in VERBS.items()}
     return "\n\n".join(f"{group}: {what}\n" + _lines({w: text for w, text in _below().items() if group_of[w] == group}) for group, what in GROUPS.items())
 
-# %% ../nbs/api/08_cli.ipynb #0000004b
+# %% ../nbs/api/08_cli.ipynb #0000004e
 def parsers() -> dict: # {"": the whole, "train": a verb's, "micropython flash": a sub-verb's `ArgumentParser`}
     "The command line, from the table of verbs."
     raw = dict(formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -736,7 +736,7 @@ def parsers() -> dict: # {"": the whole, "train": a verb's, "micropython flash":
 
 def parser() -> argparse.ArgumentParser: return parsers()[""] # Of the whole command line
 
-# %% ../nbs/api/08_cli.ipynb #0000004d
+# %% ../nbs/api/08_cli.ipynb #00000050
 def _unknown(what, word, known, help):
     "An error that names the nearest word."
     near = difflib.get_close_matches(word, known, 1, .5)
@@ -757,7 +757,7 @@ def _verb_of(argv):
             path = f"{path} {name}".strip()
     return path
 
-# %% ../nbs/api/08_cli.ipynb #0000004e
+# %% ../nbs/api/08_cli.ipynb #00000052
 def main(argv:list|None=None): # Arguments, by default the command line's
     "Run a verb; returns the exit code."
     quiet_logs()
@@ -780,7 +780,7 @@ def main(argv:list|None=None): # Arguments, by default the command line's
         if not isinstance(e, MemoryError) and type(e).__name__ != "ResourceExhaustedError": raise  # the latter is TensorFlow's
         return _complain("There is not enough memory for this. Use smaller photos or a smaller model.", 2)
 
-# %% ../nbs/api/08_cli.ipynb #0000004f
+# %% ../nbs/api/08_cli.ipynb #00000054
 def _run(a):
     "Call the verb of parsed arguments and print what it found; returns 0, or 1 where a check failed."
     code = 0
@@ -802,6 +802,6 @@ def _complain(message, code):
     note(f"mobilenet: {' '.join(str(message).split())}")
     return code
 
-# %% ../nbs/api/08_cli.ipynb #00000050
+# %% ../nbs/api/08_cli.ipynb #00000056
 #| eval: false
 if __name__ == "__main__": sys.exit(main())

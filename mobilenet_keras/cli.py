@@ -315,8 +315,8 @@ def quantize(a):
     from mobilenet_keras.photos import Photos
     if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
     run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
+    from mobilenet_keras import Run  # with the methods of later modules
     from mobilenet_keras.training.quantization import quantize
-    from mobilenet_keras.run import Run
     run = Run.open(a.run)
     source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
     if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")

@@ -208,6 +208,7 @@ def _train_on(a):
 
 def _warn(run, photos):
     "Tell where photos aren't those of the training."
+    import mobilenet_keras.training.fine_tune  # it gives a run the method
     differs = run.differs(photos)
     if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the accuracy too good.")
 
@@ -315,8 +316,8 @@ def quantize(a):
     from mobilenet_keras.photos import Photos
     if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
     run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
-    from mobilenet_keras import Run  # with the methods of later modules
     from mobilenet_keras.training.quantization import quantize
+    from mobilenet_keras.run import Run
     run = Run.open(a.run)
     source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
     if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")

@@ -118,6 +118,7 @@ def __str__(self:Evaluation):
     rest = [f"... and {len(self.classes) - len(shown)} classes more"]*(len(shown) < len(self.classes))
     return "\n".join([repr(self), text_table(_PER_CLASS, shown), *rest, *more])
 
+# %% ../nbs/api/06_evaluation.ipynb #55a5b465
 @patch
 def mistakes_sheet(self:Evaluation,
                    n:int=12,   # At most so many photos
@@ -137,6 +138,7 @@ def mistakes_sheet(self:Evaluation,
         draw.text((x, y + 4), f"{true[:15]}\nsaid {said[:12]}", fill="black")
     return sheet
 
+# %% ../nbs/api/06_evaluation.ipynb #32ac2b62
 @patch
 def plot(self:Evaluation):
     "The confusion matrix as a matplotlib figure: a row for each true class, a column for what it was called; shades are shares of the row."
@@ -152,6 +154,7 @@ def plot(self:Evaluation):
     fig.tight_layout()
     return shown_once(fig)
 
+# %% ../nbs/api/06_evaluation.ipynb #7d50e092
 @patch
 def _repr_html_(self:Evaluation):
     import base64

@@ -344,7 +344,7 @@ def _split(parts, labels, groups, classes, validation, test, rng, block):
             raise MobileNetError(f"Class {classes[few[0][0]]!r} has too few readable photos to make parts for training, validation and test: "
                                  f"{(labels == few[0][0]).sum()}. Add photos or remove the folder.")
         parts[draw_groups(labels, groups, parts == "train", fraction, rng, block)] = name
-        if not (parts == name).any(): raise MobileNetError(f"No class can be divided: each is a single group of photos that belong together. Add photos that differ, or give group=False (--group none).")
+        if not (parts == name).any(): raise MobileNetError("No class can be divided: each is a single group of photos that belong together. Add photos that differ, or give group=False (--group none).")
         for label, class_name in enumerate(classes):
             if not ((labels == label) & (parts == name)).any(): note(f"Class {class_name!r} has no {name} photos: all that it has belong together (near-duplicates, or one group).")
     for label, class_name in enumerate(classes):

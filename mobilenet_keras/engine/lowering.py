@@ -9,7 +9,7 @@ __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'MAX_STEPS', 'Step', 'Untrained', 'I
 import math
 from dataclasses import dataclass, field
 import numpy as np
-from ..core import MobileNetError, text_table
+from ..core import MobileNetError
 from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exponentials, fixed, high_mul, logistics, reciprocal, scaled, wrapped
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, to_int8
@@ -116,6 +116,7 @@ class _Graph:
         self.last = op.outputs[0]
         self.shapes[self.last], self.maker[self.last] = step.out, len(self.steps)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #2ed764b2
 def _constants(g, op, x, w, zero, channels):
     "(bias, scales, clamp) of an op that multiplies; `w` is (channels, taps)."
     wt, b, y = g.tensor(op, 1), g.tensor(op, 2), g.int8(op, g.model.tensors[op.outputs[0]])
@@ -133,6 +134,7 @@ def _weights(g, op, rank):
     if w is None or w.data is None or w.dtype != "int8" or len(w.shape) != rank: _refuse(g.model, op, f"its weights are not a constant int8 tensor of {rank} dimensions")
     return w.data
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #7ad25f92
 def _window(g, op, shape, kernel, stride, channels):
     "(pad, shape of the output) of an op that slides a kernel."
     above, below, left, right, _ = g.pads.get(op.inputs[0], (0,)*5)
@@ -173,7 +175,7 @@ def _reshape(g, op):
     g.alias[y.index] = g.root(t.index)
 
 def _pad(g, op):
-    (t, shape), pads, y = g.feed(op), g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
+    (t, _), pads, y = g.feed(op), g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
     value = g.tensor(op, 2)
     users = [u for u in g.model.ops if y.index in u.inputs]
     if pads is None or pads.data is None or pads.shape != (4, 2) or pads.data[[0, 3]].any() or (pads.data < 0).any(): _refuse(g.model, op, "it pads other dimensions than rows and columns")
@@ -267,6 +269,7 @@ def io_spec(model:Model) -> IOSpec:
         outputs.append(y)
     return IOSpec(x, outputs, nchw, skipped)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #75553000
 def lower(
     model, # A `Model` or the path of a .tflite file
 ) -> list: # Of `Step`
@@ -294,6 +297,7 @@ def lower(
     if large: _refuse(model, model.ops[large.index], f"its maps {large.shape} -> {large.out} or its stride {large.stride} are too large")
     return steps
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #43b84218
 def _with_tees(g, kept):
     "The steps, with a `keep` behind each whose output is one of the model's, and a `tee` for each `add` or `recall` that takes it up later."
     behind = {}
@@ -314,6 +318,7 @@ def _windows(step, x, outside=None):
     for ky in range(kh):
         for kx in range(kw): yield ky, kx, padded[ky:ky + (h - 1)*sh + 1:sh, kx:kx + (w - 1)*sw + 1:sw]
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
     sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), 0.)  # exact below 2**53
     return _bounded(step, _scaled(wrapped(sums.astype(np.int64) + step.bias), step.scales))
@@ -323,6 +328,7 @@ def _ref_depthwise(step, x, _):
     sums = sum(np.repeat(seen, times, 2)*step.weights[ky, kx].astype(np.int64) for ky, kx, seen in _windows(step, x))
     return _bounded(step, _scaled(wrapped(sums + step.bias), step.scales))
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #b11f0de6
 def _ref_add(step, x, other):
     a, b = ((v.astype(np.int64) - zero) << 20 for v, zero in ((x, step.zero_in), (other, step.zero_other)))
     return _bounded(step, _scaled(_scaled(a, step.scales[0]) + _scaled(b, step.scales[1]), step.scales[2]))
@@ -335,6 +341,7 @@ def _mean_of(sums, n): return np.where(sums > 0, (sums + n//2)//n, -((-sums + n/
 
 def _ref_global_average(step, x, _): return np.clip(_mean_of(x.astype(np.int64).sum((0, 1), keepdims=True), x.shape[0]*x.shape[1]), step.low, step.high).astype(np.int8)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #530e60cb
 def _ref_max_pool(step, x, _):
     seen = np.stack([v for _, _, v in _windows(step, x, None if step.counts_pads else -128)])
     return np.clip(seen.max(0), step.low, step.high).astype(np.int8)
@@ -344,6 +351,7 @@ def _ref_average_pool(step, x, _):
     counts = sum(v for _, _, v in _windows(step, np.ones_like(x), int(step.counts_pads)))
     return np.clip(_mean_of(sums, counts), step.low, step.high).astype(np.int8)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #acc10a6c
 def _ref_softmax(step, x, _):
     e = step.table[x.max(-1, keepdims=True).astype(np.int64) - x]
     total = divide_pot(e, 12).sum(-1, keepdims=True)
@@ -353,6 +361,7 @@ def _ref_softmax(step, x, _):
 
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #c9843faa
 _REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, max_pool=_ref_max_pool, average_pool=_ref_average_pool, add=_ref_add, mean=_ref_mean,
                   global_average=_ref_global_average, softmax=_ref_softmax, lookup=_ref_lookup, recall=lambda step, x, aside: aside)
 

@@ -208,6 +208,7 @@ class Image:
                     return App(*map(self._text, texts), self.read(model, words(n_model)), np.frombuffer(self.read(expected, words(n_expected)), np.int8))
                 except (KeyError, StopIteration): pass  # the letters alone
 
+# %% ../../nbs/api/mcu/04_elf.ipynb #f9c6245a
 def open_image(
     firmware,   # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
     board=None, # A board's id: only a .bin needs it, as it does not say where it belongs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_, xor
 from pathlib import Path
+from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError, microcontroller_folder, need
 from .elf import boot_fault
 from .firmware import Firmware
@@ -84,57 +85,66 @@ class Unicorn:
 
     def _stop(self): self.stopped = True; self.uc.emu_stop()
 
-    def _counter(self):
-        "The hook that is called before each block."
-        costs, after, read, total, ticks = {}, 0, self.uc.mem_read, 0, 0  # local: this runs some million times a second
-        def cost(address, size):
-            found = instructions(bytes(read(address, size)))
-            return len(found), sum(m0plus_cycles(*i) for i in found), address + size if found[-1][0] >> 12 == 13 else 0
-        def block(_, address, size, __):
-            nonlocal after, total, ticks
-            try: n, cycles, falls = costs[address, size]
-            except KeyError: n, cycles, falls = costs[address, size] = cost(address, size)
-            total += n
-            ticks += cycles + 1 if after and after != address else cycles  # the conditional branch before was taken
-            after = falls
-        self.counts = lambda: (total, ticks)
-        return block
+# %% ../../nbs/api/mcu/06_emulators.ipynb #b2e33b05
+@patch
+def _counter(self:Unicorn):
+    "The hook that is called before each block."
+    costs, after, read, total, ticks = {}, 0, self.uc.mem_read, 0, 0  # local: this runs some million times a second
+    def cost(address, size):
+        found = instructions(bytes(read(address, size)))
+        return len(found), sum(m0plus_cycles(*i) for i in found), address + size if found[-1][0] >> 12 == 13 else 0
+    def block(_, address, size, __):
+        nonlocal after, total, ticks
+        try: n, cycles, falls = costs[address, size]
+        except KeyError: n, cycles, falls = costs[address, size] = cost(address, size)
+        total += n
+        ticks += cycles + 1 if after and after != address else cycles  # the conditional branch before was taken
+        after = falls
+    self.counts = lambda: (total, ticks)
+    return block
 
-    def _bits(self, register, mask=0xffffffff):
-        "Those bits of a register; the ones that say that something is ready are set while what they depend on is."
-        value = self.registers.get(register, 0)
-        for bits, conditions in self.rules.get(register, ()):
-            if bits & mask: value = value & ~bits | bits*self._met(conditions)
-        return value & mask
+# %% ../../nbs/api/mcu/06_emulators.ipynb #0ebfb0dd
+@patch
+def _bits(self:Unicorn, register, mask=0xffffffff):
+    "Those bits of a register; the ones that say that something is ready are set while what they depend on is."
+    value = self.registers.get(register, 0)
+    for bits, conditions in self.rules.get(register, ()):
+        if bits & mask: value = value & ~bits | bits*self._met(conditions)
+    return value & mask
 
-    def _met(self, conditions): return all(self._bits(register, mask) == value for register, mask, value in conditions)
+@patch
+def _met(self:Unicorn, conditions): return all(self._bits(register, mask) == value for register, mask, value in conditions)
 
-    def _read(self, uc, offset, size, _):
-        t, address = self.target, offset + 0x40000000
-        if address == t.tick: self.marks.append(self.counts()); return self.marks[-1][0] & 0xffffffff
-        place = address - t.console[1]
-        _, rx, states = _UARTS[t.console[0]]
-        heard = place in (rx, *states) and bool(self.inbox) and self._met(t.receives)
-        if place in states: return states[place][heard]
-        if place == rx: return self.inbox.pop(0) if heard else 0
-        return self._bits(address)
+@patch
+def _read(self:Unicorn, uc, offset, size, _):
+    t, address = self.target, offset + 0x40000000
+    if address == t.tick: self.marks.append(self.counts()); return self.marks[-1][0] & 0xffffffff
+    place = address - t.console[1]
+    _, rx, states = _UARTS[t.console[0]]
+    heard = place in (rx, *states) and bool(self.inbox) and self._met(t.receives)
+    if place in states: return states[place][heard]
+    if place == rx: return self.inbox.pop(0) if heard else 0
+    return self._bits(address)
 
-    def _write(self, uc, offset, size, value, _):
-        address = offset + 0x40000000
-        if alias := address & self.alias: address -= alias; value = self.aliases[alias](self.registers.get(address, 0), value)
-        if address != self.target.console[1] + _UARTS[self.target.console[0]][0]: self.registers[address] = value; return
-        self.sent.append(value & 255)
-        if self.sent.endswith((b"\nready\n", b"\nfault\n")): self._stop()
+@patch
+def _write(self:Unicorn, uc, offset, size, value, _):
+    address = offset + 0x40000000
+    if alias := address & self.alias: address -= alias; value = self.aliases[alias](self.registers.get(address, 0), value)
+    if address != self.target.console[1] + _UARTS[self.target.console[0]][0]: self.registers[address] = value; return
+    self.sent.append(value & 255)
+    if self.sent.endswith((b"\nready\n", b"\nfault\n")): self._stop()
 
-    def run(self,
-            seconds=120, # Then it is stopped
-    ) -> str:
-        "What the board says until it is ready."
-        import unicorn
-        try: self.uc.emu_start(self.pc | 1, 0xfffffffe, timeout=int(seconds*1e6))
-        except unicorn.UcError as e: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault ({e}) after {_tail(self.sent)}.") from None
-        if not self.stopped: raise _late(self.target, seconds, self.sent)
-        return self.sent.decode("ascii", "replace")
+# %% ../../nbs/api/mcu/06_emulators.ipynb #ee1f27bb
+@patch
+def run(self:Unicorn,
+        seconds=120, # Then it is stopped
+) -> str:
+    "What the board says until it is ready."
+    import unicorn
+    try: self.uc.emu_start(self.pc | 1, 0xfffffffe, timeout=int(seconds*1e6))
+    except unicorn.UcError as e: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault ({e}) after {_tail(self.sent)}.") from None
+    if not self.stopped: raise _late(self.target, seconds, self.sent)
+    return self.sent.decode("ascii", "replace")
 
 def _late(t, seconds, said): return MobileNetError(f"The emulated {t.id} was not ready after {seconds} seconds and was stopped. It had said: {_tail(said)}")
 

@@ -199,6 +199,7 @@ class Deployment:
         return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap, heap_needed=self.wanted, dry_run=self.dry_run,
                     verified=self.verified, scores=list(self.scores), said=self.said)
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #4d9dc8f8
 def _place(bundle, facts, to, address):
     "\"files\", \"romfs\" or an address."
     if address is not None: return address
@@ -221,6 +222,7 @@ def _check_flash(board, bundle, address):
     found = board.ask(f"__import__('binascii').crc32(__import__('uctypes').bytearray_at({address}, {len(bundle.mbn)}))", 60)
     if found != zlib.crc32(bundle.mbn): raise MobileNetError(f"At {address:#x} of the board's flash there is another model, or none: its CRC is {found:#010x}, not {zlib.crc32(bundle.mbn):#010x}. Copy the .uf2 that --weights-uf2 wrote onto the disk that BOOTSEL brings up, then try again.")
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #1d658320
 def flash_micropython(
     model,        # A `Model`, or the path of an int8 .tflite or a .mbn file
     port=None,    # Serial port; by default that of the one board that is plugged in
@@ -263,6 +265,7 @@ def flash_micropython(
         return Deployment(**common, scores=tuple(scores), said=said)
     finally: board.close()
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #7a373571
 def _module(arch, path=None):
     "The bytes of a module; that of a PC, which is in no wheel, is built."
     if path:

@@ -31,6 +31,7 @@ class BoardError(MobileNetError):
         self.line = self.traceback.splitlines()[-1] if self.traceback else "an error without words"
         super().__init__(f"The board says: {self.line}")
 
+# %% ../../nbs/api/mcu/13_repl.ipynb #45ab8615
 def _greet(port, wait):
     "Ctrl-C stops a program, Ctrl-A asks for the raw REPL: who doesn't answer to that within `wait` seconds is not MicroPython, however much it says."
     heard, end = b"", time.monotonic() + wait
@@ -42,6 +43,7 @@ def _greet(port, wait):
     raise MobileNetError(f"{port} {f'does not answer as MicroPython does, but says: {said[-60:]}' if said.strip('?') else 'is silent'}. Is it the port of the board, has it MicroPython (micropython.org/download), and is no other program, "
                          "as Thonny or a terminal, connected to it? If all that is so, press its reset button and try again.")
 
+# %% ../../nbs/api/mcu/13_repl.ipynb #4502df36
 class Board:
     "A board with MicroPython, on a serial port."
     def __init__(self,

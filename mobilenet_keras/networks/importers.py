@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, html_table, text_table, atomic_write
+from ..core import MobileNetError, atomic_write
 from ..progress import note
 from .imagenet import imagenet_classes
 from .layers import keras
 from .models import V1_BLOCKS, V2_STAGES, MobileNetV1, MobileNetV2, last_channels, block_channels
-from ..preprocessing import PRESETS, Preprocessing
+from ..preprocessing import Preprocessing
 from .weight_files import NOTES, WeightFile, read_weights, write_safetensors
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000005
@@ -59,6 +59,7 @@ _SHICAI_1 = ("2_1", "2_2", "3_1", "3_2", "4_1", "4_2", "5_1", "5_2", "5_3", "5_4
 _SHICAI_2 = ("2_1", "2_2", "3_1", "3_2", "4_1", "4_2", "4_3", "4_4", "4_5", "4_6", "4_7", "5_1", "5_2", "5_3", "6_1", "6_2", "6_3")
 _NORM, _SCALED = "|{0}_bn", "|{0}/bn|{0}/scale"
 
+# %% ../../nbs/api/networks/06_importers.ipynb #afadd3ef
 def _rows():
     slim, bn = "MobilenetV1/Conv2d_{i}_", "/BatchNorm"
     yield System("keras-v1", "Keras Applications V1", 1, "keras", "keras", "conv1|conv1_bn", "conv_dw_{i}|conv_dw_{i}_bn", "conv_pw_{i}|conv_pw_{i}_bn", ("conv_preds",))
@@ -114,6 +115,8 @@ def _rows():
                  "conv_head|bn2", first=dict(depthwise="blocks.0.0.conv_dw|blocks.0.0.bn1", project="blocks.0.0.conv_pw|blocks.0.0.bn2"), flags=_TORCH, preset="torch")
 
 SYSTEMS = {s.name: s for s in _rows()}
+
+# %% ../../nbs/api/networks/06_importers.ipynb #6fde6870
 _NEULEAF = dict(mean=(123.68, 116.779, 103.939), std=(1/.017,)*3)
 
 def _preprocessing(preset, shape):
@@ -153,6 +156,7 @@ def _places(system):
         for b, (s, r) in enumerate(_BLOCKS_V2):
             yield dict(b=b, B=b + 1, _b=f"_{b}" if b else "", s=s, S=s + 1, T=s + 2, r=r, R=r + 1, name=(system.names or [""]*17)[b]), f"block_{b}_" if b else "expanded_conv_"
 
+# %% ../../nbs/api/networks/06_importers.ipynb #6831c2e8
 def units(
     system:System,     # A row of the table
     widened:bool=False,# Has V2's first block an expansion convolution?
@@ -165,7 +169,7 @@ def units(
     one = system.version == 1
     add(system.stem, *(("conv1", "conv1_bn") if one else ("Conv1", "bn_Conv1")), "conv")
     for names, place in _places(system):
-        pattern = lambda k: system.first.get(k, getattr(system, k)) if place == "expanded_conv_" else getattr(system, k)
+        pattern = lambda k, place=place: system.first.get(k, getattr(system, k)) if place == "expanded_conv_" else getattr(system, k)
         if one:
             add(system.depthwise, f"conv_dw_{place}", f"conv_dw_{place}_bn", "depthwise", **names)
             add(system.project, f"conv_pw_{place}", f"conv_pw_{place}_bn", "conv", **names)
@@ -178,6 +182,7 @@ def units(
     add(system.top[top], "conv_preds" if one else "predictions", None, "top")
     return found
 
+# %% ../../nbs/api/networks/06_importers.ipynb #7af79dca
 def wanted(system:System, unit:Unit) -> dict: # {role: name in the file}
     "The arrays of a unit: those without which it is not that system's."
     parts = (*unit.parts, "", "")[:3]
@@ -199,6 +204,7 @@ class Match:
     widened:bool        # Has the first block an expansion?
     projected:tuple     # Blocks with a convolution in the shortcut
 
+# %% ../../nbs/api/networks/06_importers.ipynb #e98d2c96
 def _renumbered(arrays):
     "Keras counts unnamed layers through a whole session: conv2d_14 may be a file's first."
     pattern = re.compile(r"(conv2d|depthwise_conv2d|batch_normalization|dense)(?:_(\d+))?(/.*)")
@@ -217,6 +223,7 @@ def _prefixes(arrays, name):
     ends = [n[:-len(name)] for n in arrays if n.endswith(name) and (len(n) == len(name) or n[-len(name) - 1] in "./")]
     return sorted(ends, key=lambda p: ("ema" not in p.lower(), len(p))) or [""]
 
+# %% ../../nbs/api/networks/06_importers.ipynb #b460a8ea
 def _held(system, arrays, prefix, widened, projected, top):
     here, missing, used = units(system, widened, projected, top), [], 0
     for unit in here:
@@ -244,6 +251,7 @@ def _projected(system, arrays, prefix):
     return tuple(b for b, (names, _) in enumerate(_places(system))
                  if prefix + leaf.format((system.shortcut if b else system.first.get("shortcut", system.shortcut)).format(**names)) in arrays)
 
+# %% ../../nbs/api/networks/06_importers.ipynb #96a00a92
 def detect(
     file:WeightFile,      # From `read_weights`
     system:str|None=None, # A row's name, to override the guess
@@ -288,7 +296,7 @@ def canonical(
     system, layers = match.system, {}
     for unit in match.units if match.top else match.units[:-1]:
         names = {role.strip("?"): match.prefix + n for role, n in wanted(system, unit).items()}
-        take = lambda role: np.asarray(arrays[names[role]], np.float32) if names.get(role) in arrays else None
+        take = lambda role, names=names: np.asarray(arrays[names[role]], np.float32) if names.get(role) in arrays else None
         kernel, bias = _kernel(take("depthwise" if unit.kind == "depthwise" else "kernel"), system, unit), take("bias")
         channels = kernel.shape[2] if unit.kind == "depthwise" else kernel.shape[-1]
         flat = lambda v: None if v is None else v.reshape(-1)
@@ -430,6 +438,7 @@ def load(
                       flags={k: v for k, v in flags.items() if v is not None and k != "include_top"})
     return net
 
+# %% ../../nbs/api/networks/06_importers.ipynb #88c22115
 def _input_shape(file, channels):
     shape = file.hints.get("input_shape")
     if isinstance(shape, (tuple, list)) and len(shape) == 3 and shape[2] == channels and all(isinstance(s, int) and 0 < s < 5000 for s in shape): return tuple(shape)
@@ -454,6 +463,7 @@ def _rule(file, system, net, shape):
     if rule is None or not (scale or mean): return rule
     return replace(rule, mean=mean or (0.,), std=(1/scale if scale else 1.,))  # Caffe's TransformationParameter
 
+# %% ../../nbs/api/networks/06_importers.ipynb #56f25271
 def _fill(net, found, layers, path, fresh):
     "Copy the arrays; shapes that differ are told tensor by tensor."
     head = "conv_preds" if found.system.version == 1 else "predictions"
@@ -511,6 +521,7 @@ def _plain(value):
     if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
+# %% ../../nbs/api/networks/06_importers.ipynb #cfc41a9a
 def export_keras(
     net,  # A MobileNet of this library
     path, # An `.h5` file
@@ -529,6 +540,7 @@ def export_keras(
             group.attrs["weight_names"] = [n.encode() for n in names]
     return Path(path)
 
+# %% ../../nbs/api/networks/06_importers.ipynb #d2ef67a9
 def export_torch(
     net,  # A MobileNet of this library
     path, # A `.safetensors` file

@@ -8,7 +8,7 @@ __all__ = ['keras', 'KL', 'make_divisible', 'Style', 'activate', 'normalize', 'p
 
 # %% ../../nbs/api/networks/01_layers.ipynb #00000003
 from dataclasses import dataclass
-from ..core import MobileNetError, need
+from ..core import need
 keras = need("keras", "train")
 KL = keras.layers
 

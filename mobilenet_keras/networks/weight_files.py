@@ -480,6 +480,7 @@ def _block(data, start, size):
         yield key, block[at:at + length]
         at += length
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #af164bb5
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 def _variable_names(raw):
@@ -488,6 +489,7 @@ def _variable_names(raw):
     attributes = [_message(a) for node in _message(raw[at + 4:at + 4 + size]).get(1, []) for a in _message(node).get(2, [])]
     return {_str(a, 3): _str(a, 2) for a in attributes}
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #a1908d8a
 def _read_checkpoint(prefix):
     "(format, arrays by variable name) of the checkpoint whose files begin with `prefix`."
     entries = {k.decode("utf-8", "replace"): _message(v) for k, v in _sstable(memoryview(_read_bytes(f"{prefix}.index")))}
@@ -547,6 +549,7 @@ def config_hints(config):
     if of("Rescaling"): hints["include_preprocessing"] = True
     return hints | dict(flags=flags)
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #2906e32c
 def _numbered(group, h5py, budget):
     "{(snake-case class, number): [arrays]} of the layers of a Keras 3 file."
     found = {}
@@ -579,6 +582,7 @@ def _read_keras3(stream, size, config=None):
         for weight, a in zip(_VARS[kinds[kind]], values): arrays[f"{names.get((kind, i), f'{kind}_{i}' if i else kind)}/{weight}"] = a
     return arrays
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #34f351cf
 def _read_keras2(path):
     "(arrays, hints) of a Keras 2 `.h5`: weights, or a whole model."
     h5py = need("h5py", "train")

@@ -341,7 +341,7 @@ def recalibrate_batchnorm(
     "Give folded batch normalization the mean and variance of its input, so that the network stays the same function."
     norms = [l for l in net.layers if isinstance(l, keras.layers.BatchNormalization) and not np.any(l.moving_mean) and np.ptp(np.asarray(l.moving_variance)) == 0]
     if not norms: return 0
-    seen, sums, n = keras.Model(net.input, [l.input for l in norms]), [0.]*len(norms), 0
+    seen, sums = keras.Model(net.input, [l.input for l in norms]), [0.]*len(norms)
     for i in range(0, len(x), 32):
         for k, v in enumerate(seen(x[i:i + 32], training=False)):
             v = np.asarray(v, np.float64).reshape(-1, v.shape[-1])
@@ -370,6 +370,7 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     try: model.fit(batches, validation_data=validation, initial_epoch=self.done, epochs=epochs, shuffle=False, verbose=0, callbacks=[watch])  # Keras would shuffle batches by Python's own random state
     finally: watch.close()
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #8b7c227b
 @patch
 def augmented(self:_Trainer, epoch):
     "A function from indices of training photos to inputs, changed as this epoch changes them."
@@ -402,6 +403,7 @@ def whole(self:_Trainer):
     batches = _Batches(self.augmented, self.targets[0], self.weights, self.settings["batch_size"], self.settings["seed"])
     return keras.Model(photo, self.head(self.body(photo))), batches, (self.rule(self.photos.validation.pixels), self.targets[1])
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #16b40cf9
 @patch
 def run(self:_Trainer):
     "Both phases, from the start or from where a kill left them."

@@ -356,6 +356,7 @@ class QuantConfig:
     samples:int     # Calibration photos
     def __str__(self): return f"{self.method} ranges, channels {'' if self.equalized else 'not '}equalized, biases {'' if self.corrected else 'not '}corrected, {self.samples} photos"
 
+# %% ../../nbs/api/training/02_quantization.ipynb #25dd8d1b
 def _made(choice, real, model, inputs, rule, seen=None):
     "(choice, float form, int8 form, rule of the int8 form)."
     seen, folded = seen or observe(real, inputs), fold_input(rule)
@@ -372,6 +373,28 @@ def _candidates(real, model, draw, rule, samples, calibration, equalization, bia
     for size in SIZES if samples is None and best() else ():
         if len(draw(size)) == size != n: yield _made(replace(best(), samples=size), real, model, draw(size), rule)
 
+# %% ../../nbs/api/training/02_quantization.ipynb #26f5d760
+def _some(pixels, n): return pixels[np.linspace(0, len(pixels) - 1, min(n, len(pixels))).astype(int)]
+
+CONVERTED = "the converter's numbers"
+
+def _best(real, converted, draw, rule, part, samples, calibration, equalization, bias):
+    "((`QuantConfig` or None, float form, int8 form, its rule), [dict of candidate and dB]) by the scores' signal-to-noise on photos of `part`."
+    pixels = _some(part.pixels, 100)
+    truth = _logits(real, pixels, rule)
+    db = lambda model, own: float(10*np.log10(np.square(truth).sum()/max(np.square(_logits(model, pixels, own) - truth).sum(), 1e-12)))
+    best, most = (None, None, converted, rule), db(converted, rule)
+    tried, free = [dict(candidate=CONVERTED, db=most)], calibration is None and equalization is None and bias
+    try:
+        for candidate in _candidates(real, converted, draw, rule, samples, calibration, equalization, bias, lambda: best[0]):  # noqa: B023  late on purpose: it asks for the best so far
+            now = db(*candidate[2:])
+            tried.append(dict(candidate=str(candidate[0]), db=now))
+            if now > most or (len(tried) == 2 and not free): best, most = candidate, now
+    except MobileNetError as e: note(f"{e} Its numbers stay.")
+    if best[1] is None and len(tried) > 1: best = (None, real, *best[2:])
+    return best, tried
+
+# %% ../../nbs/api/training/02_quantization.ipynb #142f0372
 def quantize(
     source,                      # A `Run`, or a Keras classifier that was built here
     photos:Photos,               # Calibrates on `.train`, chooses on `.validation`; compares on `.test`, or on `.validation` where there is no test part
@@ -403,26 +426,6 @@ def quantize(
     model.report.update(chosen=str(what or CONVERTED), candidates=tried, layers=layers, worst=layers and layers.worst)
     note(str(model.report))
     return model
-
-def _some(pixels, n): return pixels[np.linspace(0, len(pixels) - 1, min(n, len(pixels))).astype(int)]
-
-CONVERTED = "the converter's numbers"
-
-def _best(real, converted, draw, rule, part, samples, calibration, equalization, bias):
-    "((`QuantConfig` or None, float form, int8 form, its rule), [dict of candidate and dB]) by the scores' signal-to-noise on photos of `part`."
-    pixels = _some(part.pixels, 100)
-    truth = _logits(real, pixels, rule)
-    db = lambda model, own: float(10*np.log10(np.square(truth).sum()/max(np.square(_logits(model, pixels, own) - truth).sum(), 1e-12)))
-    best, most = (None, None, converted, rule), db(converted, rule)
-    tried, free = [dict(candidate=CONVERTED, db=most)], calibration is None and equalization is None and bias
-    try:
-        for candidate in _candidates(real, converted, draw, rule, samples, calibration, equalization, bias, lambda: best[0]):
-            now = db(*candidate[2:])
-            tried.append(dict(candidate=str(candidate[0]), db=now))
-            if now > most or (len(tried) == 2 and not free): best, most = candidate, now
-    except MobileNetError as e: note(f"{e} Its numbers stay.")
-    if best[1] is None and len(tried) > 1: best = (None, real, *best[2:])
-    return best, tried
 
 def refuse_float(model:Model):
     "Raise `MobileNetError` if an op of the graph still computes in float."

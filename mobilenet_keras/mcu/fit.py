@@ -215,7 +215,7 @@ def _constant_bytes(steps): return sum(s.weights.size + 9*s.out[2] for s in step
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."
-    eights = residual(steps)  # V2 rounds its channels to a multiple of 8, before it expands them sixfold; V1 rounds down to the next
+    eights = residual(steps)  # V2 rounds its channels to a multiple of 8, before it expands them; V1 rounds down to the next
     first, last = steps[0].shape, max(i for i, s in enumerate(steps) if s.weights is not None)
     pooled = next((i for i, s in enumerate(steps) if s.sums), 0)
     head = max((i for i, s in enumerate(steps[:pooled]) if s.op == "conv"), default=-1)  # V2's last has 1280 channels at any alpha up to 1
@@ -229,7 +229,8 @@ def _resized(steps, width, size):
     made = []
     for i, s in enumerate(steps):
         shape, out = made[-1].out if made else of(s.shape, True), of(s.out, i >= last or eights and i == head)
-        if s.op != "conv" or eights and s.kernel == (1, 1) and s.out[2] == 6*s.shape[2] and i < head: out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
+        widens = s.kernel == (1, 1) and s.out[2] > s.shape[2] and s.out[2] % s.shape[2] == 0 and i < head and steps[i + 1].op == "depthwise"
+        if s.op != "conv" or eights and widens: out = *out[:2], shape[2]*(s.out[2]//s.shape[2])
         kernel = shape[:2] if s.sums or s.kernel == s.shape[:2] != (1, 1) else s.kernel
         weights = None if s.weights is None else np.broadcast_to(np.int8(0), (*kernel, out[2]) if s.op == "depthwise" else (out[2], *kernel, shape[2]))
         made.append(replace(s, shape=shape, out=out, kernel=kernel, weights=weights))

@@ -421,7 +421,11 @@ def load(
     if found.widened:
         kernel = layers["expanded_conv_expand"]["kernel"]
         flags["first_expansion"] = kernel.shape[3]//kernel.shape[2]
-    if not one and rule.get("divisible_by") == 1: flags["min_depth"] = 1
+    if not one:
+        kernels = [ws["kernel"].shape for layer, ws in layers.items() if layer.startswith("block_") and layer.endswith("_expand")]
+        wider = {(out//c, out % c) for *_, c, out in kernels if c}
+        if len(wider) == 1 and wider.isdisjoint({(6, 0), (0, 0)}): (flags["expansion"], _), = wider
+        if rule.get("divisible_by") == 1: flags["min_depth"] = 1
     shape = input_shape or _input_shape(file, layers["conv1" if one else "Conv1"]["kernel"].shape[2])
     head = layers["conv_preds" if one else "predictions"] if found.top else None
     count = 1000 if head is None else head["kernel"].shape[-1]

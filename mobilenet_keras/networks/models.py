@@ -62,15 +62,15 @@ def body_v1(x, width, strides:Strides, style:Style, depth_multiplier:int=1):
         x = depthwise_separable(x, width(filters), stride, i, style, rate, depth_multiplier)
     return x
 
-def body_v2(x, width, last:int, strides:Strides, style:Style, stage_strides:tuple|None=None, first_expansion:int=0, projected:tuple=()):
-    "MobileNetV2 without its classifier; `last` is the width of the final 1x1 convolution."
+def body_v2(x, width, last:int, strides:Strides, style:Style, stage_strides:tuple|None=None, expansion:int=6, first_expansion:int=0, projected:tuple=()):
+    "MobileNetV2 without its classifier; `last` is the width of the final 1x1 convolution, `expansion` the t of all blocks but the first."
     x = stem(x, width(32), strides, style, ("Conv1", "bn_Conv1", "Conv1_relu"))
     starts = stage_strides or [s for *_, s in V2_STAGES]
     blocks = [(t, c, s if i == 0 else 1) for (t, c, n, _), s in zip(V2_STAGES, starts) for i in range(n)]
-    for i, (expansion, filters, stride) in enumerate(blocks):
+    for i, (t, filters, stride) in enumerate(blocks):
         stride, rate = strides(stride)
-        if i == 0 and first_expansion: expansion = first_expansion
-        x = inverted_residual(x, width(filters), stride, expansion, f"block_{i}_" if i else "expanded_conv_", style, rate,
+        t = expansion if i else first_expansion or t
+        x = inverted_residual(x, width(filters), stride, t, f"block_{i}_" if i else "expanded_conv_", style, rate,
                               True if i == 0 and first_expansion else None, i in projected)
     x = KL.Conv2D(last, 1, use_bias=False, name="Conv_1")(x)
     return activate(normalize(x, style, "Conv_1_bn"), style, "out_relu")
@@ -259,6 +259,7 @@ def MobileNetV2(
     bn_momentum:float|None=None, # 0.9 from scratch, 0.999 with weights
     bn_epsilon:float=1e-3,       # Of batch normalization: 1e-3 (TensorFlow), 1e-5 (PyTorch, Caffe)
     padding:str="tf",            # At stride 2: "tf", or "symmetric" (PyTorch, Caffe)
+    expansion:int=6,             # The paper's t (table 2): each block but the first widens its input so many times; 1: no block widens
     stage_strides:tuple|None=None, # Of the seven stages; (1, 2, 2, 1, 2, 2, 1) is the paper's first version (shicai)
     first_expansion:int=0,       # t of an expansion convolution in the first block; 0: there is none
     projected:tuple=(),          # Numbers of the blocks (from 0) with a 1x1 convolution in the shortcut (neuleaf)
@@ -272,10 +273,12 @@ def MobileNetV2(
     strides = Strides(output_stride, dilation)
     if stage_strides and (len(stage_strides) != len(V2_STAGES) or not set(stage_strides) <= {1, 2}):
         raise MobileNetError(f"stage_strides is {len(V2_STAGES)} numbers, each 1 or 2. Received: {stage_strides!r}")
-    return _build(2, lambda x: body_v2(x, width, last, strides, style, stage_strides, first_expansion, projected), classifier_v2,
+    if not isinstance(expansion, int) or expansion < 1: raise MobileNetError(f"expansion is a whole number of at least 1. Received: {expansion!r}")
+    if weights == "imagenet" and expansion != 6: raise MobileNetError(f"ImageNet weights were published for expansion=6 only; take weights=None for expansion={expansion}.")
+    return _build(2, lambda x: body_v2(x, width, last, strides, style, stage_strides, expansion, first_expansion, projected), classifier_v2,
                   alpha=alpha, input_shape=input_shape, classes=classes, include_top=include_top, pooling=pooling, dropout=dropout,
                   classifier_activation=classifier_activation, features=features, weights=weights,
-                  include_preprocessing=include_preprocessing, name=name or f"mobilenetv2_{alpha:0.2f}_{input_shape[0]}")
+                  include_preprocessing=include_preprocessing, name=name or f"mobilenetv2_{alpha:0.2f}_{input_shape[0]}{f'_t{expansion}' if expansion != 6 else ''}")
 
 # %% ../../nbs/api/networks/03_models.ipynb #00000019
 def count_macs(net) -> int: # Multiply-accumulates for one input

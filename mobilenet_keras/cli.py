@@ -328,7 +328,7 @@ def _flash_micropython(a):
         done = flash_micropython(a.image, a.port, a.photo, a.to, address, a.force, a.dry_run, a.wait, a.module)
         return done.to_dict(), str(done)
     found = weights_uf2(bundle(a.image), a.firmware, address)
-    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.bytes, crc=found.crc, free=list(found.room), dry_run=a.dry_run)
+    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.size, crc=found.crc, free=list(found.free), dry_run=a.dry_run)
     if a.dry_run: return facts, f"{found} Nothing was written."
     with atomic_write(a.weights_uf2) as part: part.write_bytes(found.uf2)
     return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "

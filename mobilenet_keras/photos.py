@@ -169,7 +169,7 @@ def folder_layout(folder):
     found = {part: {c.name: photo_files(c) for c in class_folders(path)} for part, path in parts.items()}
     classes = sorted(set().union(*found.values()))
     _check_names(classes, "Class folders")
-    first = found.get("train", found.get(None))
+    first = found["train" if "train" in found else None]
     if len(first) < 2:
         raise MobileNetError(f"Wanted at least two class folders with photos in {folder}, as in {folder}/cat/1.jpg and {folder}/dog/1.jpg. "
                              f"Received: {len(first)} class folder{'s' if len(first) != 1 else ''}{''.join(' ' + c for c in first)}.")
@@ -249,11 +249,11 @@ class Photos:
         return "\n".join(lines)
 
 # %% ../nbs/api/03_photos.ipynb #00000012
-def _size(image_size):
+def _size(image_size) -> tuple[int, int]:
     "`image_size` as (height, width)."
     ok = lambda v: isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1
     if ok(image_size): return int(image_size), int(image_size)
-    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return tuple(map(int, image_size))
+    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return int(image_size[0]), int(image_size[1])
     raise MobileNetError(f"image_size is a number of pixels or (height, width). Received: {image_size!r}")
 
 def check_seed(
@@ -281,7 +281,8 @@ def from_folder(cls:Photos,
     "Read a folder of photos; files that are not readable images end up in `.skipped`."
     preprocessing = Preprocessing(*_size(image_size), channels, resize=resize)
     _fraction("validation", validation), _fraction("test", test), check_seed(seed)
-    seed, validation, test, augment_scale = (v.item() if isinstance(v, np.generic) else v for v in (seed, validation, test, augment_scale))  # they go into run.json
+    plain = lambda v: v.item() if isinstance(v, np.generic) else v
+    seed, validation, test, augment_scale = map(plain, (seed, validation, test, augment_scale))  # they go into run.json
     if isinstance(group, re.Pattern) and group.flags == re.UNICODE: group = group.pattern
     larger, found = _larger(preprocessing, augment_scale), folder_layout(folder)
     classes = tuple(sorted(found.get("train", found.get(None))))
@@ -464,7 +465,7 @@ def from_csv(cls:Photos,
 @patch(cls_method=True)
 def from_arrays(cls:Photos,
     train:tuple,            # (uint8 (N, h, w) or (N, h, w, c); labels (N,))
-    test:tuple=None,        # The same, or None
+    test:tuple|None=None,   # The same, or None
     classes=None,           # Names in label order; "0", "1", ... by default
     image_size=None,        # Side or (height, width); the arrays' own by default
     channels:int=3,         # 3, or 1 for grayscale

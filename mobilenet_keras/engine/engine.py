@@ -77,6 +77,7 @@ class Engine:
         # canaries before and behind, so that a test can see a write that goes astray
         self.arena = np.full(self.arena_bytes//8 + 17, 0xA5A5A5A5A5A5A5A5, np.uint64)
         self._m = ctypes.c_void_p()
+        self._yield:object = None
         self._check(self.lib.mbn_open(ctypes.byref(self._m), address, n, self.arena.ctypes.data + 64, self.arena_bytes, max_work))
         self._check(self.lib.mbn_verify(address, n))
         self.shape, self.nchw = (h.in_h, h.in_w, h.in_c), bool(h.flags & NCHW)

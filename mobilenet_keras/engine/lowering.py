@@ -8,6 +8,7 @@ __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'MAX_STEPS', 'Step', 'Untrained', 'I
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000003
 import math
 from dataclasses import dataclass, field
+from typing import Any
 import numpy as np
 from ..core import MobileNetError
 from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exponentials, fixed, high_mul, logistics, reciprocal, scaled, wrapped
@@ -75,6 +76,7 @@ class _Graph:
     "A model's ops while they are turned into steps."
     def __init__(self, model):
         self.model, self.steps, self.asides = model, [], []
+        self.last = -1    # the tensor that the last step made
         self.alias = {}   # tensor -> the tensor whose bytes it is
         self.pads = {}    # tensor -> (above, below, left, right, value) of the PAD that made it
         self.maker = {}   # tensor -> how many steps there are when it is made
@@ -246,7 +248,7 @@ _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNEC
 @dataclass(frozen=True, eq=False)
 class IOSpec:
     "What of a model the engine takes and gives."
-    input:object    # `Tensor` (1, height, width, channels)
+    input:Any       # `Tensor` (1, height, width, channels)
     outputs:list    # Of `Tensor`
     nchw:bool       # The file itself takes (channels, height, width)
     skipped:set     # Indices of the ops outside
@@ -320,7 +322,7 @@ def _windows(step, x, outside=None):
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
-    sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), 0.)  # exact below 2**53
+    sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), np.float64(0))  # exact below 2**53
     return _bounded(step, _scaled(wrapped(sums.astype(np.int64) + step.bias), step.scales))
 
 def _ref_depthwise(step, x, _):

@@ -8,6 +8,7 @@ __all__ = ['NS', 'EMULATORS', 'instructions', 'm0plus_cycles', 'Unicorn', 'run_q
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #00000003
 import json, os, shutil, struct, subprocess, tempfile, threading, time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_, xor
@@ -171,11 +172,12 @@ def run_qemu(
                    *(["-icount", "shift=6,sleep=off"] if counted else []), "-kernel", str(elf)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         late = threading.Event()
-        timer = threading.Timer(seconds, lambda: (late.set(), process.kill()))
+        def stop(): late.set(); process.kill()
+        timer = threading.Timer(seconds, stop)
         timer.start()
         said = b""
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 said += line
                 if line.strip() in (b"ready", b"fault"): break
         finally:
@@ -241,8 +243,8 @@ def console_facts(firmware, said):
 @dataclass(frozen=True)
 class Emulator:
     "What stands in for boards."
-    has:object # Function from a `Target`: can it be this board?
-    run:object # Function from a firmware, whether to count, and seconds until it is stopped, to what the board said as a dict, instructions and cycles of a classification
+    has:Callable # Function from a `Target`: can it be this board?
+    run:Callable # Function from a firmware, whether to count, and seconds until it is stopped, to what the board said as a dict, instructions and cycles of a classification
 
 def _between(firmware, marks, counted):
     "Instructions and cycles between the two marks of a classification."

@@ -63,8 +63,8 @@ def linker_script(t:Target) -> str:
 
 def link(t, data, cc=None):
     "The `Elf` of a board's sources and the C file `data`."
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         (folder/"data.c").write_text(data)
         (folder/"board.ld").write_text(linker_script(t))
         boards = microcontroller_folder()/"boards"

@@ -25,8 +25,8 @@ from ..tflite.profile import Profile, code_bytes, estimated_ms, profile, smaller
 # %% ../../nbs/api/mcu/02_fit.ipynb #00000005
 def _with_scores(model):
     "An untrained model with the least range of scores that a softmax takes: sizes depend on shapes alone."
-    twin, least = copy.copy(model), lambda op: np.float32([1.01/SOFTMAX_LEAST/op.options.get("beta", 1)])
-    tiny = {float(model.tensors[op.inputs[0]].scale[0]): least(op) for op in model.ops if is_flat_softmax(model, op)}
+    twin, least = copy.copy(model), lambda op: np.array([1.01/SOFTMAX_LEAST/op.options.get("beta", 1)], np.float32)
+    tiny:dict = {float(model.tensors[op.inputs[0]].scale[0]): least(op) for op in model.ops if is_flat_softmax(model, op)}
     scale = lambda t: None if t.constant or t.scale is None else float(t.scale[0])  # a RESHAPE before the softmax has the same
     twin.tensors = [replace(t, scale=tiny[scale(t)]) if scale(t) in tiny else t for t in model.tensors]
     return twin
@@ -250,6 +250,7 @@ def largest_fitting(
         if (width, size) == (1, rows): continue
         steps = _resized(compiled.steps, width, size)
         if _constant_bytes(steps) + metadata + size*-(-columns*size//rows)*channels <= flash and plan(steps).arena + around <= ram: return width, named, size
+    return None
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #01b4a96c
 def smaller_advice(

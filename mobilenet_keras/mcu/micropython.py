@@ -109,11 +109,11 @@ def free_flash(
 @dataclass(frozen=True, eq=False)
 class Weights:
     "A model for the flash above the firmware. Untested on hardware."
-    address:int; bytes:int; crc:int # Of the `.mbn`
+    address:int; size:int; crc:int  # Of the `.mbn`, in bytes
     uf2:bytes                       # The file for the boot loader's disk
-    room:tuple                      # See `free_flash`
+    free:tuple                      # (first, end) of the addresses between firmware and files, see `free_flash`
     def __str__(self):
-        return (f"{self.bytes:,} bytes at {self.address:#x}, CRC {self.crc:#010x}; free between firmware and files: {self.room[0]:#x} to {self.room[1]:#x}, {self.room[1] - self.room[0]:,} bytes. Untested on hardware.")
+        return (f"{self.size:,} bytes at {self.address:#x}, CRC {self.crc:#010x}; free between firmware and files: {self.free[0]:#x} to {self.free[1]:#x}, {self.free[1] - self.free[0]:,} bytes. Untested on hardware.")
 
 def weights_uf2(
     bundle:Bundle,
@@ -122,7 +122,7 @@ def weights_uf2(
 ) -> Weights:
     "A UF2 file with a model alone, for the flash between firmware and files of a Pico or Pico 2."
     image = open_image(firmware)
-    if image.kind != "uf2" or image.family not in (0xe48bff56, 0xe48bff59): raise MobileNetError(f"{firmware} is not the .uf2 of a Pico or Pico 2, but for {FAMILIES.get(image.family, 'something else')}. Download the board's from micropython.org/download")
+    if image.kind != "uf2" or image.family not in (0xe48bff56, 0xe48bff59): raise MobileNetError(f"{firmware} is not the .uf2 of a Pico or Pico 2, but for {FAMILIES.get(image.family or 0, 'something else')}. Download the board's from micropython.org/download")
     padded = bundle.mbn + bytes(-len(bundle.mbn) % SECTOR)
     top, disk = free_flash(image.read)
     written = max((a + len(d) for a, d in image.memory if a < FLASH + (16 << 20)), default=0)

@@ -8,6 +8,7 @@ __all__ = ['USB', 'talking', 'BoardError', 'Board', 'Facts', 'find_board']
 # %% ../../nbs/api/mcu/13_repl.ipynb #00000002
 import ast, contextlib, hashlib, io, re, struct, time
 from dataclasses import dataclass
+from typing import Any
 from fastcore.basics import patch
 from ..core import MobileNetError, need
 from .console import Device, ports
@@ -52,7 +53,8 @@ class Board:
     ):
         need("mpremote", "mcu")
         from mpremote.transport_serial import SerialTransport
-        self.port, self.wait, self.line = str(port), wait, None
+        self.port, self.wait = str(port), wait
+        self.line:Any = None  # mpremote's transport, as long as it is open
         _greet(self.port, wait)
         try:
             with talking(self.port), contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not expect

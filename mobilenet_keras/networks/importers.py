@@ -8,8 +8,10 @@ __all__ = ['SYSTEMS', 'KerasModel', 'System', 'Unit', 'units', 'wanted', 'Match'
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000003
 import datetime, json, re, zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, atomic_write
@@ -61,63 +63,64 @@ _NORM, _SCALED = "|{0}_bn", "|{0}/bn|{0}/scale"
 
 # %% ../../nbs/api/networks/06_importers.ipynb #afadd3ef
 def _rows():
+    row:Callable[..., System] = System  # some of its arguments come in pairs, which a checker can't count
     slim, bn = "MobilenetV1/Conv2d_{i}_", "/BatchNorm"
-    yield System("keras-v1", "Keras Applications V1", 1, "keras", "keras", "conv1|conv1_bn", "conv_dw_{i}|conv_dw_{i}_bn", "conv_pw_{i}|conv_pw_{i}_bn", ("conv_preds",))
-    yield System("keras-v2", "Keras Applications V2", 2, "keras", "keras", "Conv1|bn_Conv1", *(f"block_{{b}}_{k}|block_{{b}}_{k}_BN" for k in ("depthwise", "project")),
+    yield row("keras-v1", "Keras Applications V1", 1, "keras", "keras", "conv1|conv1_bn", "conv_dw_{i}|conv_dw_{i}_bn", "conv_pw_{i}|conv_pw_{i}_bn", ("conv_preds",))
+    yield row("keras-v2", "Keras Applications V2", 2, "keras", "keras", "Conv1|bn_Conv1", *(f"block_{{b}}_{k}|block_{{b}}_{k}_BN" for k in ("depthwise", "project")),
                  ("predictions", "Logits"), "block_{b}_expand|block_{b}_expand_BN", "Conv_1|Conv_1_bn", "block_{b}_shortcut",
                  {k: f"expanded_conv_{k}|expanded_conv_{k}_BN" for k in ("expand", "depthwise", "project")} | dict(shortcut="expanded_conv_shortcut"))
-    yield System("keras-unnamed-v1", "Keras, layers without names, V1", 1, "keras", "keras", "conv2d{c}|batch_normalization{n}", "depthwise_conv2d{d}|batch_normalization{n}",
+    yield row("keras-unnamed-v1", "Keras, layers without names, V1", 1, "keras", "keras", "conv2d{c}|batch_normalization{n}", "depthwise_conv2d{d}|batch_normalization{n}",
                  "conv2d{c}|batch_normalization{n}", ("dense", "conv2d{c}"))
-    yield System("keras-unnamed-v2", "Keras, layers without names, V2", 2, "keras", "keras", "conv2d{c}|batch_normalization{n}", "depthwise_conv2d{d}|batch_normalization{n}",
+    yield row("keras-unnamed-v2", "Keras, layers without names, V2", 2, "keras", "keras", "conv2d{c}|batch_normalization{n}", "depthwise_conv2d{d}|batch_normalization{n}",
                  "conv2d{c}|batch_normalization{n}", ("dense", "conv2d{c}"), "conv2d{c}|batch_normalization{n}", "conv2d{c}|batch_normalization{n}")
-    yield System("tflite-v1", "TensorFlow Lite V1", 1, "tflite", "keras", "conv2d{c}", "depthwise_conv2d{d}", "conv2d{c}", ("dense", "conv2d{c}"))
-    yield System("tflite-v2", "TensorFlow Lite V2", 2, "tflite", "keras", "conv2d{c}", "depthwise_conv2d{d}", "conv2d{c}", ("dense", "conv2d{c}"), "conv2d{c}", "conv2d{c}")
-    yield System("slim-v1", "TensorFlow slim V1", 1, "tf", "slim", f"MobilenetV1/Conv2d_0|MobilenetV1/Conv2d_0{bn}", f"{slim}depthwise|{slim}depthwise{bn}",
+    yield row("tflite-v1", "TensorFlow Lite V1", 1, "tflite", "keras", "conv2d{c}", "depthwise_conv2d{d}", "conv2d{c}", ("dense", "conv2d{c}"))
+    yield row("tflite-v2", "TensorFlow Lite V2", 2, "tflite", "keras", "conv2d{c}", "depthwise_conv2d{d}", "conv2d{c}", ("dense", "conv2d{c}"), "conv2d{c}", "conv2d{c}")
+    yield row("slim-v1", "TensorFlow slim V1", 1, "tf", "slim", f"MobilenetV1/Conv2d_0|MobilenetV1/Conv2d_0{bn}", f"{slim}depthwise|{slim}depthwise{bn}",
                  f"{slim}pointwise|{slim}pointwise{bn}", ("MobilenetV1/Logits/Conv2d_1c_1x1",), flags=dict(keras_compat=False), preset="slim")
     slim = "MobilenetV2/expanded_conv{_b}/"
-    yield System("slim-v2", "TensorFlow slim V2", 2, "tf", "slim", f"MobilenetV2/Conv|MobilenetV2/Conv{bn}", *(f"{slim}{k}|{slim}{k}{bn}" for k in ("depthwise", "project")),
+    yield row("slim-v2", "TensorFlow slim V2", 2, "tf", "slim", f"MobilenetV2/Conv|MobilenetV2/Conv{bn}", *(f"{slim}{k}|{slim}{k}{bn}" for k in ("depthwise", "project")),
                  ("MobilenetV2/Logits/Conv2d_1c_1x1",), f"{slim}expand|{slim}expand{bn}", f"MobilenetV2/Conv_1|MobilenetV2/Conv_1{bn}", preset="slim")
     ds = "MobileNet/conv_ds_{j}/"
-    yield System("zehaos", "Zehaos/MobileNet V1", 1, "tf", "slim", "MobileNet/conv_1|MobileNet/conv_1/batch_norm", f"{ds}depthwise_conv|{ds}dw_batch_norm",
+    yield row("zehaos", "Zehaos/MobileNet V1", 1, "tf", "slim", "MobileNet/conv_1|MobileNet/conv_1/batch_norm", f"{ds}depthwise_conv|{ds}dw_batch_norm",
                  f"{ds}pointwise_conv|{ds}pw_batch_norm", ("MobileNet/fc_16",), flags=dict(rounding="round", activation="relu"), preset="keras", gamma=False)
     for name, T, last, flags in (("neuleaf", "{T}", "conv9_1", {}), ("neuleaf-2018", "{S}", "conv8_1", dict(stage_strides=_LATE))):
         res = f"mobilenetv2/res{T}_{{R}}/"
-        yield System(name, f"neuleaf/MobileNetV2{' (first version)' if flags else ''}", 2, "tf", "w", "mobilenetv2/conv1_1|mobilenetv2/conv1_1", f"{res}dw|{res}dw",
+        yield row(name, f"neuleaf/MobileNetV2{' (first version)' if flags else ''}", 2, "tf", "w", "mobilenetv2/conv1_1|mobilenetv2/conv1_1", f"{res}dw|{res}dw",
                      f"{res}pw_linear|{res}pw_linear", ("mobilenetv2/logits",), f"{res}pw|{res}pw", f"mobilenetv2/{last}|mobilenetv2/pwb", f"{res}ex_dim",
                      flags=dict(bn_epsilon=1e-5, **flags), preset="neuleaf")
-    yield System("shicai-v1", "shicai/MobileNet-Caffe V1", 1, "caffe", "caffe", "conv1|conv1/bn|conv1/scale", *(f"conv{{name}}/{k}|conv{{name}}/{k}/bn|conv{{name}}/{k}/scale" for k in ("dw", "sep")),
+    yield row("shicai-v1", "shicai/MobileNet-Caffe V1", 1, "caffe", "caffe", "conv1|conv1/bn|conv1/scale", *(f"conv{{name}}/{k}|conv{{name}}/{k}/bn|conv{{name}}/{k}/scale" for k in ("dw", "sep")),
                  ("fc7",), names=_SHICAI_1, flags=_CAFFE, preset="caffe")
-    yield System("shicai-v2", "shicai/MobileNet-Caffe V2", 2, "caffe", "caffe", "conv1|conv1/bn|conv1/scale", *(f"conv{{name}}/{k}|conv{{name}}/{k}/bn|conv{{name}}/{k}/scale" for k in ("dwise", "linear")),
+    yield row("shicai-v2", "shicai/MobileNet-Caffe V2", 2, "caffe", "caffe", "conv1|conv1/bn|conv1/scale", *(f"conv{{name}}/{k}|conv{{name}}/{k}/bn|conv{{name}}/{k}/scale" for k in ("dwise", "linear")),
                  ("fc7",), "conv{name}/expand|conv{name}/expand/bn|conv{name}/expand/scale", "conv6_4|conv6_4/bn|conv6_4/scale", names=_SHICAI_2,
                  flags=_CAFFE | dict(stage_strides=_LATE), preset="caffe")
     new = lambda k: f"conv{k}_new|conv{k}/bn_new|conv{k}/scale_new"
-    yield System("suzhenghang", "suzhenghang/MobileNetv2", 2, "caffe", "caffe", new("1"), new("{S}_{R}/dw"), new("{S}_{R}/out/pw"), ("fc8_new",), new("{S}_{R}/in/pw"), new("8"),
+    yield row("suzhenghang", "suzhenghang/MobileNetv2", 2, "caffe", "caffe", new("1"), new("{S}_{R}/dw"), new("{S}_{R}/out/pw"), ("fc8_new",), new("{S}_{R}/in/pw"), new("8"),
                  flags=_CAFFE | dict(stage_strides=_LATE), preset="caffe")
     under = lambda k: f"conv_{k}|bn_{k}|scale_{k}"
-    yield System("austingg", "austingg/MobileNet-v2-caffe", 2, "caffe", "caffe", under("1_1"), under("{T}_{R}_dw"), under("{T}_{R}_linear"), ("conv10",), under("{T}_{R}_pw"), under("conv9"),
+    yield row("austingg", "austingg/MobileNet-v2-caffe", 2, "caffe", "caffe", under("1_1"), under("{T}_{R}_dw"), under("{T}_{R}_linear"), ("conv10",), under("{T}_{R}_pw"), under("conv9"),
                  flags=_CAFFE, preset="caffe")
     conv = lambda at, *ks: "|".join(f"{at}.{k}" for k in ks)
-    yield System("torchvision", "torchvision V2", 2, "torch", "torch", conv("features.0", 0, 1), conv("features.{B}.conv", "1.0", "1.1"), conv("features.{B}.conv", 2, 3), ("classifier.1",),
+    yield row("torchvision", "torchvision V2", 2, "torch", "torch", conv("features.0", 0, 1), conv("features.{B}.conv", "1.0", "1.1"), conv("features.{B}.conv", 2, 3), ("classifier.1",),
                  conv("features.{B}.conv", "0.0", "0.1"), conv("features.18", 0, 1), first=dict(depthwise=conv("features.1.conv", "0.0", "0.1"), project=conv("features.1.conv", 1, 2)),
                  flags=_TORCH, preset="torch")
     deep = dict(depthwise=conv("features.{B}.conv", 3, 4), project=conv("features.{B}.conv", 6, 7), expand=conv("features.{B}.conv", 0, 1), stem=conv("features.0", 0, 1))
     short = dict(depthwise=conv("features.1.conv", 0, 1), project=conv("features.1.conv", 3, 4))
     for name, first in (("tonylins", {}), ("tonylins-2018", short)):
-        yield System(name, f"tonylins/pytorch-mobilenet-v2{' (first block without expansion)' if first else ''}", 2, "torch", "torch", **deep, first=first,
+        yield row(name, f"tonylins/pytorch-mobilenet-v2{' (first block without expansion)' if first else ''}", 2, "torch", "torch", **deep, first=first,
                      top=("classifier.1", "classifier"), last=conv("features.18", 0, 1), flags=_TORCH, preset="torch")
-    yield System("d-li14", "d-li14/mobilenetv2.pytorch", 2, "torch", "torch", **deep, first=short, top=("classifier",), last=conv("conv", 0, 1), flags=_TORCH, preset="torch")
+    yield row("d-li14", "d-li14/mobilenetv2.pytorch", 2, "torch", "torch", **deep, first=short, top=("classifier",), last=conv("conv", 0, 1), flags=_TORCH, preset="torch")
     block = "bottlenecks.Bottlenecks_{s}.LinearBottleneck{s}_{r}."
-    yield System("randl", "Randl/MobileNetV2-pytorch", 2, "torch", "torch", "conv1|bn1", f"{block}conv2|{block}bn2", f"{block}conv3|{block}bn3", ("fc",), f"{block}conv1|{block}bn1", "conv_last|bn_last",
+    yield row("randl", "Randl/MobileNetV2-pytorch", 2, "torch", "torch", "conv1|bn1", f"{block}conv2|{block}bn2", f"{block}conv3|{block}bn3", ("fc",), f"{block}conv1|{block}bn1", "conv_last|bn_last",
                  flags=_TORCH, preset="torch")
     block = "blocks.{s}.{r}."
-    yield System("timm-v1", "timm V1", 1, "torch", "torch", "conv_stem|bn1", f"{block}conv_dw|{block}bn1", f"{block}conv_pw|{block}bn2", ("classifier",), flags=_TORCH, preset="torch")
-    yield System("timm-v2", "timm V2", 2, "torch", "torch", "conv_stem|bn1", f"{block}conv_dw|{block}bn2", f"{block}conv_pwl|{block}bn3", ("classifier",), f"{block}conv_pw|{block}bn1",
+    yield row("timm-v1", "timm V1", 1, "torch", "torch", "conv_stem|bn1", f"{block}conv_dw|{block}bn1", f"{block}conv_pw|{block}bn2", ("classifier",), flags=_TORCH, preset="torch")
+    yield row("timm-v2", "timm V2", 2, "torch", "torch", "conv_stem|bn1", f"{block}conv_dw|{block}bn2", f"{block}conv_pwl|{block}bn3", ("classifier",), f"{block}conv_pw|{block}bn1",
                  "conv_head|bn2", first=dict(depthwise="blocks.0.0.conv_dw|blocks.0.0.bn1", project="blocks.0.0.conv_pw|blocks.0.0.bn2"), flags=_TORCH, preset="torch")
 
 SYSTEMS = {s.name: s for s in _rows()}
 
 # %% ../../nbs/api/networks/06_importers.ipynb #6fde6870
-_NEULEAF = dict(mean=(123.68, 116.779, 103.939), std=(1/.017,)*3)
+_NEULEAF:dict = dict(mean=(123.68, 116.779, 103.939), std=(1/.017,)*3)
 
 def _preprocessing(preset, shape):
     "The preprocessing of a row for an input (height, width, channels)."
@@ -312,14 +315,14 @@ def canonical(
             mean, variance, beta, bias = np.zeros(channels, np.float32), np.full(channels, 1 - epsilon, np.float32), bias, None
         if system.leaves == "caffe":
             factor = float(np.ravel(arrays.get(f"{match.prefix}{unit.parts[1]}:2", 1.)).sum())  # of one number
-            mean, variance = (v*np.float32(1/factor if factor else 0) for v in (mean, variance))
+            mean, variance = (np.asarray(v)*np.float32(1/factor if factor else 0) for v in (mean, variance))
         if bias is not None: mean = mean - bias
         layers[unit.norm] = dict(gamma=np.ones(channels, np.float32) if gamma is None else gamma, beta=np.zeros(channels, np.float32) if beta is None else beta,
                                  moving_mean=mean, moving_variance=variance)
     return layers
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000013
-_RULES = {1: (dict(keras_compat=True), dict(keras_compat=False), dict(rounding="round")), 2: (dict(keras_compat=True), dict(keras_compat=False), dict(divisible_by=1))}
+_RULES:dict = {1: (dict(keras_compat=True), dict(keras_compat=False), dict(rounding="round")), 2: (dict(keras_compat=True), dict(keras_compat=False), dict(divisible_by=1))}
 
 def _widths(version, alpha, keras_compat=True, rounding="int", divisible_by=None, **_):
     "Channels of the stem, of every block, and of V2's last convolution."
@@ -340,7 +343,7 @@ def find_alpha(
     table = [32] + ([c for c, _ in V1_BLOCKS] if one else [V2_STAGES[s][1] for s, _ in _BLOCKS_V2])
     guesses = [1., .75, .5, .25, .35, 1.3, 1.4, *(i/20 for i in range(1, 61)), *(round((h + d)/t, 6) for h, t in zip(have[-4:], table[-4:]) for d in (0, .3, .49))]
     rule = {k: v for k, v in match.system.flags.items() if k in ("keras_compat", "rounding", "divisible_by")}
-    rules = [rule, *(r for r in _RULES[match.system.version] if r != rule)]
+    rules:list[dict] = [rule, *(r for r in _RULES[match.system.version] if r != rule)]
     for alpha in guesses:
         for r in rules:
             if alpha > 0 and _widths(match.system.version, alpha, **r) == have: return alpha, r
@@ -462,7 +465,7 @@ def _rule(file, system, net, shape):
     if "model" in file.hints:
         from mobilenet_keras.tflite.inputs import default_preprocessing
         return default_preprocessing(file.hints["model"])
-    if file.hints.get("include_preprocessing"): return Preprocessing(*shape, mean=0, std=1)
+    if file.hints.get("include_preprocessing"): return Preprocessing(shape[0], shape[1], shape[2], mean=(0,), std=(1,))
     rule, scale, mean = _preprocessing(system.preset, shape), file.hints.get("scale"), file.hints.get("mean")
     if rule is None or not (scale or mean): return rule
     return replace(rule, mean=mean or (0.,), std=(1/scale if scale else 1.,))  # Caffe's TransformationParameter
@@ -483,7 +486,7 @@ def _fill(net, found, layers, path, fresh):
     if new: note(f"The classifier is new, for {ours[head].weights[0].shape[-1]} classes, and has to be trained; everything below it is from {path}.")
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000018
-KerasModel = keras.Model
+KerasModel:TypeAlias = keras.Model
 
 @patch
 def predict_photo(self:KerasModel,
@@ -492,7 +495,7 @@ def predict_photo(self:KerasModel,
 ) -> list:                   # Of (name, probability), the most probable first
     "What a model of this library sees in a photo."
     rule, names = getattr(self, "preprocessing", None), getattr(self, "classes", None)
-    if rule is None or names is None: raise MobileNetError("This model doesn't know its preprocessing or its classes; load it with mobilenet_keras.models.load(path).")
+    if rule is None or names is None: raise MobileNetError("This model doesn't know its preprocessing or its classes; load it with mobilenet_keras.load(path).")
     scores = np.asarray(self(rule(rule.pixels(photo))[None], training=False), np.float64)[0]
     if getattr(self.layers[-1], "activation", None) is keras.activations.linear:
         scores = np.exp(scores - scores.max())

@@ -8,6 +8,7 @@ __all__ = ['V1_BLOCKS', 'V2_STAGES', 'Strides', 'stem', 'body_v1', 'body_v2', 'c
 
 # %% ../../nbs/api/networks/03_models.ipynb #00000003
 import math
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from ..core import MobileNetError
@@ -180,8 +181,8 @@ def _build(version, body, classifier, *, alpha, input_shape, classes, include_to
     if features: net = keras.Model(inputs, _taps(inputs, outputs, features), name=name)
     net.pretrained = weights is not None
     net.classes = names or list(map(str, range(count))) if include_top else None
-    net.preprocessing = Preprocessing(shape[0] or 224, shape[1] or 224, shape[2], **(dict(mean=0, std=1) if include_preprocessing else {})) \
-        if shape[2] in (1, 3) else None
+    rule = Preprocessing(shape[0] or 224, shape[1] or 224, shape[2]) if shape[2] in (1, 3) else None
+    net.preprocessing = replace(rule, mean=(0,), std=(1,)) if rule and include_preprocessing else rule
     return net
 
 def block_channels(alpha, divisible_by, min_depth, whole, rounding="int"):

@@ -114,7 +114,8 @@ def unpickle(
     stream, # A binary file at the start of a pickle
 ):          # Plain values, with `_Tensor` where tensors are
     "Interpret one pickle without Python's unpickler: builds tensors and containers, calls nothing."
-    stack, marks, memo = [], [], {}
+    stack:list = []
+    marks, memo = [], {}
     def cut():
         at = marks.pop()
         items = stack[at:]
@@ -231,7 +232,8 @@ def write_safetensors(
 ):
     "Write arrays of float32 as safetensors (its format is a JSON header and the bytes; github.com/huggingface/safetensors)."
     from mobilenet_keras.core import atomic_write
-    header, at = {"__metadata__": {k: str(v) for k, v in notes.items()}}, 0
+    header:dict = {"__metadata__": {k: str(v) for k, v in notes.items()}}
+    at = 0
     for name, a in arrays.items():
         header[name] = dict(dtype="F32", shape=list(a.shape), data_offsets=[at, at + a.size*4])
         at += a.size*4
@@ -535,7 +537,9 @@ def _config_layers(config):
 
 def config_hints(config):
     "Flags that shapes don't tell: epsilon, activation, padding, strides, input size."
-    layers, hints, flags = _config_layers(config), {}, {}
+    layers = _config_layers(config)
+    hints:dict = {}
+    flags:dict = {}
     of = lambda kind: [l["config"] for l in layers if l.get("class_name") == kind]
     shape = next((c.get("batch_shape") or c.get("batch_input_shape") for c in of("InputLayer")), None)
     if isinstance(shape, list) and len(shape) == 4 and all(isinstance(s, int) and s > 0 for s in shape[1:]): hints["input_shape"] = tuple(shape[1:])
@@ -555,7 +559,7 @@ def _numbered(group, h5py, budget):
     found = {}
     for name in group:
         kind = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
-        if kind[1] not in _SNAKE.values(): continue
+        if kind is None or kind[1] not in _SNAKE.values(): continue
         if group.get(name, getlink=True).__class__ is not h5py.HardLink: raise ValueError(f"{name} is a link")
         values = group[name]["vars"]
         arrays = []
@@ -701,7 +705,7 @@ def _checkpoint_prefix(path):
     if stem != str(path) and path.is_file(): raise MobileNetError(f"{path} is a part of a checkpoint; it needs {Path(stem).name}.index beside it.")
 
 # %% ../../nbs/api/networks/05_weight_files.ipynb #00000024
-_KINDS = {  # format, what it is called, its reader of (path, bytes)
+_KINDS:dict = {  # format, what it is called, its reader of (path, bytes)
     "h5": ("keras", "a Keras HDF5 file", lambda path, data: _read_keras2(path)),
     "keras": ("keras", "a .keras file", lambda path, data: _read_keras_zip(data)),
     "torch zip": ("torch", "a PyTorch file", lambda path, data: (_read_torch_zip(data), {})),

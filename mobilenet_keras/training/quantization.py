@@ -70,7 +70,7 @@ def _patched(model, constants, quantization=None):
         data[at:at + old.nbytes] = new.tobytes()
     for t, value in constants.items(): put(model.tensors[t].data, value)
     for t, (scale, zero) in (quantization or {}).items(): put(model.tensors[t].scale, scale), put(model.tensors[t].zero_point, zero)
-    changed = Model(data, model.name)
+    changed = Model(bytes(data), model.name)
     if not all(np.array_equal(changed.tensors[t].data, v) for t, v in constants.items()): raise MobileNetError(f"{model.name} shares a constant between ops that need different ones.")
     return changed
 
@@ -168,7 +168,7 @@ def equalize(
 # %% ../../nbs/api/training/02_quantization.ipynb #00000015
 def fold_input(
     rule:Preprocessing, # Of the float network
-) -> tuple:             # (scale, zero point, how much larger the input then is, rule of the int8 network), or None
+) -> tuple|None:        # (scale, zero point, how much larger the input then is, rule of the int8 network)
     "Input quantization with which int8 is a photo's byte less 128, where one scale can do it."
     if len(set(rule.mean)) > 1 or len(set(rule.std)) > 1 or rule.std[0] <= 0: return None
     zero = int(np.ceil(rule.mean[0] - 128.5))
@@ -251,7 +251,7 @@ def requantize(
     if inputs is not None: a = {start: _some(inputs, max(8, min(100, (1 << 26)//largest)))}; b = dict(a)
     for i, (r, q) in enumerate(pairs):
         out, clip = r.outputs[0], _CLIPS[r.options.get("fused_activation_function", "NONE")]
-        weights = ()
+        weights:tuple = ()
         if q.name in WEIGHTED:
             w, bias = (real.tensors[t].data for t in r.inputs[1:3])
             rounded, scale = _filter(w, model.tensors[q.inputs[1]])

@@ -89,7 +89,7 @@ def agree(model, images, layers=2):
             for step, found in zip(steps, maps[-1], strict=True):
                 assert step.passes or step.op == "recall" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
     assert all((a != b).any() for a, b in zip(maps[0], maps[-1], strict=True) if a.size > 99), "every map must react to the input"
-    assert all(engine.canaries_whole for some in engines.values() for engine in some)
+    assert all(engine.canaries_intact for some in engines.values() for engine in some)
     assert sum(s.macs for s in steps) == profile(model).macs
     return np.stack(outputs)
 
@@ -123,7 +123,7 @@ def padded(shape, seed):
 
 def strange(shape, seed):
     """5x5 kernels, a depth multiplier, strides without overlap, VALID with rows left over, a dense layer on a map."""
-    b = Builder(shape, seed).depthwise(5, 2, times=3).conv(6, 1, 2).conv(7, 2, 3, same=False).depthwise(3, 1, same=False)
+    b = Builder(shape, seed).depthwise(5, 2, depth_multiplier=3).conv(6, 1, 2).conv(7, 2, 3, same=False).depthwise(3, 1, same=False)
     return b.dense(5).model()
 
 
@@ -350,7 +350,7 @@ def test_arena_of_the_published_networks(version, alpha, size):
     for compiled in found.values():  # not only promised: it runs in it
         engine = Engine(compiled)
         image = some_images(shape, 2)[0]
-        assert (engine.run(image) == engine.run(image)).all() and engine.canaries_whole
+        assert (engine.run(image) == engine.run(image)).all() and engine.canaries_intact
 
 
 def network(version, alpha, size, classes=10, channels=3):
@@ -393,7 +393,7 @@ def test_plan_of_random_networks(seed):
         image = some_images(steps[0].shape, 2)[0]
         for slack in (0, .1, 10):
             engine = Engine(compile_model(model, kind, slack))
-            assert (engine.run(image) == reference(steps, image)[-1].ravel()).all() and engine.canaries_whole
+            assert (engine.run(image) == reference(steps, image)[-1].ravel()).all() and engine.canaries_intact
 
 
 # ---- files ----
@@ -546,7 +546,7 @@ def test_yield(small):
         with pytest.raises(MobileNetError, match="on_yield takes a function .* Received: "):
             engine.on_yield(wrong)
     engine.on_yield(None)
-    assert (engine.run(image) == wanted).all() and engine.canaries_whole
+    assert (engine.run(image) == wanted).all() and engine.canaries_intact
 
 
 def test_class_names_and_outputs_lie_in_the_file(harness, tmp_path):

@@ -156,7 +156,7 @@ def on_yield(self:Engine,
     self.lib.mbn_on_yield(self._m, self._yield, None)
 
 @patch(as_prop=True)
-def canaries_whole(self:Engine) -> bool: # Nothing was written outside the arena
+def canaries_intact(self:Engine) -> bool: # Nothing was written outside the arena
     raw = self.arena.view(np.uint8)
     return bool((raw[:64] == 0xA5).all() and (raw[64 + self.arena_bytes:] == 0xA5).all())
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 import numpy as np
 from ..core import MobileNetError
-from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exponentials, fixed, high_mul, logistics, reciprocal, scaled, wrapped
+from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exp_table, quantize_multiplier, high_mul, logistic_table, reciprocal, scaled, wrap_int32
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, to_int8
 
@@ -65,7 +65,7 @@ def _map(tensor):
 
 def _scales(reals):
     "int64 (n, 2): 31-bit multiplier and shift of each real, as TFLM's QuantizeMultiplier."
-    return np.stack(fixed(np.atleast_1d(np.asarray(reals, np.float64))), -1)
+    return np.stack(quantize_multiplier(np.atleast_1d(np.asarray(reals, np.float64))), -1)
 
 def _same_padding(size, k, s):
     "Rows of padding before the first that SAME means."
@@ -127,7 +127,7 @@ def _constants(g, op, x, w, zero, channels):
     product = np.float64(x.scale[0]*wt.scale[0]) if once else np.float64(x.scale[0])*wt.scale.astype(np.float64)
     scales = np.broadcast_to(_scales(product/np.float64(y.scale[0])), (channels, 2))
     if b is not None and (b.data is None or b.dtype != "int32" or b.data.size != channels): _refuse(g.model, op, "its bias is no int32 constant")
-    bias = wrapped((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.astype(np.int64).sum(1))
+    bias = wrap_int32((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.astype(np.int64).sum(1))
     if (scales[:, 1] > 30).any(): _refuse(g.model, op, "its output scale is far too small")
     return dict(bias=bias, scales=scales, low=clamp(op, y)[0], high=clamp(op, y)[1], zero_in=zero, zero_out=int(y.zero_point[0]))
 
@@ -230,7 +230,7 @@ def _add(g, op):
 def _logistic(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1: _refuse(g.model, op, "its output is not in 256ths")
-    g.made(op, Step("lookup", op.index, shape, shape, table=logistics(x.scale[0], int(x.zero_point[0]))))
+    g.made(op, Step("lookup", op.index, shape, shape, table=logistic_table(x.scale[0], int(x.zero_point[0]))))
 
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
@@ -239,7 +239,7 @@ def _softmax(g, op):
     if x.scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1:
         _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise",
                 "Train it, or calibrate it with photos.", Untrained)
-    g.made(op, Step("softmax", op.index, shape, shape, table=exponentials(x.scale[0], op.options.get("beta", 1.))))
+    g.made(op, Step("softmax", op.index, shape, shape, table=exp_table(x.scale[0], op.options.get("beta", 1.))))
 
 _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MEAN=_mean,
               AVERAGE_POOL_2D=_pool_2d, MAX_POOL_2D=_pool_2d, SOFTMAX=_softmax, LOGISTIC=_logistic, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
@@ -323,12 +323,12 @@ def _windows(step, x, outside=None):
 # %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
     sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), np.float64(0))  # exact below 2**53
-    return _bounded(step, _scaled(wrapped(sums.astype(np.int64) + step.bias), step.scales))
+    return _bounded(step, _scaled(wrap_int32(sums.astype(np.int64) + step.bias), step.scales))
 
 def _ref_depthwise(step, x, _):
     times = step.out[2]//step.shape[2]
     sums = sum(np.repeat(seen, times, 2)*step.weights[ky, kx].astype(np.int64) for ky, kx, seen in _windows(step, x))
-    return _bounded(step, _scaled(wrapped(sums + step.bias), step.scales))
+    return _bounded(step, _scaled(wrap_int32(sums + step.bias), step.scales))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #b11f0de6
 def _ref_add(step, x, other):

@@ -179,7 +179,7 @@ class App:
     @property
     def model_crc(self) -> int: return int.from_bytes(self.mbn[12:16], "little")
     @property
-    def whole(self) -> bool: return len(self.mbn) >= 64 and zlib.crc32(self.mbn[:12] + bytes(4) + self.mbn[16:]) == self.model_crc
+    def intact(self) -> bool: return len(self.mbn) >= 64 and zlib.crc32(self.mbn[:12] + bytes(4) + self.mbn[16:]) == self.model_crc
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -235,7 +235,7 @@ def _parsed(name, kind, data, board):
     if kind == "elf": memory = _joined(Elf(data).loads)
     if kind == "bin" and data: memory = (target(board).flash[0], bytes(data)),
     image = Image(name, kind, bytes(data), memory, family)
-    if image.app and not image.app.whole: raise MobileNetError(f"The model in {name} is damaged: its checksum is wrong. Build the image again.")
+    if image.app and not image.app.intact: raise MobileNetError(f"The model in {name} is damaged: its checksum is wrong. Build the image again.")
     return image
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #00000013

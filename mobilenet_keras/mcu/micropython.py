@@ -15,7 +15,7 @@ from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..engine.engine import Engine
 from . import mpy
 from .elf import FAMILIES, open_image, uf2
-from .repl import Board, BoardError, Facts, talking, find_board
+from .repl import Board, BoardError, Facts, transport_errors, find_board
 from .romfs import deploy_romfs, romfs
 from ..preprocessing import Preprocessing
 from ..tflite.inputs import default_preprocessing, noise_photos
@@ -161,7 +161,7 @@ def heap_blocks(bundle:Bundle, module:bytes|None, place) -> list: # Bytes of eac
 
 def _check_heap(board, facts, bundle, module, place):
     blocks = heap_blocks(bundle, module, place)
-    if board.holds(blocks): return
+    if board.can_allocate(blocks): return
     what = f"module {blocks[0]:,}, arena {blocks[1]:,}" + (f", the model, read from its file, {blocks[2]:,}" if place == "files" else "") + ", Python itself 4,096"
     in_place = ("A model that is not read into the heap needs no more than module and arena: put it into a ROMFS (--to romfs; this board has none), or, on a Pico, into the flash above the firmware (--weights-uf2 weights.uf2 --firmware FIRMWARE.uf2)."
                 if place == "files" and not facts.rom else "Put the model into the board's ROMFS: --to romfs." if place == "files" else "Take a narrower network or smaller photos.")
@@ -182,7 +182,7 @@ class Deployment:
     board:str; port:str; module:str       # Its name, the serial port, the architecture of the module
     place:str                             # Where the model is
     copied:dict; kept:list                # {file: bytes} that were written; sentences on those that were not
-    heap:int; wanted:int                  # Bytes free, and needed
+    heap_free:int; heap_needed:int        # Bytes
     dry_run:bool = False
     scores:tuple = ()                     # Of the photo, on the board; verified against this computer's
     said:str = ""                         # What the example printed
@@ -190,13 +190,13 @@ class Deployment:
     def verified(self) -> bool: return bool(self.scores)
     def __str__(self):
         files = ", ".join(f"{n} ({b:,} bytes)" for n, b in self.copied.items()) or "nothing"
-        head = f"{self.board} at {self.port}, module {self.module}, model {self.place}, {self.wanted:,} of {self.heap:,} bytes of heap."
+        head = f"{self.board} at {self.port}, module {self.module}, model {self.place}, {self.heap_needed:,} of {self.heap_free:,} bytes of heap."
         if self.dry_run: return f"{head} To copy: {files}. Nothing was written."
         own = "".join(f"\n{k}" for k in self.kept)
         return f"{head}\nCopied: {files}.{own}\nThe board's scores of the photo are this computer's, byte for byte. It printed:\n{self.said.strip()}\nThe example runs by itself after the board's next reset. Tested on MicroPython's unix port; untested on hardware."
     def to_dict(self) -> dict: # For JSON
         "Plain values."
-        return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap, heap_needed=self.wanted, dry_run=self.dry_run,
+        return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap_free, heap_needed=self.heap_needed, dry_run=self.dry_run,
                     verified=self.verified, scores=list(self.scores), said=self.said)
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #4d9dc8f8
@@ -212,7 +212,7 @@ def _mains(board, facts, source, force):
     "({name: bytes} of the example, what to say of it): somebody's own `main.py` stays."
     data = source.encode()
     if "main.py" not in facts.files or force: return {"main.py": data}, []
-    with talking(board.port): there = bytes(board.line.fs_readfile("main.py"))
+    with transport_errors(board.port): there = bytes(board.line.fs_readfile("main.py"))
     if there == data or is_ours(there): return {"main.py": data}, []
     return {"mobilenet_example.py": data}, ["main.py on the board is your own and stays as it is; the example is mobilenet_example.py. --force replaces main.py."]
 
@@ -252,7 +252,7 @@ def flash_micropython(
         strangers = sorted(set(facts.rom_files) - {"model.mbn"})
         if place == "romfs" and strangers and not force: raise MobileNetError(f"The board's ROMFS holds files of yours, and writing it erases them: {', '.join(strangers[:5])}. Use --to files, or --force.")
         copied = {n: len(d) for n, d in new.items()} | ({"/rom/model.mbn": len(made.mbn)} if place == "romfs" else {})
-        common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap=facts.heap, wanted=sum(heap_blocks(made, code, place)),
+        common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap_free=facts.heap, heap_needed=sum(heap_blocks(made, code, place)),
                       place={"files": "in a file", "romfs": "in ROMFS"}.get(place, f"in flash at {place:#x}" if isinstance(place, int) else place),
                       kept=([f"{', '.join(n for n in files if n not in new)}: already there."] if len(new) < len(files) else []) + remarks)
         if dry_run: return Deployment(**common, dry_run=True)

@@ -59,14 +59,14 @@ class Builder:
         size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
         return self.multiply(3, (channels, k, k, c), 0, (1, *size, channels), (1, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int8(3*relu6)}), relu6)
 
-    def depthwise(self, k=3, s=1, same=True, times=1):
+    def depthwise(self, k=3, s=1, same=True, depth_multiplier=1):
         _, h, w, c = self.shape
         size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
-        return self.multiply(4, (1, k, k, c*times), 3, (1, *size, c*times), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(times), 4: np.int8(3)}), True)
+        return self.multiply(4, (1, k, k, c*depth_multiplier), 3, (1, *size, c*depth_multiplier), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(depth_multiplier), 4: np.int8(3)}), True)
 
-    def inverted_residual(self, channels, s=1, expand=3, k=3):
+    def inverted_residual(self, channels, s=1, expansion=3, k=3):
         start, shape = self.last, self.shape
-        self.conv(shape[3]*expand).depthwise(k, s).conv(channels, relu6=False)
+        self.conv(shape[3]*expansion).depthwise(k, s).conv(channels, relu6=False)
         return self.op(0, [start, self.last], self.shape, _SCALE*1.3, 5, (11, {})) if s == 1 and channels == shape[3] else self
 
 # %% ../../nbs/api/tflite/02_builder.ipynb #c0eae3e4

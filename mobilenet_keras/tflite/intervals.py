@@ -7,7 +7,7 @@ __all__ = ['MULTIPLYING', 'ROUNDINGS', 'DTYPE_RANGE', 'operands', 'clamp', 'same
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #00000003
 import numpy as np
-from .fixedpoint import fixed, scaled, scaled_once
+from .fixedpoint import quantize_multiplier, scaled, scaled_once
 from .model import Model, Op
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #00000007
@@ -27,7 +27,7 @@ def operands(
     return (x, w, b, out) if len(w.shape) == rank and min(len(x.shape), len(out.shape)) >= 1 else None
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #0000000a
-ROUNDINGS = {"double": lambda x, real: scaled(x, *fixed(real)), "single": lambda x, real: scaled_once(x, *fixed(real))}
+ROUNDINGS = {"double": lambda x, real: scaled(x, *quantize_multiplier(real)), "single": lambda x, real: scaled_once(x, *quantize_multiplier(real))}
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #0000000c
 DTYPE_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}

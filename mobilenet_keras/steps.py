@@ -15,7 +15,7 @@ from .intervals import clamp, same_meaning
 from .tflite import Model, to_int8
 
 # %% ../nbs/api/21_steps.ipynb #00000005
-OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall".split()  # by number: mbn_op of mbn.h
+OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall".split()  # by number: mbn_op of mbn_format.h
 MAX_KERNEL, MAX_TAPS, MAX_STEPS = 7, 32768, 1024
 
 @dataclass(frozen=True, eq=False)

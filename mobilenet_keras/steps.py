@@ -347,9 +347,9 @@ def _ref_average_pool(step, x, _):
 def _ref_softmax(step, x, _):
     e = step.table[x.max(-1, keepdims=True).astype(np.int64) - x]
     total = divide_pot(e, 12).sum(-1, keepdims=True)
-    unused = 32 - np.frexp(total.astype(np.float64))[1]  # of its 32 bits
+    unused = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # of its 32 bits
     per = np.vectorize(reciprocal, otypes=[np.int64])((total << unused) - (1 << 31))
-    return np.minimum(divide_pot(high_mul(per, e), np.minimum(12 - unused + 31 - 8, 31)) - 128, 127).astype(np.int8)
+    return np.minimum(divide_pot(high_mul(per, e), 12 - unused + 31 - 8) - 128, 127).astype(np.int8)
 
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 

@@ -171,10 +171,10 @@ void mbn_portable_softmax(const mbn_call *c) {
     for (int32_t i = 0; i < depth; i++) sum += divide_pot(c->constants[top - x[i]], 12); /* Q12.19 */
     while (!((uint32_t)sum << clz & 0x80000000u)) clz++; /* sum >= 1: the largest value gave 2^19 */
     const int32_t per = reciprocal((int32_t)(((uint32_t)sum << clz) - 0x80000000u));
-    const int32_t shift = 12 - clz + 31 - 8 > 31 ? 31 : 12 - clz + 31 - 8; /* beyond 31 all is 0, and TFLM refuses */
+    const int32_t shift = 12 - clz + 31 - 8; /* beyond 31 all is 0; TFLM aborts there, from 512 equal classes on */
     for (int32_t i = 0; i < depth; i++) {
       /* a file may let the output overlap the input, and top be no longer the largest: (uint8_t) keeps inside the table */
-      const int32_t y = divide_pot(high_mul(per, c->constants[(uint8_t)(top - x[i])]), shift) - 128;
+      const int32_t y = (shift > 31 ? 0 : divide_pot(high_mul(per, c->constants[(uint8_t)(top - x[i])]), shift)) - 128;
       c->out[p * depth + i] = (int8_t)(y > 127 ? 127 : y);
     }
   }

@@ -235,7 +235,7 @@ def test_tables_are_tflm_for_all_inputs(code, scale, zero):
 
 @pytest.mark.parametrize("classes, score", [(511, -127), (512, -128), (1000, -128)])
 def test_a_softmax_of_many_equal_classes(classes, score):
-    """From 512 on each has less than half of a 256th. There TFLM aborts: it would shift 32 bits by more than 31."""
+    """From 512 on each has half of a 256th or less. There TFLM aborts: it would shift 32 bits by more than 31."""
     model, image = Builder((1, 1, 1, classes)).softmax().model(), np.zeros((1, 1, classes), np.int8)
     assert (Engine(model).run(image) == score).all() and (reference(lower(model), image)[-1] == score).all()
 

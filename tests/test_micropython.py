@@ -488,7 +488,8 @@ def test_a_firmware_of_ones_own_takes_the_module(tool, file, text, tmp_path, ind
         done = subprocess.run(["cmake", "-B", "b", "."], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         sources, headers = (re.search(rf"^{what} (.*)", done.stderr, re.M)[1].split(";") for what in ("sources", "headers"))
-    assert {Path(s).name for s in sources} == {"mobilenet.c", *(p.name for p in (OURS / "engine").rglob("*.c"))} and all(Path(s).exists() for s in sources)
+    assert {Path(s).name for s in sources} == {"mobilenet.c", *(p.name for p in (OURS / "engine").rglob("*.c"))}
+    assert all(Path(s).exists() for s in sources)
     assert any((Path(h) / "mbn.h").exists() for h in headers)
 
 

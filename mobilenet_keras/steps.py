@@ -200,7 +200,7 @@ def _pool_2d(g, op):
     bounds = dict(zero_in=int(x.zero_point[0]), zero_out=int(y.zero_point[0]), **dict(zip(("low", "high"), clamp(op, y))))
     if op.name == "AVERAGE_POOL_2D" and kernel == shape[:2] and _map(y) == (1, 1, shape[2]) and not pads: return _pool(g, op, "global_average", shape, **bounds)
     pad, out = _window(g, op, shape, kernel, stride, shape[2])
-    if pads and pad != (pads[0], pads[2]): _refuse(g.model, op, "it pads what a PAD has padded already")
+    if pads and any((n - 1)*s + k > size + sum(p) for n, s, k, size, p in zip(out, stride, kernel, shape, (pads[:2], pads[2:4]))): _refuse(g.model, op, "it pads what a PAD has padded already")
     if pads: bounds["zero_in"] = pads[4]
     g.made(op, Step(op.name.lower().removesuffix("_2d"), op.index, shape, out, kernel, stride, pad, counts_pads=bool(pads), **bounds))
 

@@ -106,3 +106,23 @@ def test_a_mistake_is_found(mistake, tmp_path):
     check = compiled(tmp_path, sorted(engine.glob("kernels/*.c")), "-O1")
     done = run(check, 1000, 1)
     assert done.returncode and (done.returncode < 0 or "FAILED" in done.stdout), done.stdout
+
+
+OVERRIDE = """#include "{engine}/kernels/portable.h"
+void mbn_isa_lookup(const mbn_call *call);
+#define MBN_OVERRIDES [MBN_LOOKUP] = mbn_isa_lookup,
+"""
+WRONG = """void mbn_isa_lookup(const mbn_call *c) {
+  mbn_portable_lookup(c);
+  c->out[0] ^= 1;
+}
+"""
+
+
+def test_an_instruction_set_overrides_one_op(tmp_path):
+    """As kernels/table.c says; the kernel of another file takes its place, and is tested as all are."""
+    for name, text in {"isa.h": OVERRIDE.format(engine=ROOT / "microcontroller/engine"), "isa.c": WRONG}.items():
+        (tmp_path / name).write_text(text)
+    check = compiled(tmp_path, [*(p for p in KERNELS if p.suffix == ".c"), tmp_path / "isa.c"], "-O1", "-include", tmp_path / "isa.h")
+    done = run(check, 5, 1)
+    assert re.findall(r"layout 0 (\w+) 5 passed", done.stdout) == OPS[:-1] and "FAILED: layout 0, lookup" in done.stdout

@@ -25,6 +25,12 @@ def test_ruff():
     assert status == 0, said
 
 
+def test_notebooks_use_no_name_that_is_not_there():
+    """A cell that was moved to another notebook and left a name behind fails here, before it is run."""
+    status, said = run(sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "--output-format", "concise", "nbs")
+    assert status == 0, said
+
+
 def test_modules_notebooks_and_readme_agree():
     status, said = run(sys.executable, ".ci/in_sync.py")
     assert status == 0, said

@@ -426,8 +426,8 @@ def load(
         flags["first_expansion"] = kernel.shape[3]//kernel.shape[2]
     if not one:
         kernels = [ws["kernel"].shape for layer, ws in layers.items() if layer.startswith("block_") and layer.endswith("_expand")]
-        wider = {(out//c, out % c) for *_, c, out in kernels if c}
-        if len(wider) == 1 and wider.isdisjoint({(6, 0), (0, 0)}): (flags["expansion"], _), = wider
+        wider = {out/c for *_, c, out in kernels if c}
+        if len(wider) == 1 and (t := wider.pop()).is_integer() and t not in (0, 6): flags["expansion"] = int(t)
         if rule.get("divisible_by") == 1: flags["min_depth"] = 1
     shape = input_shape or _input_shape(file, layers["conv1" if one else "Conv1"]["kernel"].shape[2])
     head = layers["conv_preds" if one else "predictions"] if found.top else None

@@ -83,7 +83,7 @@ def test_quantize_uint8_ends(network):
     net, _, pixels = network
     labels = np.arange(48) % 4
     photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes)
-    model = q.quantize(net, photos, samples=24, ends="uint8", equalization=False, calibration="min-max")
+    model = q.quantize(net, photos, samples=24, io_dtype="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
     np.testing.assert_array_equal(quantized(model, pixels[:2], model.preprocessing), pixels[:2])
     report = model.report

@@ -56,7 +56,7 @@ class Step:
 class Untrained(MobileNetError):
     "A network whose scores don't depend on the photo, so that their scale is next to nothing."
 
-def _refuse(model, op, why, remedy="Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint --tflm.", kind=MobileNetError):
+def _refuse(model, op, why, remedy="Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint.", kind=MobileNetError):
     raise kind(f"Op {op.index} of {model.name}, {op.name} -> tensor {op.outputs[0] if op.outputs else '-'}: {why}. {remedy}")
 
 def _map(tensor):
@@ -103,7 +103,7 @@ class _Graph:
         "Go on with an earlier tensor, pixel by pixel as the present one comes."
         if root not in self.shapes or self.shapes[root][:2] != self.shapes[self.last][:2]:
             _refuse(self.model, op, f"it reads tensor {root}, which is not the output of the op before: branches can only be streamed from a map to one as high and wide",
-                    "Let branches begin behind the global pool, or run the model with TensorFlow Lite Micro (mobilenet export --tflm).")
+                    "Let branches begin behind the global pool, or run the model with TensorFlow Lite Micro (mobilenet export --runtime tflm).")
         self.steps.append(Step("recall", op.index, self.shapes[self.last], self.shapes[root], aside=self.put_aside(root)))
         self.last = root
 

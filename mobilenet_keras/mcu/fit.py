@@ -115,7 +115,7 @@ def smaller_advice(
     if found is None: return None, "no usual width and size of it is estimated to fit"
     width, alpha, rows = found
     columns = -(-shape[1]*rows//shape[0])
-    size, flags = f"{rows}" if columns == rows else f"{rows}x{columns}", f"{' --model v2' if residual else ''}{' --gray' if shape[2] == 1 else ''}"
+    size, flags = f"{rows}" if columns == rows else f"{rows}x{columns}", f"{' --net v2' if residual else ''}{' --gray' if shape[2] == 1 else ''}"
     how = f"mobilenet train PHOTOS{flags} --alpha {alpha:g} --size {size}" if alpha else f"{'all' if width == 1 else f'{width:g}'} of its channels at {rows}x{columns}"
     return (width, rows, columns), f"the largest that is estimated to fit: {how}"
 
@@ -228,7 +228,7 @@ def _fit(profile, board, runtime):
     n = ON_BOARDS[runtime][1](profile, board)
     have, small, better = n.get("room", (board.usable_ram, board.usable_flash)), None, ""
     over = [f"{need - has:,} bytes of {what} too many" for what, need, has in zip(("RAM", "flash"), (n["ram"], n["flash"]), have) if None not in (need, has) and need > has]
-    if any("flash" in o for o in over) and n.get("strip"): over.append(f"mobilenet strip makes the file {n['strip']:,} bytes smaller")
+    if any("flash" in o for o in over) and n.get("strip"): over.append(f"mobilenet convert A.tflite -o B.tflite makes the file {n['strip']:,} bytes smaller")
     if over and not n.get("refused") and "smaller" in n: small, better = n["smaller"]()
     why = "; ".join(filter(None, [n.get("refused"), *over, better, "" if over else n.get("note", "")]))
     return Fit(board.id, runtime, not (over or n.get("refused")), n["ram"], have[0], n["flash"], have[1], n.get("ms"), small, why)

@@ -59,7 +59,7 @@ def bundle(
     return Bundle(mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel())
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #00000008
-MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet flash replaces this file as long as nobody has changed it.\n"
+MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet micropython flash replaces this file as long as nobody has changed it.\n"
 
 def example_source(
     bundle:Bundle,
@@ -163,8 +163,8 @@ def _check_heap(board, facts, bundle, module, place):
     blocks = heap_blocks(bundle, module, place)
     if board.can_allocate(blocks): return
     what = f"module {blocks[0]:,}, arena {blocks[1]:,}" + (f", the model, read from its file, {blocks[2]:,}" if place == "files" else "") + ", Python itself 4,096"
-    in_place = ("A model that is not read into the heap needs no more than module and arena: put it into a ROMFS (--to romfs; this board has none), or, on a Pico, into the flash above the firmware (--weights-uf2 weights.uf2 --firmware FIRMWARE.uf2)."
-                if place == "files" and not facts.rom else "Put the model into the board's ROMFS: --to romfs." if place == "files" else "Take a narrower network or smaller photos.")
+    in_place = ("A model that is not read into the heap needs no more than module and arena: put it into a ROMFS (--place romfs; this board has none), or, on a Pico, into the flash above the firmware (--weights-uf2 weights.uf2 --firmware FIRMWARE.uf2)."
+                if place == "files" and not facts.rom else "Put the model into the board's ROMFS: --place romfs." if place == "files" else "Take a narrower network or smaller photos.")
     raise MobileNetError(f"{facts} has too little heap: {facts.heap:,} bytes are free, perhaps in pieces, and {sum(blocks):,} are needed: {what}. {in_place}")
 
 def _check_disk(facts, files):
@@ -204,8 +204,8 @@ def _place(bundle, facts, to, address):
     "\"files\", \"romfs\" or an address."
     if address is not None: return address
     image, strangers = romfs({"model.mbn": bundle.mbn}), sorted(set(facts.rom_files) - {"model.mbn"})
-    if to == "romfs" and not facts.rom: raise MobileNetError(f"{facts} has no ROMFS: its firmware was built without one, or with one of 0 bytes, as the Pico's is. Use --to files, or, on a Pico, --weights-uf2.")
-    if to == "romfs" and len(image) > facts.rom: raise MobileNetError(f"The board's ROMFS has {facts.rom:,} bytes, and the model needs {len(image):,}. Use --to files, or a smaller model.")
+    if to == "romfs" and not facts.rom: raise MobileNetError(f"{facts} has no ROMFS: its firmware was built without one, or with one of 0 bytes, as the Pico's is. Use --place files, or, on a Pico, --weights-uf2.")
+    if to == "romfs" and len(image) > facts.rom: raise MobileNetError(f"The board's ROMFS has {facts.rom:,} bytes, and the model needs {len(image):,}. Use --place files, or a smaller model.")
     return "romfs" if to == "romfs" or to == "auto" and len(image) <= facts.rom and not strangers else "files"
 
 def _mains(board, facts, source, force):
@@ -227,7 +227,7 @@ def flash_micropython(
     model,        # A `Model`, or the path of an int8 .tflite or a .mbn file
     port=None,    # Serial port; by default that of the one board that is plugged in
     photo=None,   # To build in; None: seeded noise
-    to="auto",    # Where the model goes: "files", "romfs", or "auto": a ROMFS if there is one that holds nothing else
+    place="auto", # Where the model goes: "files", "romfs", or "auto": a ROMFS if there is one that holds nothing else
     address=None, # Where in flash it is already, see `weights_uf2`
     force=False,  # Replace somebody's main.py, and whatever is in the ROMFS
     dry_run=False,# Check everything, write nothing
@@ -242,7 +242,7 @@ def flash_micropython(
         facts = board.facts()
         arch = choose_module(facts)
         code = None if arch is None else _module(arch, module)
-        place = _place(made, facts, to, address)
+        place = _place(made, facts, place, address)
         if isinstance(place, int): _check_flash(board, made, place)
         _check_heap(board, facts, made, code, place)
         example, remarks = _mains(board, facts, example_source(made, place), force)
@@ -250,7 +250,7 @@ def flash_micropython(
         new = {n: d for n, d in files.items() if facts.files.get(n) != len(d) or board.digest(n) != hashlib.sha256(d).digest()}
         _check_disk(facts, new)
         strangers = sorted(set(facts.rom_files) - {"model.mbn"})
-        if place == "romfs" and strangers and not force: raise MobileNetError(f"The board's ROMFS holds files of yours, and writing it erases them: {', '.join(strangers[:5])}. Use --to files, or --force.")
+        if place == "romfs" and strangers and not force: raise MobileNetError(f"The board's ROMFS holds files of yours, and writing it erases them: {', '.join(strangers[:5])}. Use --place files, or --force.")
         copied = {n: len(d) for n, d in new.items()} | ({"/rom/model.mbn": len(made.mbn)} if place == "romfs" else {})
         common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap_free=facts.heap, heap_needed=sum(heap_blocks(made, code, place)),
                       place={"files": "in a file", "romfs": "in ROMFS"}.get(place, f"in flash at {place:#x}" if isinstance(place, int) else place),
@@ -271,7 +271,7 @@ def _module(arch, path=None):
     if path:
         try: data = Path(path).read_bytes()
         except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
-        if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet build --micropython writes one.")
+        if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet micropython module writes one.")
         return data
     if arch != "x64": return mpy.prebuilt(arch).read_bytes()
     with tempfile.TemporaryDirectory() as folder: return mpy.build_module(arch, folder).read_bytes()

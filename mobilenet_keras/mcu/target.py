@@ -87,7 +87,7 @@ def target(
     if hot not in (None, "flash", "ram"): raise MobileNetError(f"The kernels can run from flash or from ram. Received: {hot!r}")
     t = _tables().get(board.id)
     if t and t.sdk and not sdk: raise MobileNetError(f"{t.id} starts and talks by its maker's SDK, {t.sdk}, so no image is built, emulated or flashed here. "
-                                                     f"Write a project for that SDK: mobilenet build MODEL.tflite --board {t.id} --sources DIR")
+                                                     f"Write a project for that SDK: mobilenet export MODEL.tflite --board {t.id}")
     if t: return t if hot is None else replace(t, hot=hot)
-    other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export --tflm DIR MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet classify PHOTO --model MODEL.tflite there."}.get(board.kind, "")
+    other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet predict PHOTO --model MODEL.tflite there."}.get(board.kind, "")
     raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}).{other} Boards that have one: {', '.join(targets())}.")

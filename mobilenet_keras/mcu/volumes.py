@@ -49,8 +49,8 @@ def flash_method(
     "How a board is flashed; a board that can't be is an error."
     board = board_of(id)
     if board.id in FLASH_METHODS: return FLASH_METHODS[board.id]
-    if board.id == "coral-micro": raise MobileNetError("coral-micro is flashed by its own SDK: mobilenet build MODEL.tflite --board coral-micro --sources DIR writes a project for it, whose README.md says how.")
-    why = {"emulated": f"it exists only as a program. Run it with: mobilenet simulate --board {board.id}", "linux": "it runs Linux. Use mobilenet classify there"}.get(board.kind, "there is no firmware for it")
+    if board.id == "coral-micro": raise MobileNetError("coral-micro is flashed by its own SDK: mobilenet export MODEL.tflite --board coral-micro writes a project for it, whose README.md says how.")
+    why = {"emulated": f"it exists only as a program. Run it with: mobilenet simulate --board {board.id}", "linux": "it runs Linux. Use mobilenet predict there"}.get(board.kind, "there is no firmware for it")
     raise MobileNetError(f"{board.id} can't be flashed: {why}. Boards that can: {', '.join(FLASH_METHODS)}.")
 
 # %% ../../nbs/api/mcu/09_volumes.ipynb #00000008

@@ -276,7 +276,7 @@ def _nearest(file, arrays, held):
     other = [f"{n} {'x'.join(map(str, a.shape))}" for n, a in arrays.items() if n not in known]
     return (f"{file.path} ({file.format}, {len(arrays)} arrays) is no MobileNet of a known system. Nearest is {best.system.name} ({best.system.who}), which has {best.used} of its names. "
             f"Missing: {', '.join(best.missing[:8])}{f' and {len(best.missing) - 8} more' if len(best.missing) > 8 else ''}. "
-            f"Found instead: {', '.join(other[:8]) or 'nothing else'}{f' and {len(other) - 8} more' if len(other) > 8 else ''}. mobilenet convert --inspect lists them all.")
+            f"Found instead: {', '.join(other[:8]) or 'nothing else'}{f' and {len(other) - 8} more' if len(other) > 8 else ''}. mobilenet inspect lists them all.")
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000011
 def _kernel(array, system, unit):

@@ -40,10 +40,10 @@ def representative_photos(
 def convert(
     net,               # A Keras model with a fixed input size, on Keras's TensorFlow backend
     inputs=None,       # float32 (N, height, width, channels) calibration inputs; None: keep float32
-    ends:str="int8",   # "int8" or "uint8": of input and output
+    io_dtype:str="int8", # "int8" or "uint8": of input and output
 ) -> bytes:            # The `.tflite` file
     "Convert a Keras model to TensorFlow Lite: full-integer int8 with calibration inputs, float without."
-    if ends not in ("int8", "uint8"): raise MobileNetError(f'The ends of a model are "int8" or "uint8". Received: {ends!r}')
+    if io_dtype not in ("int8", "uint8"): raise MobileNetError(f'The input and output of a model are "int8" or "uint8". Received: io_dtype={io_dtype!r}')
     tf, keras = need("tensorflow", "train"), need("keras", "train")
     if keras.backend.backend() != "tensorflow": raise MobileNetError(f"Conversion needs Keras's tensorflow backend. Received: {keras.backend.backend()}; set KERAS_BACKEND=tensorflow.")
     shape = tuple(net.input_shape[1:])
@@ -54,7 +54,7 @@ def convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([x[None]] for x in track(inputs, "Calibrating"))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = getattr(tf, ends)
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
     with silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try: return converter.convert()
@@ -403,7 +403,7 @@ def quantize(
     calibration:str|None=None,   # "min-max", "percentile" or "mse"; None: what is best on validation photos
     equalization:bool|None=None, # Of channels; None: what is best on validation photos
     bias_correction:bool=True,   # Take out of the biases what rounded weights add on average
-    ends:str="int8",             # "int8" or "uint8": of input and output
+    io_dtype:str="int8",         # "int8" or "uint8": of input and output
 ) -> Model:               # Class names and preprocessing inside; `.report` holds the comparison
     "Quantize to full-integer int8 and measure what it cost."
     if not (hasattr(source, "preprocessing") and isinstance(photos, Photos)):
@@ -414,7 +414,7 @@ def quantize(
     if list(classes) != list(photos.classes): raise MobileNetError(f"The network was trained for {', '.join(classes)}. Received photos of {', '.join(photos.classes)}.")
     if calibration not in (None, *CALIBRATORS): raise MobileNetError(f"Calibrations are {', '.join(CALIBRATORS)}. Received: {calibration!r}")
     draw = lambda n: rule(photos.train.pixels[representative_photos(photos.train, n, seed)])
-    converted = Model(convert(net, draw(samples or 300), ends), net.name)
+    converted = Model(convert(net, draw(samples or 300), io_dtype), net.name)
     refuse_float(converted)
     judge = photos.validation if len(photos.validation) else photos.train
     best, tried = _best(Model(convert(net), net.name), converted, draw, rule, judge, samples, calibration, equalization, bias_correction)

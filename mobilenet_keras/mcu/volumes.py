@@ -172,6 +172,7 @@ def _write(data, path):
     except OSError as e: return done, e
     return done, None
 
+# %% ../../nbs/api/mcu/09_volumes.ipynb #588df122
 def copy_image(image, volume, wait):
     "Copy an image to a board's disk and wait until the board has taken it."
     path, device = volume.path/f"firmware.{image.kind}", _device(volume.path)
@@ -190,6 +191,7 @@ def _remove(path):
     try: path.unlink(missing_ok=True)
     except OSError: pass
 
+# %% ../../nbs/api/mcu/09_volumes.ipynb #92bdb98e
 def _until_gone(volume, path, device, wait):
     "A UF2 boot loader restarts when it has all blocks; until then it keeps its disk."
     if not _soon(lambda: not _is_there(volume, device), wait):

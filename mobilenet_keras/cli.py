@@ -208,7 +208,6 @@ def _train_on(a):
 
 def _warn(run, photos):
     "Tell where photos aren't those of the training."
-    import mobilenet_keras.training.fine_tune  # it gives a run the method
     differs = run.differs(photos)
     if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the accuracy too good.")
 

@@ -111,7 +111,7 @@ def quantize(a):
     return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
 
 def verify(a):
-    "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the judge."
+    "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the reference."
     from mobilenet_keras.tflite.model import interpreters as runtime
     from mobilenet_keras.tflite.model import model as tflite
     import numpy as np
@@ -347,7 +347,7 @@ def demo(a):
     from mobilenet_keras.demo import demo, digits, picture
     facts = demo(a.out, a.epochs)
     text = [f"float {facts['float_accuracy']:.1%}, int8 {facts['int8_accuracy']:.1%} on {facts['n']} test digits; "
-            + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (judge: {facts['judge']})", "",
+            + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (reference: {facts['reference']})", "",
             picture(facts["seen"], digits().test), "",
             f"firmware {facts['uf2']} for a Raspberry Pi Pico", f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
             "With a Pico at hand:", f"  mobilenet flash {quoted(facts['uf2'])}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]

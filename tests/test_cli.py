@@ -275,4 +275,4 @@ def test_demo(tmp_path):
     assert facts["verified"] and (tmp_path / facts["model"]).is_file()
     assert facts["board"]["as_expected"] and facts["board"]["arena_bytes"] < facts["arena_bytes"] / 4
     assert (tmp_path / facts["uf2"]).read_bytes()[:4] == b"UF2\n"
-    assert (facts["judge"] == "tflm") == (facts["tflm"] is not None)
+    assert (facts["reference"] == "tflm") == (facts["tflm"] is not None)

@@ -49,7 +49,7 @@ def test_coral_models_see_imagenet(name, least):
 @pytest.mark.parametrize("name", ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"])
 def test_verify_passes_on_trained_models(name):
     verdict = verify(shared(f"models/{name}.tflite"))
-    assert verdict.ok and verdict.judge == "tflm" and "seeded noise" in verdict.pixels, str(verdict)
+    assert verdict.ok and verdict.reference == "tflm" and "seeded noise" in verdict.pixels, str(verdict)
     assert 80_000 < verdict.arena_bytes < 110_000
     assert json.loads(json.dumps(verdict.to_dict()))["ok"] is True
     assert "PASS" in str(verdict) and "<table>" in verdict._repr_html_()

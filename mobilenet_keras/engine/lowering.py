@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 import numpy as np
 from ..core import MobileNetError, text_table
-from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exponentials, fixed, high_mul, logistics, reciprocal, scaled, wrapped
+from ..tflite.fixedpoint import divide_pot, exponentials, fixed, high_mul, is_flat, logistics, reciprocal, scaled, wrapped
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, to_int8
 
@@ -232,7 +232,7 @@ def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
     if not 0 < op.options.get("beta", 1) < 1e9: _refuse(g.model, op, f"its beta is {op.options['beta']:g}; a softmax has a positive one")
-    if x.scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1:
+    if is_flat(x.scale[0], op.options.get("beta", 1)):
         _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise",
                 "Train it, or calibrate it with photos.", Untrained)
     g.made(op, Step("softmax", op.index, shape, shape, table=exponentials(x.scale[0], op.options.get("beta", 1.))))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from ..boards import Board, board as board_of
 from ..core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
-from ..tflite.fixedpoint import SOFTMAX_LEAST
+from ..tflite.fixedpoint import is_flat
 from ..tflite.inputs import prepared
 from ..tflite.interpreters import check_runnable, installed_runtimes
 from ..tflite.intervals import operands
@@ -205,7 +205,7 @@ def _values(model, flash, verdict, pixels, table, reversed_, sizes):
                 OPS_USED=f"{len(model.ops)} ops of {len(ops)} kinds", MODEL_BYTES=len(flash.data), MODEL_DATA=_c_bytes(np.frombuffer(flash.data, np.uint8)),
                 INPUT_BYTES=t.nbytes, INPUT_SHAPE=" x ".join(map(str, t.shape)), CHANNELS=table.shape[1], REVERSED=str(bool(reversed_)).lower(),
                 PIXEL_ORDER=order, RESIZE="" if rule is None else f" (rule: {rule.resize}" + (f", the central {rule.crop:g} of each side)" if rule.crop < 1 else ")"),
-                PIXEL_TABLE=_c_bytes(table), TEST_PIXELS=_c_bytes(pixels), PIXELS=verdict.pixels, JUDGE=verdict.judge, REASON=verdict.reason,
+                PIXEL_TABLE=_c_bytes(table), TEST_PIXELS=_c_bytes(pixels), PIXELS=verdict.pixels, REFERENCE=verdict.reference, REASON=verdict.reason,
                 **_output_values(model, verdict.outputs))
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000019
@@ -227,7 +227,7 @@ def is_flat_softmax(
 ) -> bool:
     "True of a softmax whose input has next to no scale, which TFLM and the engine refuse."
     scale = model.tensors[op.inputs[0]].scale if op.name == "SOFTMAX" and op.inputs else None
-    return scale is not None and 0 < scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1
+    return scale is not None and is_flat(scale[0], op.options.get("beta", 1))
 
 def untrained(
     model:Model,
@@ -290,7 +290,7 @@ def export_tflm(
     flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
     verdict, costs = exact_verdict(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
-    else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)
+    else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.reference == "tflm" else None, margin)
     if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
     values = _values(model, flash, verdict, pixels, table, reversed_, sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
@@ -308,7 +308,7 @@ def exact_verdict(
     names = [n for n in ("tflm", "litert-reference", "tflite-runtime-reference") if states[n] is True]
     found = run_isolated(flash, batch, names, states)
     verdict = verdict_of(flash, what, found, states)
-    if verdict.judge is None or ("tflm" in names and verdict.judge != "tflm"): raise MobileNetError(f"{flash.name}: {verdict.reason}")
+    if verdict.reference is None or ("tflm" in names and verdict.reference != "tflm"): raise MobileNetError(f"{flash.name}: {verdict.reason}")
     return verdict, _profiled(flash, found["tflm"][1]) if "tflm" in found else profile(flash)
 
 def _write(folder, files):

@@ -112,17 +112,18 @@ def quantize(a):
 
 def verify(a):
     "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the reference."
-    from mobilenet_keras.tflite.model import interpreters as runtime
-    from mobilenet_keras.tflite.model import model as tflite
+    from mobilenet_keras.tflite.inputs import ModelInput
+    from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras.tflite.verify import verify
     import numpy as np
-    model, pixels, rule, unread = tflite.Model.open(a.model), None, None, []
+    model, pixels, rule, unread = Model.open(a.model), None, None, []
     if a.n < 1: raise MobileNetError(f"-n is a number of photos, at least 1. Received: {a.n}")
     if a.photos:
-        rule, files = model.preprocessing or runtime.default_preprocessing(model), _photo_files(a.photos)
+        rule, files = ModelInput.of(model).rule, _photo_files(a.photos)
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(a.n, len(files))).astype(int)]
         found, unread = _each_readable(chosen, rule.pixels)
         pixels = np.stack([pixels for _, pixels in found])
-    verdict = runtime.verify(model, pixels, preprocessing=rule)
+    verdict = verify(model, pixels, preprocessing=rule)
     if unread or not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
     return verdict.to_dict(), str(verdict)
 
@@ -131,7 +132,7 @@ def classify(a):
     from mobilenet_keras.tflite.interpreters import Classifier
     if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
     classifier = Classifier(a.model, a.runtime)
-    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.classify(path, a.top))
+    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
     facts = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]
     if unread: raise Failed(facts, "\n".join(lines))
@@ -351,7 +352,7 @@ def demo(a):
             picture(facts["seen"], digits().test), "",
             f"firmware {facts['uf2']} for a Raspberry Pi Pico", f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
             "With a Pico at hand:", f"  mobilenet flash {quoted(facts['uf2'])}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
-    if not (facts["verified"] and facts["board"]["as_expected"]): raise Failed(facts, "\n".join(text))
+    if not (facts["verified"] and facts["board"]["as_built"]): raise Failed(facts, "\n".join(text))
     return facts, "\n".join(text)
 
 # %% ../nbs/api/08_cli.ipynb #00000008

@@ -61,7 +61,7 @@ def demo(
     note("4/5  Building firmware for a Raspberry Pi Pico, and running that machine code on an emulated one")
     firmware = build(model, "pico", photos.test[0].pixels)
     uf2, ran = firmware.save(folder/"pico.uf2"), simulate(firmware)
-    note(f"{ran!r}. {'The same bytes as in NumPy' if ran.as_expected else 'NOT the bytes that NumPy computes'}; the board itself: {ran.tested}.")
+    note(f"{ran!r}. {'The same bytes as in NumPy' if ran.as_built else 'NOT the bytes that NumPy computes'}; the board itself: {ran.tested}.")
     app = None
     if verdict.arena_bytes:
         note("5/5  Writing a TensorFlow Lite Micro app, for those who use it instead")
@@ -73,7 +73,7 @@ def demo(
 def _seen(model, part, count=4):
     "The first test digits, and the first that the model gets wrong, with what it saw: {digit, said, probability, index}."
     classifier = Classifier(model)
-    scores = classifier.probabilities(part.pixels)
+    scores = np.stack([p.probabilities for p in classifier.predict(part.pixels)])
     wrong = np.flatnonzero(scores.argmax(1) != part.labels)[:1]
     return [dict(index=int(i), digit=int(part.labels[i]), said=int(scores[i].argmax()), probability=float(scores[i].max())) for i in (*range(count), *wrong)]
 

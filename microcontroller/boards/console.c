@@ -135,6 +135,8 @@ static void put_identity(void) {
   put_bytes(mbn_outputs(h), h->outputs * (uint32_t)sizeof(mbn_output));
   for (int i = 0; i < 3; i++) put_bytes(texts[i], length_of(texts[i]) + 1);
   for (uint32_t i = 0; i < h->labels; i++) put_bytes(mbn_label(h, i), length_of(mbn_label(h, i)) + 1);
+  put_bytes((const char *)h + h->metadata, h->metadata_bytes);
+  put_bytes("", 1);
 }
 
 static void put_result(uint32_t verdict) {

@@ -9,9 +9,11 @@ __all__ = ['engine_sources', 'build_engine', 'Engine']
 import ctypes, functools, hashlib, os, shutil, subprocess, sys, sysconfig
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..core import MobileNetError, cache_folder, microcontroller_folder, need, atomic_write
-from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header
+from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header, read_io
 from ..tflite.model import Model
+from ..tflite.prediction import IOSpec
 
 # %% ../../nbs/api/engine/03_engine.ipynb #00000005
 def engine_sources() -> list: # Of paths
@@ -129,6 +131,11 @@ class Engine:
         "The compiled file that runs."
         return self._file.tobytes()[:self.header.file_bytes]
 
+    @functools.cached_property
+    def io(self) -> IOSpec:
+        "What the model takes and gives."
+        return read_io(self.file(), self.name)
+
     def prepare(self,
                 pixels, # uint8 (height, width, channels), red first
     ) -> np.ndarray:    # int8, likewise, as `push_row` takes it
@@ -154,3 +161,14 @@ class Engine:
     def counts(self) -> np.ndarray: # uint32, one per step
         "How many pixels each step has made since the library was loaded, in all models; 0 for a tee or keep."
         return np.array((ctypes.c_uint32*self.header.steps).in_dll(self.lib, "mbn_counts"))
+
+# %% ../../nbs/api/engine/03_engine.ipynb #00000021
+@patch
+def predict(self:Engine,
+            photo=None, # A photo or several, or an int8 array, as for `ModelInput.prepare`; None: seeded noise
+            input=None, # Instead of a photo: an array of the input's type, or the path of an .npy with one
+): # A `Prediction`, or a list of them where several photos were given
+    "What the model makes of a photo."
+    given = self.io.input.prepare(photo, input)
+    found = self.run(given.tensor)
+    return self.io.prediction(given, found if isinstance(found, list) else [found], "engine", arena_bytes=self.arena_bytes)

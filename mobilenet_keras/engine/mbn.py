@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAGIC', 'VERSION', 'Header', 'HELD', 'NCHW', 'BGR', 'MbnOutput', 'pack', 'Compiled', 'compile_model', 'read_header',
-           'read_facts']
+           'read_facts', 'read_io']
 
 # %% ../../nbs/api/engine/02_mbn.ipynb #00000003
 import collections, json, struct, zlib
@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, atomic_write
-from .lowering import OPS, io_spec, lower
+from .lowering import OPS, GraphEnds, graph_ends, lower
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
+from ..preprocessing import Preprocessing
+from ..tflite.inputs import ModelInput
 from ..tflite.model import Model
+from ..tflite.prediction import IOSpec, int8_output
 
 # %% ../../nbs/api/engine/02_mbn.ipynb #00000005
 MAGIC, VERSION = 0x314e424d, 1
@@ -92,9 +95,9 @@ def pack(
     model:Model,
     steps:list, # Of `lower`
     found:Plan,
+    end:GraphEnds,
 ) -> bytes:
     "The `.mbn` file of a model and its plan."
-    end = io_spec(model)
     tables = struct.calcsize(_HEADER) + struct.calcsize(_OUTPUT)*len(end.outputs) + struct.calcsize(_STAGE)*len(found.stages) + struct.calcsize(_STEP)*len(steps)
     constants, stages, packed = _Constants(tables), b"", b""
     for s in found.stages:
@@ -111,6 +114,8 @@ def pack(
 class Compiled:
     "A compiled model: its file and what is known about it."
     name:str; data:bytes; plan:Plan; steps:list
+    io:IOSpec            # What it takes and gives
+    output_steps:tuple   # Which step makes each output
     @property
     def arena(self) -> int: return self.plan.arena
     @property
@@ -128,9 +133,11 @@ def compile_model(
 ) -> Compiled:
     "Plan a model and pack it for the engine."
     model = model if isinstance(model, Model) else Model.open(model)
-    steps = lower(model)
+    steps, end = lower(model), graph_ends(model)
     found = plan(steps, input, slack, group)
-    return Compiled(model.name, pack(model, steps, found), found, steps)
+    data = pack(model, steps, found, end)
+    kept = {s.kept: i for i, s in enumerate(steps) if s.op == "keep"}
+    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(y.index, len(steps) - 1) for y in end.outputs))
 
 @patch
 def compile(self:Model, input="streamed", slack=.06) -> Compiled:
@@ -159,3 +166,16 @@ def read_facts(
         outputs = [MbnOutput(at, (c,) if hh == w == 1 else (hh, w, c), float(np.float32(scale)), zero) for at, _, hh, w, c, _, scale, zero in found]
         return outputs, json.loads(data[h.metadata:h.metadata + h.metadata_bytes] or b"{}")
     except (struct.error, ValueError) as e: raise MobileNetError(f"{name} is damaged, or was not made by the compiler: {e}. Compile it again.") from None
+
+# %% ../../nbs/api/engine/02_mbn.ipynb #dd279428
+def read_io(
+    data:bytes,       # Of a .mbn
+    name="the model", # For errors
+) -> IOSpec:
+    "What a compiled model takes and gives."
+    h, (outputs, meta) = read_header(data, name), read_facts(data, name)
+    if not outputs or not isinstance(meta, dict): raise MobileNetError(f"{name} is damaged: {'its metadata is no table' if outputs else 'it has no output'}. Compile it again.")
+    names = data[h.label_text:h.label_text + h.label_bytes].decode("utf-8", "replace").split("\0")[:h.labels]
+    rule = Preprocessing.from_dict(meta["preprocessing"]) if meta.get("preprocessing") else None
+    given = ModelInput(str(meta.get("name", name)), (h.in_h, h.in_w, h.in_c), "int8", float(np.float32(h.in_scale)), h.in_zero, rule, bool(h.flags & NCHW))
+    return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in outputs), tuple(names) or None)

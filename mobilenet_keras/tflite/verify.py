@@ -10,10 +10,10 @@ import html, os, re, subprocess, sys, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
-from ..preprocessing import Preprocessing
-from .inputs import default_preprocessing, noise_photos, quantized
+from .inputs import ModelInput
 from .interpreters import RUNTIMES, Interpreter, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
 
@@ -119,38 +119,34 @@ def _check_integer(model):
         raise MobileNetError(f"{model.name} computes in {t.dtype if t.dtype.startswith('float') else 'float inside'}; only fully quantized "
                              f"int8 or uint8 models promise the same bytes everywhere. {to_int8()}")
 
-def _input_batch(model, pixels, preprocessing):
-    "(batch, description of the pixels)."
-    shape, given = model.inputs[0].shape, pixels is not None
-    if not given:
-        if len(shape) != 4: raise MobileNetError(f"{model.name} takes {shape}, which is not a photo: give a batch of its own input type as pixels=.")
-        pixels = noise_photos(4, *shape[1:])
-    pixels = np.asarray(pixels)
-    what = f"{len(pixels)} {'given inputs' if given else 'images of seeded noise (not photos)'}"
-    if given and pixels.dtype == model.inputs[0].dtype and (pixels.dtype != np.uint8 or len(shape) != 4): return pixels, what
-    if preprocessing is None and not given and model.preprocessing is None and len(shape) == 4 and shape[3] in (1, 3):
-        preprocessing = Preprocessing.preset("keras", shape[1:3], shape[3])  # noise is noise: nothing to say
-    return quantized(model, pixels, preprocessing or default_preprocessing(model)), what
-
 def verify(
     model,             # A `Model` or the path of a .tflite file; int8 or uint8
-    pixels=None,       # uint8 (N, height, width, channels), or int8 as the model takes it; None: four images of seeded noise
+    photos=None,       # Photos, a `Part` such as `photos.test`, uint8 pixels (N, height, width, channels), or inputs as the model takes them; None: four images of seeded noise
     runtimes=None,     # Names of `RUNTIMES`, or None for every one that is installed, TensorFlow only in place of a smaller one
     preprocessing=None,# A `Preprocessing` instead of the model's own
     expected=None,     # (N, ...) bytes from elsewhere, e.g. a board, that must equal the reference's first output
 ) -> Verdict:
-    "Run the same pixels through every interpreter and compare their bytes."
+    "Run the same photos through every interpreter and compare their bytes."
     model = model if isinstance(model, Model) else Model.open(model)
     check_runnable(model); _check_integer(model)
-    batch, what = _input_batch(model, pixels, preprocessing)
+    given = ModelInput.of(model, preprocessing).prepare(photos, noise=4)
+    what = f"{len(given)} {'images of seeded noise (not photos)' if photos is None else 'given inputs'}"
     states = installed_runtimes()
     names = list(runtimes) if runtimes is not None else [n for n in RUNTIMES if not n.startswith("tensorflow")]
     if runtimes is None and all(states[n] is not True for n in names if n.endswith("-reference")): names.append("tensorflow-reference")
     unknown = [n for n in names if n not in RUNTIMES]
     if unknown: raise MobileNetError(f"Runtimes are {', '.join(RUNTIMES)}. Received: {unknown[0]!r}")
-    found = run_isolated(model, batch, names, states)
+    found = run_isolated(model, given.tensor, names, states)
     if expected is not None: found["expected"] = ([np.asarray(expected)], "")
     return verdict_of(model, what, found, states)
+
+@patch
+def verify(self:Model,
+           photos=None, # As for `verify`
+           **how,       # As for `verify`
+) -> Verdict:
+    "Run the same photos through every interpreter and compare their bytes."
+    return verify(self, photos, **how)
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000009
 def verdict_of(model, what, found, states):

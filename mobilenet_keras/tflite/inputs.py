@@ -64,16 +64,21 @@ def _quiet_rule(self:ModelInput):
     "What prepares photos and noise, without a word."
     return self.preprocessing or Preprocessing.from_range(self.shape, *self._range)
 
-def _rule(self):
-    "`ModelInput.rule`, the first time that it is asked for."
+def _check_rule(self):
+    "Refuse photos for what takes none."
     if not self.is_photo:
         raise MobileNetError(f"{self.name} takes {self}, which is not a photo: wanted float32, or quantized int8 or uint8, of (height, width, 1 or 3). "
                              "Give its input as an array of its own type, or as the path of an .npy file with one.")
+    made = self._quiet_rule.shape
+    if made != self.shape: raise MobileNetError(f"{self.name} takes photos of {self.shape}, and the preprocessing makes {made}. Give one of the model's size.")
+
+def _rule(self):
+    "`ModelInput.rule`, the first time that it is asked for."
+    _check_rule(self)
     low, high = self._range
     if self.preprocessing is None:
         note(f"{self.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, "
              f"{'the range of its input' if self.quantized else 'the way of Keras'}.")
-    if self._quiet_rule.shape != self.shape: raise MobileNetError(f"{self.name} takes photos of {self.shape}, and the preprocessing makes {self._quiet_rule.shape}. Give one of the model's size.")
     return self._quiet_rule
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #00000013
@@ -171,17 +176,18 @@ def _ready(self, photo): # Of a `Part` or one of its photos, which were prepared
     return isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[-3:] == self.shape
 
 def _photos(self, photo):
-    "Photos, each in whatever form."
+    "Photos, one in whatever form or several."
     batch = isinstance(photo, np.ndarray) and photo.ndim == 4
     many = isinstance(photo, (list, tuple)) or batch or getattr(getattr(photo, "pixels", None), "ndim", 0) == 4
     if many and not len(photo): raise MobileNetError("No photos were given. Give one at least.")
-    if many and not batch and not _ready(self, photo) and any(isinstance(p, np.ndarray) and p.dtype != np.uint8 for p in photo):
-        return _own(self, np.stack([np.asarray(p) for p in photo]))
-    rule = self.rule  # of no photo an error, and a guess is said
-    if _ready(self, photo): pixels = photo.pixels if many else photo.pixels[None]
-    elif batch and photo.shape[1:] == self.shape: pixels = photo
-    else: pixels = np.stack([p.pixels if _ready(self, p) else rule.pixels(p) for p in (photo if many else [photo])])
-    return _given(self, self.values(pixels), pixels, many)
+    if many and not (batch and photo.shape[1:] == self.shape or _ready(self, photo)):
+        each = [self.prepare(p) for p in photo]
+        pixels = None if any(p.pixels is None for p in each) else np.concatenate([p.pixels for p in each])
+        return _given(self, np.concatenate([p.values for p in each]), pixels, True)
+    _check_rule(self)
+    pixels = photo if batch else photo.pixels if _ready(self, photo) else self._quiet_rule.pixels(photo)
+    _ = self.rule  # a guess is said, once the photo was read
+    return _given(self, self.values(pixels if many else pixels[None]), pixels if many else pixels[None], many)
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #0000001b
 def dequantized(

@@ -140,13 +140,14 @@ def prediction(self:IOSpec,
 # %% ../../nbs/api/tflite/04_prediction.ipynb #0000000d
 def _percent(p): return f"{100*p:.1f} %"
 
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
 def _bar(p, width):
-    "A probability as a bar of eighths of a character; of whole ones where standard output can't take these."
+    "A probability as a bar of eighths of a character, or of whole ones where standard output can't take these."
     eighths = round(8*width*min(max(p, 0), 1))
-    bar = "█"*(eighths//8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-    try: bar.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    try: _EIGHTHS.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeError: return "#"*round(eighths/8)
-    return bar
+    return _EIGHTHS[8]*(eighths//8) + _EIGHTHS[eighths % 8].strip()
 
 def ascii_art(
     image:np.ndarray, # int8 or uint8 (height, width, channels)
@@ -208,7 +209,7 @@ def _png(photo):
     Image.fromarray(photo.squeeze(-1) if photo.shape[-1] == 1 else photo).save(out, "PNG")
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
 
-_ROW = ('<div role="listitem" style="display:grid;grid-template-columns:minmax(5em,34%) 1fr 4.6em;gap:.7em;align-items:center;margin:.3em 0">'
+_ROW = ('<div role="listitem" style="display:grid;grid-template-columns:minmax(5em,40%) 1fr 4.4em;gap:.7em;align-items:center;margin:.3em 0">'
         '<span style="overflow-wrap:anywhere">{name}</span>'
         '<span aria-hidden="true" style="background:rgba(128,128,128,.22);border-radius:3px;overflow:hidden"><span style="display:block;height:.8em;width:{width:.2f}%;background:{color}"></span></span>'
         '<span style="text-align:right;font-variant-numeric:tabular-nums">{percent}</span></div>')
@@ -223,7 +224,7 @@ def _repr_html_(self:Prediction):
     body = head + f'<div role="list">{rows}</div>' if top else html_table(("output", "type", "least", "largest"), _ranges(self.outputs))
     facts = ". ".join(filter(None, [self.where + f": {self.costs}"*bool(self.costs), f"The board itself: {self.tested}"*bool(self.tested)]))
     side = f"aspect-ratio:{self.photo.shape[1]}/{self.photo.shape[0]}" if self.photo is not None else ""
-    alt = "What the model saw" + f", which it calls {top[0][0]}"*bool(top)
+    alt = f"What the model saw, which it calls {top[0][0]}" if top else "What the model saw"
     photo = "" if self.photo is None else f'<img alt="{e(alt, quote=True)}" src="{_png(self.photo)}" style="width:11em;max-width:100%;{side};image-rendering:{"pixelated" if max(self.photo.shape) < 160 else "auto"};border-radius:6px;margin:0">'
     return _FRAME.format(photo=photo, body=f'{body}<div style="font-size:.88em;opacity:.8;margin-top:.6em">{e(facts)}.</div>')
 

@@ -169,7 +169,7 @@ def test_a_damaged_model_is_found_by_the_board():
 
 
 def test_what_a_boot_rom_refuses_is_refused():
-    with pytest.raises(MobileNetError, match="checksum of the second-stage boot is wrong"):
+    with pytest.raises(MobileNetError, match="checksum of its second-stage boot is wrong"):
         simulate(patched(built("pico"), "boot2", b"\x00\x00"))
     with pytest.raises(MobileNetError, match="no image definition"):
         simulate(patched(built("pico2"), "image_definition", b"\x00"))

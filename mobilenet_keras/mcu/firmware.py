@@ -15,13 +15,14 @@ from .. import __version__
 from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
-from ..engine.mbn import Compiled, compile_model
+from ..engine.mbn import Compiled, compile_model, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, message_bytes
 from .target import Target, target
 from .tflm import c_string
 from .toolchain import _FLAGS, cross_compiler, run_compiler
 from ..tflite.model import Model
+from ..tflite.prediction import IOSpec
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000005
 def _array(kind, name, values): # The length is written out, so that nothing depends on how a compiler counts
@@ -127,6 +128,10 @@ class Firmware:
         path, data = Path(path), self.image(Path(path).suffix)
         with atomic_write(path) as part: part.write_bytes(data)
         return path
+
+    def about(self) -> IOSpec:
+        "What the model inside takes and gives: shape, quantization, classes and preprocessing."
+        return read_io(self.elf.read("app_model"), "The model in this firmware")
 
     def with_photo(self, photo, expected=None): # int8 arrays as the model's input and output; a `Firmware`
         "The same firmware with another built-in photo."

@@ -14,7 +14,6 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
 from ..engine.engine import Engine
-from ..engine.mbn import read_io
 from ..evaluation import Evaluation, labelled
 from .emulators import EMULATORS, emulator_for
 from .firmware import Firmware, build
@@ -22,12 +21,6 @@ from .tflm import run_tflm
 from ..progress import track
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, Prediction
-
-# %% ../../nbs/api/mcu/07_simulate.ipynb #00000005
-@patch
-def about(self:Firmware) -> IOSpec:
-    "What the model inside takes and gives: shape, quantization, classes and preprocessing."
-    return read_io(self.elf.read("app_model"), "The model in this firmware")
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #00000008
 _CYCLES = dict(cortex_m0=1.5, cortex_m0plus=1.4, cortex_m3=1.4, cortex_m4=1.4, cortex_m33=1.3, cortex_m7=.8, cortex_m55=1.)  # per instruction: guesses, for an estimate

@@ -45,7 +45,6 @@ STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_t
 
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods
-    "Firmware": "mcu.simulate",
     "Run": "evaluation",
     "Model": "tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm",
     "Profile": "mcu.fit",

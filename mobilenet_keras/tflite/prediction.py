@@ -185,7 +185,7 @@ def costs(self:Prediction) -> str:
 @patch
 def __repr__(self:Prediction):
     top = self.top(1)
-    what = f"{top[0][0]} {_percent(top[0][1])}" if top else "; ".join(f"{shape} of {dtype}, {low:g} to {high:g}" for shape, dtype, low, high in _ranges(self.outputs))
+    what = f"{top[0][0]} ({_percent(top[0][1])})" if top else "; ".join(f"{shape} of {dtype}, {low:g} to {high:g}" for shape, dtype, low, high in _ranges(self.outputs))
     return f"{what}, {self.where}" + f": {self.costs}"*bool(self.costs)
 
 @patch

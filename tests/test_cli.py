@@ -483,6 +483,6 @@ def test_demo(tmp_path):
     facts = json.loads(out)
     assert facts["n"] == 450 and facts["float_accuracy"] >= .95 and facts["int8_accuracy"] >= .95
     assert facts["verified"] and (tmp_path / facts["model"]).is_file()
-    assert facts["board"]["as_expected"] and facts["board"]["arena_bytes"] < facts["arena_bytes"] / 4
+    assert facts["board"]["as_built"] and facts["board"]["arena_bytes"] < facts["arena_bytes"] / 4
     assert (tmp_path / facts["uf2"]).read_bytes()[:4] == b"UF2\n"
-    assert (facts["judge"] == "tflm") == (facts["tflm"] is not None)
+    assert (facts["reference"] == "tflm") == (facts["tflm"] is not None)

@@ -12,7 +12,7 @@ from conftest import ROOT, shared
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine, engine_sources
-from mobilenet_keras.engine.lowering import io_spec, lower, reference
+from mobilenet_keras.engine.lowering import graph_ends, lower, reference
 from mobilenet_keras.engine.mbn import MAGIC, compile_model
 from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.preprocessing import Preprocessing
@@ -251,7 +251,7 @@ def test_float_ends_are_stripped():
     b.op(6, [b.last], b.shape, .1, 0, (0, {}))
     b.tensors[-1] = {**{k: v for k, v in b.tensors[-1].items() if k != 4}, 1: np.int8(0)}
     model = b.model()
-    end, engine, judge = io_spec(model), Engine(compile_model(model)), Judge(model)
+    end, engine, judge = graph_ends(model), Engine(compile_model(model)), Judge(model)
     x, (y,) = end.input, end.outputs
     assert (engine.scale, engine.zero) == (x.scale[0], -9) and engine.outputs[0][2:] == (y.scale[0], y.zero_point[0])
     for image in some_images((20, 24, 3), 8):
@@ -329,7 +329,7 @@ def test_trained_models_are_tflm(name, tmp_path):
     net.fit(x, y, batch_size=32, epochs=8, verbose=0)
     seen, wanted = digit_images(shape, 100, 1)
     model = Model(quantization.convert(net, x[:100]), "net")
-    end = io_spec(model).input
+    end = graph_ends(model).input
     images = (seen / end.scale[0] + end.zero_point[0]).round().clip(-128, 127).astype(np.int8)
     outputs = agree(model, np.concatenate([images, some_images(shape, 100)]), layers=1)
     said = outputs[:100].argmax(1) if classes == 10 else outputs[:100, 0] < 0

@@ -168,7 +168,7 @@ def mobilenet(capsys, *args):
 
 def test_flash_and_ask(image, disk, console, capsys, tmp_path):
     code, facts, _ = mobilenet(capsys, "flash", image, "--board", "pico", "--volume", disk.folder, "--port", console("right"), "--json")
-    assert code == 0 and facts["verified"] and facts["identity"]["board"] == "pico" and facts["inference"]["as_built"]
+    assert code == 0 and facts["verified"] and facts["identity"]["board"] == "pico" and facts["prediction"]["as_built"]
     assert not disk.folder.exists()
     whole = b"".join(disk.flash[a] for a in sorted(disk.flash))
     assert min(disk.flash) == 0x10000000 and whole[:len(contents())] == contents()
@@ -473,7 +473,7 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
         where = ("--board", "microbit", "--volume", disk.folder, "--port", port)
         code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
         disk.close()
-        assert code == 0 and facts["verified"] and facts["inference"]["as_built"] and facts["inference"]["stack_bytes"] > 500, err
+        assert code == 0 and facts["verified"] and facts["prediction"]["as_built"] and facts["prediction"]["stack_bytes"] > 500, err
 
 
 def test_a_microbit_that_says_nothing(tmp_path, capsys):

@@ -197,7 +197,7 @@ assert Path(mobilenet_keras.__file__).is_relative_to(sys.prefix), mobilenet_kera
 shades = Model(one_op_model((1, 1, 1, 3), 22, out=(1, 3)), "shades")  # three channels become three logits
 photo = np.full((4, 4, 3), (0, 255, 0), np.uint8)
 classify = Classifier(shades, classes=("red", "green", "blue"), preprocessing=Preprocessing(1, 1))
-(name, probability), *_ = classify.classify(photo)
+(name, probability), *_ = classify.predict(photo).top()
 assert (name, probability > 1/3) == ("green", True), (name, probability)
 print(classify.interpreter.name)
 """

@@ -29,8 +29,8 @@ def person_detect():
 @pytest.mark.parametrize("name", HERE or [NOBODY])
 def test_person_detect(name):
     classifier = Classifier(person_detect(), name)
-    assert classifier.classify(shared("models/tflite_micro/person.bmp"))[0][0] == "person"
-    assert classifier.classify(shared("models/tflite_micro/no_person.bmp"))[0][0] == "no person"
+    assert classifier.predict(shared("models/tflite_micro/person.bmp")).label == "person"
+    assert classifier.predict(shared("models/tflite_micro/no_person.bmp")).label == "no person"
 
 
 @pytest.mark.parametrize("name, least", [("mobilenet_v1_0.25_128_quant", 7), ("mobilenet_v2_1.0_224_quant", 18)])
@@ -40,7 +40,7 @@ def test_coral_models_see_imagenet(name, least):
         rows = list(csv.DictReader(f))[::10]
     images = shared("data/imagenet_sample250/images")
     classifier = Classifier(shared(f"models/coral/{name}.tflite"))
-    p = classifier.probabilities([images / row["file"].split("/")[-1] for row in rows])
+    p = np.stack([found.probabilities for found in classifier.predict([images / row["file"].split("/")[-1] for row in rows])])
     right = sum(int(row["index"]) + 1 == i for row, i in zip(rows, p.argmax(1), strict=True))  # 0 is the background
     assert p.shape == (25, 1001) and right >= least
 
@@ -49,7 +49,7 @@ def test_coral_models_see_imagenet(name, least):
 @pytest.mark.parametrize("name", ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"])
 def test_verify_passes_on_trained_models(name):
     verdict = verify(shared(f"models/{name}.tflite"))
-    assert verdict.ok and verdict.judge == "tflm" and "seeded noise" in verdict.pixels, str(verdict)
+    assert verdict.ok and verdict.reference == "tflm" and "seeded noise" in verdict.pixels, str(verdict)
     assert 80_000 < verdict.arena_bytes < 110_000
     assert json.loads(json.dumps(verdict.to_dict()))["ok"] is True
     assert "PASS" in str(verdict) and "<table>" in verdict._repr_html_()
@@ -97,7 +97,7 @@ def test_errors_are_sentences():
     with pytest.raises(MobileNetError, match="not a classifier"):
         Classifier(shared("models/coral/deeplabv3_mnv2_dm05_pascal_quant.tflite"), preprocessing=Preprocessing(513))
     with pytest.raises(MobileNetError, match="No such photo"):
-        Classifier(person_detect()).classify("nowhere.jpg")
+        Classifier(person_detect()).predict("nowhere.jpg")
 
 
 def test_missing_preprocessing_is_said(capsys):
@@ -114,6 +114,6 @@ def test_float_and_int8_see_the_same():
     photos = sorted(shared("data/coral_photos/images").iterdir())[:8]
     p = Preprocessing(96, 96, mean=0, std=255)  # MLPerf Tiny: x / 255
     models = (shared(f"models/mlperf_tiny/vww_96_{kind}.tflite") for kind in ("float", "int8"))
-    float32, int8 = (Classifier(model, preprocessing=p).probabilities(photos) for model in models)
+    float32, int8 = (np.stack([found.probabilities for found in Classifier(model, preprocessing=p).predict(photos)]) for model in models)
     assert abs(float32.sum(1) - 1).max() < 1e-3
     assert (float32.argmax(1) == int8.argmax(1)).mean() >= .75 and abs(float32 - int8).mean() < .1

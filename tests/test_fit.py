@@ -6,10 +6,9 @@ import shlex
 import numpy as np
 import pytest
 from conftest import shared
+from engine_models import network
+from helpers import mobilenet, mutations
 from small_firmware import small
-from test_cli import mobilenet
-from test_engine import network
-from test_tflite import mutations
 
 from mobilenet_keras import cli
 from mobilenet_keras.boards import BOARDS

@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 from conftest import SHARED, shared
 from foreign import noise
+from helpers import randomized, write_keras_2
 
-keras = pytest.importorskip("keras", reason="needs the extra [train]")
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.networks.weight_files import read_weights, write_safetensors
+from mobilenet_keras.tflite.model import Model
 
-from test_models import randomized, write_keras_2  # noqa: E402
 
-from mobilenet_keras.core import MobileNetError  # noqa: E402
-from mobilenet_keras.networks.importers import SYSTEMS, canonical, detect, export_keras, export_torch, load, save  # noqa: E402
-from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2  # noqa: E402
-from mobilenet_keras.networks.weight_files import read_weights, write_safetensors  # noqa: E402
-from mobilenet_keras.tflite.model import Model  # noqa: E402
+@pytest.fixture(scope="module", autouse=True)
+def networks(tensorflow):
+    """Imported where the tests run, and not in each process that collects them."""
+    global keras, SYSTEMS, canonical, detect, export_keras, export_torch, load, save, MobileNetV1, MobileNetV2
+    import keras
+
+    from mobilenet_keras.networks.importers import SYSTEMS, canonical, detect, export_keras, export_torch, load, save
+    from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2
 
 
 def photos(rule, n):
@@ -372,8 +377,6 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
 @pytest.mark.parametrize("name", ["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"])
 def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     """What `compile` and `quantize` advise for a file that isn't int8: its weights for other classes, and the network as it is."""
-    from conftest import shared
-
     from mobilenet_keras import cli
     from mobilenet_keras.engine.mbn import compile_model
     from mobilenet_keras.networks.models import MobileNetV1

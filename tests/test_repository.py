@@ -36,8 +36,8 @@ def test_readme_holds_the_command_that_ci_runs():
         assert word in blocks[0], f"the test command lacks {word}"
 
 
-def in_notebook(path, told):
-    """The body of a process: all cells of a notebook but those flagged notest or slow; what it prints goes to a file."""
+def in_notebook(path, told, spent):
+    """The body of a process: all cells of a notebook but those flagged notest or slow; what it prints and takes goes to files."""
     with open(told, "w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
@@ -45,10 +45,11 @@ def in_notebook(path, told):
     os.environ["QUICK"] = "1"
     from nbdev.test import nbdev_test
     nbdev_test.__wrapped__(path, n_workers=0, do_print=True)
+    spent.write_text(str(sum(os.times()[:4])))
 
 
 @pytest.fixture(scope="session")
-def imported():
+def forked():
     """Processes that begin with the large packages imported: each would take eight seconds for TensorFlow alone."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -58,14 +59,16 @@ def imported():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
-def test_notebook(path, imported, tmp_path):
+def test_notebook(path, forked, tmp_path, pytestconfig):
     """In a process of its own and in the notebook's folder; trainings are short."""
     for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]*\w)", (ROOT / path).read_text(encoding="utf-8")))):
         shared(needed)
-    process = imported.Process(target=in_notebook, args=(path, tmp_path / "told"))
+    process = forked.Process(target=in_notebook, args=(path, tmp_path / "told", tmp_path / "spent"))
     process.start()
     process.join(600)
     if process.is_alive():
         process.kill()
     said = (tmp_path / "told").read_text(errors="replace")
+    if (tmp_path / "spent").exists():
+        pytestconfig.pluginmanager.get_plugin("cpu_limit").tell(float((tmp_path / "spent").read_text()))
     assert process.exitcode == 0 and f"Completed {ROOT / path}" in said, said

@@ -64,6 +64,22 @@ def whole(tensorflow, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def trained(tensorflow, tmp_path_factory):
+    """A folder with photos, `fruit`, and a `run` that the command line trained on them and quantized."""
+    from helpers import photos
+    from small_training import eagerly
+
+    from mobilenet_keras import cli
+    home = tmp_path_factory.mktemp("trained")
+    photos(home / "fruit", n=16)
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for line in ("train fruit --weights none --size 32 --epochs 3 --batch-size 8 --learning-rate 0.003 --out run", "quantize run"):
+            assert cli.main(line.split()) == 0
+    return home
+
+
+@pytest.fixture(scope="session")
 def index(tmp_path_factory):
     """Skip unless pip can reach a package index."""
     folder = tmp_path_factory.mktemp("index")

@@ -86,7 +86,7 @@ def bad(tmp_path):
     (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
     (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["classify", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
-def test_bad_input_is_one_line_and_exit_2(bad, args, message, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkeypatch, capsys):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
         pytest.skip("this file system does not tell Cat from cat")
     before = sorted(bad.rglob("*"))
@@ -215,6 +215,18 @@ def test_missing_extra_names_the_pip_command(tmp_path):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')")
     code, out, err = mobilenet("train", photos(tmp_path / "p"), PYTHONPATH=str(tmp_path))
     assert code == 3 and 'pip install "mobilenet-keras[train]"' in one_line(err), err
+
+
+def test_the_end_of_the_path(trained, tmp_path, monkeypatch, capsys):
+    """What was trained and quantized is verified, classifies, and is exported; `test_whole_path` types all of it."""
+    monkeypatch.chdir(trained)
+    app = tmp_path / "app"
+    for line, said in (("verify run/model.tflite fruit/banana -n 4", "PASS"), ("classify fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
+                       (f"export --tflm {app} run/model.tflite --photo fruit/lime/lime1.jpg", str(app))):
+        code = cli.main(line.split())
+        out, err = capsys.readouterr()
+        assert code == 0 and said in out, err
+    assert (app / "main.cc").exists()
 
 
 @pytest.mark.slow

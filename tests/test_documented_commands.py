@@ -27,9 +27,7 @@ ELSEWHERE = {
     "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",
-    "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",
-    "nbdev_clean": ".ci/in_sync.py, in tests/test_repository.py",
-    "python .ci/readme.py": ".ci/in_sync.py, in tests/test_repository.py",
+    "python .ci/export.py": ".ci/in_sync.py, in tests/test_repository.py, makes the same in a copy",
     "python .ci/docs.py": "tests/test_docs.py",
     "python -m http.server": "the standard library; tests/test_docs.py serves the site in the same way",
 }

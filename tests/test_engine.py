@@ -97,6 +97,16 @@ TRAINED = {"V1 .25, gray": ("V1", .25, (32, 32, 1), 10, "softmax"), "V1 .5, odd,
            "V2 .35": ("V2", .35, (32, 40, 3), 10, "softmax"), "V2 .1, odd, four channels, sigmoid": ("V2", .1, (35, 29, 4), 1, "sigmoid")}
 
 
+@needs_tflm
+def test_a_trained_model_is_tflm(trained):
+    """The converter's graph and weights that learned a little, on the photos that they learned from and on others."""
+    model = Model.open(trained / "run/model.tflite")
+    rule, x = model.preprocessing, model.inputs[0]
+    pixels = np.stack([rule.pixels(path) for path in sorted((trained / "fruit").rglob("*.jpg"))[::4]])
+    outputs = agree(model, np.concatenate([rule.quantize(pixels, x.scale[0], x.zero_point[0]), some_images(x.shape[1:], 12)]), layers=1)
+    assert len({o.tobytes() for o in outputs}) > 4
+
+
 @pytest.mark.slow
 @needs_tflm
 @pytest.mark.parametrize("name", TRAINED)

@@ -1,4 +1,5 @@
 """The repository itself: its style, what is generated in it, and every notebook, each as a test with a name."""
+import ast
 import multiprocessing
 import os
 import re
@@ -26,6 +27,64 @@ def test_ruff():
 def test_modules_notebooks_and_readme_agree():
     status, said = run(sys.executable, ".ci/in_sync.py")
     assert status == 0, said
+
+
+# Modules without a test file of their own, and why: this list only shrinks.
+ELSEWHERE = {
+    "all": "two lines of code; its notebook counts the names",
+    "builder": "every model of test_engine.py is built by it, and judged by TensorFlow Lite Micro",
+    "inputs": "test_verify.py, test_evaluation.py and test_quantization.py hold its bytes against others'",
+    "names": "a table; test_packaging.py imports what it names",
+}
+
+
+def test_every_module_has_its_test_file():
+    modules = {path.stem for path in (ROOT / "mobilenet_keras").rglob("[a-z]*.py")}
+    missing = {name for name in modules if not (ROOT / f"tests/test_{name}.py").exists()}
+    assert missing == ELSEWHERE.keys(), (f"Write tests/test_<module>.py for {missing - ELSEWHERE.keys()}; "
+                                         f"take {ELSEWHERE.keys() - missing} off the list.")
+
+
+def test_no_test_file_imports_another():
+    """What two of them need stands in a module beside them, or is a fixture of conftest.py."""
+    for path in (ROOT / "tests").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [name for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))
+                 for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])]
+        assert not [name for name in names if name.startswith("test_")], path.name
+
+
+BURNS = """
+import subprocess, sys, time, pytest
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+@pytest.fixture(scope="session")
+def shared(): burn(.6)
+@pytest.fixture
+def own(): burn(.6)
+def test_quick(shared): pass
+def test_itself(): burn(.6)
+def test_its_fixture(own): pass
+def test_its_process(): subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < .6: pass"])
+def test_a_process_that_tells(pytestconfig): pytestconfig.pluginmanager.get_plugin("cpu_limit").tell(.6)
+def test_waits(): time.sleep(.6)
+@pytest.mark.slow
+def test_slow(): burn(.6)
+"""
+
+
+def test_a_test_that_takes_too_much_fails(tmp_path):
+    """Its fixtures and processes included, those that are set up for several tests apart; slow ones may."""
+    (tmp_path / "test_burns.py").write_text(BURNS)
+    (tmp_path / "conftest.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+                                          + (ROOT / "tests/conftest.py").read_text(encoding="utf-8"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\ncpu_limit = .5\n")
+    status, said = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path, "-rA", tmp_path)
+    result = {outcome: set(re.findall(rf"^{outcome} .*::(\w+)", said, re.M)) for outcome in ("PASSED", "FAILED")}
+    assert result == {"PASSED": {"test_quick", "test_waits", "test_slow"},
+                      "FAILED": {"test_itself", "test_its_fixture", "test_its_process", "test_a_process_that_tells"}}, said
+    assert status == 1 and "and a test may take 0.5" in said
 
 
 def test_readme_holds_the_command_that_ci_runs():

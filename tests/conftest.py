@@ -69,6 +69,7 @@ def trained(tensorflow, tmp_path_factory):
     from helpers import photos
     from small_training import eagerly
 
+    import mobilenet_keras.evaluation  # noqa: F401  `mobilenet train` ends with Run.evaluate, and does not import it
     from mobilenet_keras import cli
     home = tmp_path_factory.mktemp("trained")
     photos(home / "fruit", n=16)

@@ -221,7 +221,8 @@ def test_the_end_of_the_path(trained, tmp_path, monkeypatch, capsys):
     """What was trained and quantized is verified, classifies, and is exported; `test_whole_path` types all of it."""
     monkeypatch.chdir(trained)
     app = tmp_path / "app"
-    for line, said in (("verify run/model.tflite fruit/banana -n 4", "PASS"), ("classify fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
+    for line, said in (("verify run/model.tflite fruit/banana -n 4", "PASS"),
+                       ("classify fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
                        (f"export --tflm {app} run/model.tflite --photo fruit/lime/lime1.jpg", str(app))):
         code = cli.main(line.split())
         out, err = capsys.readouterr()

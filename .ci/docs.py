@@ -27,6 +27,7 @@ REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
 FIRST = ("photos_to_int8",)  # of its section: where a reader begins
+FOLDERS = ("api", "networks", "training", "tflite", "engine", "mcu")  # of the API, in the order in which data meets them
 HEAVIEST = 500_000  # bytes of a page with its pictures; styles and scripts are the theme's, and the same for all pages
 
 
@@ -68,7 +69,7 @@ class Module:
         self.nodes, self.public = dict(definitions(tree)), set()
         for node in tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-                self.public |= {e.value for e in node.value.elts if isinstance(e, ast.Constant)}
+                self.public |= {e.value for e in getattr(node.value, "elts", ()) if isinstance(e, ast.Constant)}
 
     def documents(self, name):
         """Whether a defined name is public here: in __all__, a method of such a class, or one given to a class of another module."""
@@ -189,7 +190,10 @@ def folder_of(navigation, name):
 
 def notebooks():
     """All that are pages, in order."""
-    found = sorted((ROOT / "nbs").rglob("*.ipynb"), key=lambda n: (n.parent, n.stem not in FIRST, n))
+    def place(path):
+        folder = path.parent.name
+        return section_of(path), FOLDERS.index(folder) if folder in FOLDERS else -1, path.stem not in FIRST, path
+    found = sorted((ROOT / "nbs").rglob("*.ipynb"), key=place)
     return [n for n in found if not any(p.startswith((".", "_")) for p in n.relative_to(ROOT).parts)]
 
 

@@ -50,7 +50,7 @@ BAKENN = """
 static uint8_t arena[BKNN_M_ARENA_SIZE] __attribute__((aligned(16)));
 static int8_t output[BKNN_M_OUTPUT_BYTES];
 mbn_status mbn_verify(const void *file, uint32_t n) { (void)file, (void)n; return MBN_OK; }
-const char *mbn_sentence(mbn_status status) { return status ? "wrong" : "right"; }
+const char *mbn_status_text(mbn_status status) { return status ? "wrong" : "right"; }
 mbn_status mbn_open(mbn **m, const void *file, uint32_t n, void *to, uint32_t bytes, uint64_t most) {
   (void)m, (void)file, (void)n, (void)to, (void)bytes, (void)most;
   return MBN_OK;

@@ -44,6 +44,7 @@ STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_t
 
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods
+    "Firmware": "mcu.simulate",
     "Run": "evaluation",
     "Model": "tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash",
     "Profile": "mcu.fit",

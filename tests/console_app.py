@@ -41,7 +41,7 @@ def build(folder, data, *flags):
     if not shutil.which("gcc"):
         pytest.skip("needs gcc")
     (folder / "data.c").write_text(data)
-    sources = [BOARDS / "console.c", ENGINE / "mbn.c", ENGINE / "mbn_kernels.c", ROOT / "tests/console_host.c", folder / "data.c"]
+    sources = [BOARDS / "console.c", *ENGINE.rglob("*.c"), ROOT / "tests/console_host.c", folder / "data.c"]
     subprocess.run(["gcc", "-std=gnu99", "-Wall", "-Wextra", "-Werror", *flags, f"-I{ENGINE}", f"-I{BOARDS}", *sources, "-o", folder / "app"],
                    check=True)
     return folder / "app"

@@ -87,8 +87,8 @@ static int8_t *outputs_of(mbn *m, const mbn_header *h, const int8_t *image, mbn_
   *n = 0;
   for (uint32_t k = 0; k < h->outputs; k++) *n += o[k].bytes;
   int8_t *all = filled(*n, 0), *at = all;
-  for (uint32_t k = 0; k < h->outputs; at += o[k++].bytes) memcpy(at, mbn_result(m, k), o[k].bytes);
-  MUST(out == mbn_result(m, 0) && !mbn_result(m, h->outputs));
+  for (uint32_t k = 0; k < h->outputs; at += o[k++].bytes) memcpy(at, mbn_get_output(m, k), o[k].bytes);
+  MUST(out == mbn_get_output(m, 0) && !mbn_get_output(m, h->outputs));
   return all;
 }
 
@@ -107,7 +107,7 @@ static mbn_status infer(const uint8_t *file, uint32_t n, const script *how) {
   for (uint32_t i = 0; i < h->labels; i++) MUST(mbn_label(file, i) && strlen(mbn_label(file, i)) < h->label_bytes);
   MUST(!mbn_label(file, h->labels));
   int8_t *prepared = filled(row, 0);
-  MUST(mbn_row(file, photo, prepared) == (h->pixels ? MBN_OK : MBN_NO_PIXELS));
+  MUST(mbn_quantize_row(file, photo, prepared) == (h->pixels ? MBN_OK : MBN_NO_PIXELS));
   abuse(m, h, how, image, row);
   mbn_status status[2];
   size_t bytes[2];
@@ -127,7 +127,7 @@ static mbn_status try_all(const uint8_t *data, size_t size, int *ran) {
   uint8_t *file = filled(n, 0);
   memcpy(file, data, n);
   const mbn_status verified = mbn_verify(file, (uint32_t)n), status = mbn_check(file, (uint32_t)n, MAX_WORK);
-  MUST(strlen(mbn_sentence(verified)) > 4 && strlen(mbn_sentence(status)) > 4 && strlen(mbn_sentence(MBN_STATUS_COUNT)) > 4);
+  MUST(strlen(mbn_status_text(verified)) > 4 && strlen(mbn_status_text(status)) > 4 && strlen(mbn_status_text(MBN_STATUS_COUNT)) > 4);
   *ran = 0;
   if (!status && ((mbn_header *)(void *)file)->arena_bytes <= MAX_ARENA) *ran = infer(file, (uint32_t)n, &how) == MBN_OK;
   release(file, n);

@@ -34,9 +34,9 @@ int main(int argc, char **argv) {
   for (size_t at = 0; !status && at < images_n; at += image) {
     const int8_t *out;
     status = mbn_run(m, (const int8_t *)images + at, &out);
-    for (uint32_t k = 0; !status && k < h->outputs; k++) fwrite(mbn_result(m, k), 1, mbn_outputs(file)[k].bytes, stdout);
+    for (uint32_t k = 0; !status && k < h->outputs; k++) fwrite(mbn_get_output(m, k), 1, mbn_outputs(file)[k].bytes, stdout);
   }
-  if (status) fprintf(stderr, "%s\n", mbn_sentence(status));
+  if (status) fprintf(stderr, "%s\n", mbn_status_text(status));
   free(arena), free(images), free(file);
   return status;
 }

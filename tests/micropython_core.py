@@ -37,7 +37,7 @@ class Core:
             (folder/f"libc/{name}.h").write_text('#include "libc.h"\n')
         for name in ("genhdr", "objects"):
             (folder/name).mkdir()
-        ours = [PORT/"main.c", *sorted((OURS/"engine").glob("*.c")), OURS/"micropython/mobilenet.c"]
+        ours = [PORT/"main.c", *sorted((OURS/"engine").rglob("*.c")), OURS/"micropython/mobilenet.c"]
         theirs = [p for p in sorted((self.source/"py").glob("*.c")) if not NOT_COMPILED.fullmatch(p.name)]
         theirs += [self.source/"shared"/p for p in ("runtime/gchelper_native.c", "libc/string0.c")]
         self.headers([*theirs, *ours])

@@ -31,7 +31,7 @@ def build(compiled, image, core, folder, optimize="-O3"):
     env = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
     objects = []
     for source in [*(p for p in engine_sources() if p.suffix == ".c"), HERE / "app.c", folder / "data.c"]:
-        renamed = ["-Dmbn_kernels=counted_kernels"] if source.name == "mbn_kernels.c" else []
+        renamed = ["-Dmbn_kernels=counted_kernels"] if source.name == "table.c" else []
         objects.append(folder / f"{source.stem}.o")
         subprocess.run([*zig, optimize, *renamed, "-c", source, "-o", objects[-1]], check=True, env=env)
     elf = folder / "app.elf"

@@ -55,6 +55,8 @@ def test_what_can_not_be_streamed_is_refused_by_name():
     refused(start().depthwise(9), "kernel is .9, 9.")
     refused(start().pad(1, 1, 1, 1).mean(), "goes to something else than a convolution or a pool")
     refused(start().pool(1, 9), "kernel is .9, 9.")
+    for k in (2, 3):  # SAME adds padding of its own, for an even kernel below and to the right only
+        refused(start().pad(1, 0, 1, 0).pool(17, k), "pads what a PAD has padded already")
     b = start()
     refused(b.op(0, [b.last, b.last], b.shape, .1, 0, (11, {})), "adds a tensor to itself")
     b = start()

@@ -72,7 +72,7 @@ def test_maps_too_large_for_the_file_are_refused():
 
 
 def test_the_header_says_what_the_file_holds(small):
-    """mbn.h and the writer describe the same structs."""
-    header = (ROOT / "microcontroller/engine/mbn.h").read_text(encoding="utf-8")
+    """mbn_format.h and the writer describe the same structs."""
+    header = (ROOT / "microcontroller/engine/mbn_format.h").read_text(encoding="utf-8")
     assert f"{MAGIC:#x}u" in header
     assert struct.unpack_from("<IHHI", small.data) == (MAGIC, 1, 0, len(small.data))

@@ -1,6 +1,6 @@
 """The plan of random MobileNet-like networks, executed in Python in exactly the bytes that it promises, where every byte says whose it is.
 
-This is no copy of `mbn.c` but follows what `mbn.h` and the plan's notebook say. Each byte of the arena carries a tag beside its value:
+This is no copy of `mbn_run.c` but follows what `mbn_format.h` and the plan's notebook say. Each byte of the arena carries a tag beside its value:
 which channel of which pixel of which map it holds, or whose sum it is part of. A kernel may only read bytes that still have the tag it
 expects, computes with what it read by the NumPy reference, and may write anywhere but into context and states. So if a buffer is too
 small or an overlay too close, something live is overwritten, and its reader notices.
@@ -21,7 +21,7 @@ from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, He
 from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.tflite.builder import Builder
 
-CONTEXT, STATE, DIRECT = 48, 12, 0xffffffff  # as mbn.h says
+CONTEXT, STATE, DIRECT = 48, 12, 0xffffffff  # as mbn_format.h says
 
 
 class Violation(AssertionError):

@@ -29,7 +29,7 @@ static int classify(mbn *m) {
   const uint32_t ticks = board_ticks() - start;
   int same = !status;
   fact("ticks", ticks), fact("tick_hz", board_tick_hz()), fact("stack_bytes", stack_used());
-  line("status", mbn_sentence(status));
+  line("status", mbn_status_text(status));
   if (status) return 1;
   text("output");
   for (uint32_t i = 0; i < app_expected_bytes; i++) board_put(' '), score(out[i]), same &= out[i] == app_expected[i];
@@ -44,7 +44,7 @@ int main(void) {
   fact("engine", MBN_VERSION), fact("crc", ((const mbn_header *)(const void *)app_model)->crc), fact("arena_bytes", app_arena_bytes);
   mbn_status status = mbn_verify(app_model, app_model_bytes);
   if (!status) status = mbn_open(&m, app_model, app_model_bytes, app_arena, app_arena_bytes, 0);
-  if (status) line("status", mbn_sentence(status));
+  if (status) line("status", mbn_status_text(status));
   const int wrong = status ? 1 : classify(m);
   text("ready\n");
   if (console_run && !status) console_run(m);

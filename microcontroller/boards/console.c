@@ -50,7 +50,7 @@ static uint32_t length_of(const char *text) {
 static const char *sentence_of(uint32_t status) {
 #define CONSOLE_SENTENCE(name, sentence) sentence,
   static const char *const sentences[] = {CONSOLE_STATUSES(CONSOLE_SENTENCE)};
-  return status > CONSOLE_BEFORE_FIRST && status < CONSOLE_STATUS_END ? sentences[status - CONSOLE_BEFORE_FIRST - 1] : mbn_sentence((mbn_status)status);
+  return status > CONSOLE_BEFORE_FIRST && status < CONSOLE_STATUS_END ? sentences[status - CONSOLE_BEFORE_FIRST - 1] : mbn_status_text((mbn_status)status);
 }
 
 /* An answer begins; after an error its sentence is all that follows. */
@@ -119,7 +119,7 @@ static mbn_status self_test(void) {
 }
 
 static uint32_t as_built(void) {
-  const int8_t *output = mbn_result(model, 0);
+  const int8_t *output = mbn_get_output(model, 0);
   if (app_expected_bytes != mbn_outputs(model->file)->bytes) return 0;
   for (uint32_t i = 0; i < app_expected_bytes; i++)
     if (output[i] != ABOUT.expected[i]) return 0;
@@ -140,7 +140,7 @@ static void put_identity(void) {
 static void put_result(uint32_t verdict) {
   const console_result r = {(uint32_t)ticks, (uint32_t)(ticks >> 32), board_tick_hz(), model->file->arena_bytes, stack_used ? stack_used() : 0, verdict};
   put_bytes(&r, sizeof r);
-  for (uint32_t k = 0; k < model->file->outputs; k++) put_bytes(mbn_result(model, k), mbn_outputs(model->file)[k].bytes);
+  for (uint32_t k = 0; k < model->file->outputs; k++) put_bytes(mbn_get_output(model, k), mbn_outputs(model->file)[k].bytes);
 }
 
 /* The row before the one that is expected came twice: its answer was lost. */

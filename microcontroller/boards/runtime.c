@@ -2,7 +2,7 @@
  * PyPI's ziglang would compile a whole runtime library for these, which takes longer than all else. */
 #include <stddef.h>
 #include <stdint.h>
-#include "../engine/mbn.h"
+#include "../engine/mbn_kernel.h"
 
 /* The empty asm keeps a compiler from seeing a memory function in its own body, and calling it there. */
 #define OPAQUE __asm__ volatile("")

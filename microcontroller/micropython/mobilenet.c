@@ -76,7 +76,7 @@ static MP_NORETURN void fail(const mp_obj_type_t *type, const char *format, ...)
 
 static void check(mbn_status status) {
   if (status == MBN_OK) return;
-  fail(status >= MBN_TOO_FEW_ROWS && status != MBN_NO_PIXELS ? &mp_type_RuntimeError : &mp_type_ValueError, "%s", mbn_sentence(status));
+  fail(status >= MBN_TOO_FEW_ROWS && status != MBN_NO_PIXELS ? &mp_type_RuntimeError : &mp_type_ValueError, "%s", mbn_status_text(status));
 }
 
 /* ---- what a model was made of is still there ---- */

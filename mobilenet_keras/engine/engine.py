@@ -16,7 +16,7 @@ from ..tflite.model import Model
 # %% ../../nbs/api/engine/03_engine.ipynb #00000005
 def engine_sources() -> list: # Of paths
     "The engine's C files."
-    return sorted((microcontroller_folder()/"engine").glob("*.[ch]"))
+    return sorted((microcontroller_folder()/"engine").rglob("*.[ch]"))
 
 def _compilers():
     "Commands that may compile C here, best first."
@@ -52,10 +52,10 @@ def _library():
     lib, pointer, u32 = ctypes.CDLL(str(build_engine())), ctypes.c_void_p, ctypes.c_uint32
     takes = dict(mbn_open=[ctypes.POINTER(pointer), pointer, u32, pointer, u32, ctypes.c_uint64], mbn_verify=[pointer, u32], mbn_begin=[pointer], mbn_input=[pointer],
                  mbn_push_row=[pointer, pointer], mbn_finish=[pointer, ctypes.POINTER(pointer)], mbn_run=[pointer, pointer, ctypes.POINTER(pointer)],
-                 mbn_result=[pointer, u32], mbn_label=[pointer, u32], mbn_row=[pointer, pointer, pointer], mbn_on_yield=[pointer, _YIELD, pointer])
+                 mbn_get_output=[pointer, u32], mbn_label=[pointer, u32], mbn_quantize_row=[pointer, pointer, pointer], mbn_on_yield=[pointer, _YIELD, pointer])
     for name, types in takes.items(): getattr(lib, name).argtypes = types
-    lib.mbn_sentence.restype = lib.mbn_label.restype = ctypes.c_char_p
-    lib.mbn_input.restype = lib.mbn_result.restype = pointer
+    lib.mbn_status_text.restype = lib.mbn_label.restype = ctypes.c_char_p
+    lib.mbn_input.restype = lib.mbn_get_output.restype = pointer
     return lib
 
 # %% ../../nbs/api/engine/03_engine.ipynb #00000007
@@ -89,7 +89,7 @@ class Engine:
         return model.data if isinstance(model, Compiled) else bytes(model)
 
     def _check(self, status):
-        if status: raise MobileNetError(f"{self.name}: {self.lib.mbn_sentence(status).decode()}")
+        if status: raise MobileNetError(f"{self.name}: {self.lib.mbn_status_text(status).decode()}")
 
     def _results(self):
         start = self.arena.view(np.uint8)[64:].view(np.int8)
@@ -135,7 +135,7 @@ class Engine:
         "A photo as the input, by the file's own table, as a board does it."
         pixels, out = np.ascontiguousarray(pixels), np.zeros(self.shape, np.int8)
         if pixels.dtype != np.uint8 or pixels.shape != self.shape: raise MobileNetError(f"{self.name} takes photos of uint8 {self.shape}. Received: {pixels.dtype} {pixels.shape}")
-        for photo, row in zip(pixels, out): self._check(self.lib.mbn_row(self._file.ctypes.data, photo.ctypes.data, row.ctypes.data))
+        for photo, row in zip(pixels, out): self._check(self.lib.mbn_quantize_row(self._file.ctypes.data, photo.ctypes.data, row.ctypes.data))
         return out
 
     def on_yield(self,

@@ -15,7 +15,7 @@ from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, to_int8
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000005
-OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall".split()  # by number: mbn_op of mbn.h
+OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall".split()  # by number: mbn_op of mbn_format.h
 MAX_KERNEL, MAX_TAPS, MAX_STEPS = 7, 32768, 1024
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +200,7 @@ def _pool_2d(g, op):
     bounds = dict(zero_in=int(x.zero_point[0]), zero_out=int(y.zero_point[0]), **dict(zip(("low", "high"), clamp(op, y))))
     if op.name == "AVERAGE_POOL_2D" and kernel == shape[:2] and _map(y) == (1, 1, shape[2]) and not pads: return _pool(g, op, "global_average", shape, **bounds)
     pad, out = _window(g, op, shape, kernel, stride, shape[2])
-    if pads and pad != (pads[0], pads[2]): _refuse(g.model, op, "it pads what a PAD has padded already")
+    if pads and any((n - 1)*s + k > size + sum(p) for n, s, k, size, p in zip(out, stride, kernel, shape, (pads[:2], pads[2:4]))): _refuse(g.model, op, "it pads what a PAD has padded already")
     if pads: bounds["zero_in"] = pads[4]
     g.made(op, Step(op.name.lower().removesuffix("_2d"), op.index, shape, out, kernel, stride, pad, counts_pads=bool(pads), **bounds))
 
@@ -347,9 +347,9 @@ def _ref_average_pool(step, x, _):
 def _ref_softmax(step, x, _):
     e = step.table[x.max(-1, keepdims=True).astype(np.int64) - x]
     total = divide_pot(e, 12).sum(-1, keepdims=True)
-    unused = 32 - np.frexp(total.astype(np.float64))[1]  # of its 32 bits
+    unused = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # of its 32 bits
     per = np.vectorize(reciprocal, otypes=[np.int64])((total << unused) - (1 << 31))
-    return np.minimum(divide_pot(high_mul(per, e), np.minimum(12 - unused + 31 - 8, 31)) - 128, 127).astype(np.int8)
+    return np.minimum(divide_pot(high_mul(per, e), 12 - unused + 31 - 8) - 128, 127).astype(np.int8)
 
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
 
 # %% ../../nbs/api/engine/01_planner.ipynb #00000005
-CONTEXT_BYTES, STATE_BYTES, DIRECT = 48, 12, 0xffffffff  # as in mbn.h
+CONTEXT_BYTES, STATE_BYTES, DIRECT = 48, 12, 0xffffffff  # as in mbn_format.h
 GROUPS = (1 << 16, 32, 16, 8, 4, 2, 1)  # pixels that may be fed at once; the first is the whole row
 
 def _size(shape): return math.prod(shape)

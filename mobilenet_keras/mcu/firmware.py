@@ -227,7 +227,7 @@ def write_sources(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
     model, t, compiled, image, expected = _prepared(model, board, photo, hot, True)
-    files = {f"engine/{p.name}": p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
+    files = {p.relative_to(microcontroller_folder()).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
     else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
     own = microcontroller_folder()/"boards"/t.id

@@ -7,7 +7,7 @@ __all__ = ['keras', 'sample_weights', 'new_folder', 'recalibrate_batchnorm', 'de
            'LearningRates', 'find_learning_rate']
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000003
-import contextlib, csv, errno, hashlib, json, math, os, platform, shutil, time
+import contextlib, csv, errno, json, math, os, platform, shutil, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -17,7 +17,7 @@ from ..networks.heads import split_head
 from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
-from ..run import RUN_FILES, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts
+from ..run import RUN_FILES, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
 from .augment import _Augment, check_augmentation, draw_augmentation
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
@@ -144,22 +144,9 @@ def _loss(net, label_smoothing):
     return keras.losses.CategoricalCrossentropy(from_logits=activation is keras.activations.linear, label_smoothing=label_smoothing)
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000011
-def _data(photos):
-    "What training sees of photos: counts, and a digest of all pixels and labels."
-    h = hashlib.blake2b(digest_size=16)
-    for part in (photos.train, photos.validation):
-        for a in (part.pixels, part.labels, part.large): h.update(b"" if a is None else np.ascontiguousarray(a).data)
-    return dict(train=len(photos.train), validation=len(photos.validation), digest=h.hexdigest())
-
-def _other_data(a, b):
-    "How photos differ, by their `_data`, in words; empty where they don't."
-    counts = f"other photos: {a.get('train')} for training and {a.get('validation')} for validation then, {b['train']} and {b['validation']} now"
-    same = all(a.get(k) == b[k] for k in ("train", "validation"))
-    return "" if a == b else counts + ", with other pixels or labels"*same
-
 def _identity(net, photos, settings):
     "What must be equal for a run to go on, as JSON keeps it."
-    return json.loads(json.dumps(dict(settings=settings, data=_data(photos), classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
+    return json.loads(json.dumps(dict(settings=settings, data=data_digest(photos), classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
 
 def _difference(there, here):
     "What differs between the identities of two runs, in words; empty where nothing does."
@@ -167,15 +154,7 @@ def _difference(there, here):
     if there.get("classes") != here["classes"]: return "other classes"
     a, b = there["settings"], here["settings"]
     if a != b: return ", ".join(f"{k}={a.get(k)!r} there and {b.get(k)!r} here" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
-    return _other_data(there.get("data", {}), here["data"])
-
-@patch
-def differs(self:Run,
-            photos:Photos, # Read again
-) -> str: # In words; empty where they are the same, or where the run doesn't say
-    "How photos differ from those that the network was trained and chosen on: then its training photos may be among the test photos."
-    there = run_facts(self.folder).get("data")
-    return _other_data(there, _data(photos)) if there else ""
+    return other_data(there.get("data", {}), here["data"])
 
 def new_folder(folder, name):
     "`folder`, which must be new or empty, or runs/NAME-1, runs/NAME-2, ..."

@@ -2,11 +2,12 @@
  * output, through semihosting. Built with -DMBN_COUNTED, where the engine's kernel table is called `counted_kernels`. */
 #include <stddef.h>
 #include "../../microcontroller/engine/mbn.h"
+#include "../../microcontroller/engine/mbn_kernel.h"
 
 extern const uint8_t model[], image[];
 extern const uint32_t model_bytes, arena_bytes;
 extern uint32_t arena[], stack_top[], stack_limit[];
-extern const mbn_kernel counted_kernels[1][MBN_OPS];
+extern const mbn_kernel counted_kernels[MBN_LAYOUTS][MBN_OPS];
 
 /* The CMSDK timer0 counts down at 25 MHz; with -icount shift=6 an instruction takes 64 ns, so 5 instructions are 8 ticks. */
 static volatile uint32_t *const timer = (volatile uint32_t *)0x40000000;
@@ -18,7 +19,7 @@ static void counted(const mbn_call *c) {
   inside += start - timer[1];
 }
 
-const mbn_kernel mbn_kernels[1][MBN_OPS] = {{counted, counted, counted, counted, counted, 0, 0, counted, counted, 0, 0, 0}};
+const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS] = {{counted, counted, counted, counted, counted, 0, 0, counted, counted, 0, 0, 0}};
 
 void *memcpy(void *to, const void *from, size_t n) {
   char *a = to;

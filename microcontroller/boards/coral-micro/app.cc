@@ -38,7 +38,7 @@ void Run() {
   const uint64_t start = coralmicro::TimerMicros();
   const mbn_status status = Classify(model, photo, &scores);
   const auto took = static_cast<unsigned>(coralmicro::TimerMicros() - start);
-  std::printf("status %s\r\n", mbn_sentence(status));
+  std::printf("status %s\r\n", mbn_status_text(status));
   if (status != MBN_OK) return;
   bool same = true;
   std::printf("microseconds %u\r\narena_bytes %u\r\noutput", took, static_cast<unsigned>(sizeof arena));

@@ -1,52 +1,8 @@
-/* The portable kernels: what every faster one must equal. Right shifts of negative numbers are arithmetic, as on every
- * compiler that matters. */
-#include "mbn.h"
-
-/* ---- fixed point, as gemmlowp and TFLM's reference kernels round ---- */
-
-/* a * b / 2^31, halves up: SaturatingRoundingDoublingHighMul, whose nudge and truncation come to the same. */
-MBN_HOT static int32_t high_mul(int32_t a, int32_t b) {
-  if (a == INT32_MIN && b == INT32_MIN) return INT32_MAX;
-  return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
-
-/* x / 2^shift, halves away from zero: RoundingDivideByPOT. */
-static int32_t divide_pot(int32_t x, int32_t shift) {
-  const int32_t mask = (int32_t)((1u << shift) - 1);
-  return (x >> shift) + ((x & mask) > (mask >> 1) + (x < 0));
-}
-
-/* x * 2^shift, saturated. */
-static int32_t times_pot(int32_t x, int32_t shift) {
-  const int32_t limit = INT32_MAX >> shift;
-  return x > limit ? INT32_MAX : x < -limit - 1 ? INT32_MIN : (int32_t)((uint32_t)x << shift);
-}
-
-/* x * multiplier * 2^(shift - 31), rounded twice: MultiplyByQuantizedMultiplier. */
-static int32_t scale(int32_t x, int32_t multiplier, int32_t shift) {
-  return shift > 0 ? high_mul((int32_t)((uint32_t)x << shift), multiplier) : divide_pot(high_mul(x, multiplier), -shift);
-}
-
-/* Compared before the zero point is added, so that nothing overflows. */
-static int8_t clamp(int32_t x, const mbn_step *s) {
-  return (int8_t)(x < s->low - s->zero_out ? s->low : x > s->high - s->zero_out ? s->high : x + s->zero_out);
-}
+/* The portable kernels: what every faster one must equal. */
+#include "fixedpoint.h"
+#include "portable.h"
 
 /* ---- convolutions ---- */
-
-typedef struct { const int32_t *bias, *multiplier; const int8_t *shift; } channels;
-
-/* The output of channel o from its sum of products. The bias is added last, and may wrap: a channel of zero weights can have
- * one near the limit, while the products alone fit (MBN_MAX_TAPS). */
-MBN_HOT static int8_t requantized(const mbn_step *s, const channels *q, int32_t o, int32_t sum) {
-  return clamp(scale((int32_t)((uint32_t)sum + (uint32_t)q->bias[o]), q->multiplier[o], q->shift[o]), s);
-}
-
-static channels per_channel(const mbn_call *c) {
-  const int32_t n = c->step->out_c;
-  const channels q = {c->constants, c->constants + n, (const int8_t *)(c->constants + 2 * n)};
-  return q;
-}
 
 MBN_HOT static int32_t dot(const int8_t *x, const int8_t *w, int32_t n) {
   int32_t sum = 0;
@@ -54,7 +10,7 @@ MBN_HOT static int32_t dot(const int8_t *x, const int8_t *w, int32_t n) {
   return sum;
 }
 
-static int32_t total(const int8_t *w, int32_t n) {
+static int32_t weight_sum(const int8_t *w, int32_t n) {
   int32_t sum = 0;
   while (n--) sum += *w++;
   return sum;
@@ -63,7 +19,7 @@ static int32_t total(const int8_t *w, int32_t n) {
 /* 1x1: by far the most time is spent here. A weight is loaded once for four pixels. */
 MBN_HOT static void pointwise(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const channels q = per_channel(c);
+  const requant q = requant_of(c);
   const int32_t in = s->in_c, out = s->out_c;
   int32_t p = 0;
   for (; p + 4 <= c->n; p += 4) {
@@ -75,33 +31,33 @@ MBN_HOT static void pointwise(const mbn_call *c) {
         const int32_t v = *w++;
         a0 += v * x[i], a1 += v * x[in + i], a2 += v * x[2 * in + i], a3 += v * x[3 * in + i];
       }
-      y[o] = requantized(s, &q, o, a0);
-      y[out + o] = requantized(s, &q, o, a1);
-      y[2 * out + o] = requantized(s, &q, o, a2);
-      y[3 * out + o] = requantized(s, &q, o, a3);
+      y[o] = requantize(s, &q, o, a0);
+      y[out + o] = requantize(s, &q, o, a1);
+      y[2 * out + o] = requantize(s, &q, o, a2);
+      y[3 * out + o] = requantize(s, &q, o, a3);
     }
   }
   for (; p < c->n; p++)
     for (int32_t o = 0; o < out; o++)
-      c->out[p * out + o] = requantized(s, &q, o, dot(c->row[0] + p * in, c->weights + o * in, in));
+      c->out[p * out + o] = requantize(s, &q, o, dot(c->row[0] + p * in, c->weights + o * in, in));
 }
 
 /* Kernel columns kx0 <= kx < kx1 of output p lie inside the map; tap 0 is at column `at`. */
-typedef struct { int32_t at, kx0, kx1; } reach;
+typedef struct { int32_t at, kx0, kx1; } tap_range;
 
-static reach reach_of(const mbn_call *c, int32_t p) {
+static tap_range taps_of(const mbn_call *c, int32_t p) {
   const int32_t at = c->column + p * c->step->sw, kw = c->step->kw;
-  const reach r = {at, at < 0 ? -at : 0, c->width - at < kw ? c->width - at : kw};
+  const tap_range r = {at, at < 0 ? -at : 0, c->width - at < kw ? c->width - at : kw};
   return r;
 }
 
-MBN_HOT static void conv(const mbn_call *c) {
+MBN_HOT void mbn_portable_conv(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const channels q = per_channel(c);
+  const requant q = requant_of(c);
   const int32_t in = s->in_c, line = s->kw * in; /* line: bytes of one kernel row, contiguous in input and weights alike */
   if (!(s->flags & MBN_HEAD)) { pointwise(c); return; }
   for (int32_t p = 0; p < c->n; p++) {
-    const reach r = reach_of(c, p);
+    const tap_range r = taps_of(c, p);
     const int32_t from = r.kx0 * in, to = r.kx1 * in;
     const int inside = to - from == line && c->ky1 - c->ky0 == s->kh;
     for (int32_t o = 0; o < s->out_c; o++) {
@@ -109,26 +65,26 @@ MBN_HOT static void conv(const mbn_call *c) {
       int32_t sum = 0;
       for (int32_t ky = c->ky0; ky < c->ky1; ky++) sum += dot(c->row[ky] + r.at * in + from, w + ky * line + from, to - from);
       if (!inside) {
-        int32_t outside = total(w, c->ky0 * line) + total(w + c->ky1 * line, (s->kh - c->ky1) * line);
-        for (int32_t ky = c->ky0; ky < c->ky1; ky++) outside += total(w + ky * line, from) + total(w + ky * line + to, line - to);
+        int32_t outside = weight_sum(w, c->ky0 * line) + weight_sum(w + c->ky1 * line, (s->kh - c->ky1) * line);
+        for (int32_t ky = c->ky0; ky < c->ky1; ky++) outside += weight_sum(w + ky * line, from) + weight_sum(w + ky * line + to, line - to);
         sum += s->zero_in * outside;
       }
-      c->out[p * s->out_c + o] = requantized(s, &q, o, sum);
+      c->out[p * s->out_c + o] = requantize(s, &q, o, sum);
     }
   }
 }
 
 /* Depthwise 3x3 where all taps lie inside, most pixels of a MobileNet: x[ky] and w[ky] are (3, n), with equal strides. */
-MBN_HOT static void depthwise_3x3(const mbn_step *s, const channels *q, const int8_t *const x[3], const int8_t *weights, int8_t *out) {
+MBN_HOT static void depthwise_3x3(const mbn_step *s, const requant *q, const int8_t *const x[3], const int8_t *weights, int8_t *out) {
   const int32_t n = s->out_c;
   const int8_t *x0 = x[0], *x1 = x[1], *x2 = x[2], *w0 = weights, *w1 = w0 + 3 * n, *w2 = w1 + 3 * n;
   for (int32_t i = 0, j = n, k = 2 * n; i < n; i++, j++, k++)
-    out[i] = requantized(s, q, i, x0[i] * w0[i] + x0[j] * w0[j] + x0[k] * w0[k] + x1[i] * w1[i] + x1[j] * w1[j] + x1[k] * w1[k] +
+    out[i] = requantize(s, q, i, x0[i] * w0[i] + x0[j] * w0[j] + x0[k] * w0[k] + x1[i] * w1[i] + x1[j] * w1[j] + x1[k] * w1[k] +
                                   x2[i] * w2[i] + x2[j] * w2[j] + x2[k] * w2[k]);
 }
 
 /* One pixel from any taps: those inside have an input, those outside count as zero_in. */
-MBN_HOT static void depthwise_any(const mbn_call *c, const channels *q, reach r, int8_t *out) {
+MBN_HOT static void depthwise_any(const mbn_call *c, const requant *q, tap_range r, int8_t *out) {
   const mbn_step *s = c->step;
   const int32_t in = s->in_c, n = s->out_c, times = n / in;
   const int8_t *x[MBN_MAX_KERNEL * MBN_MAX_KERNEL], *w[MBN_MAX_KERNEL * MBN_MAX_KERNEL]; /* those inside first */
@@ -146,19 +102,19 @@ MBN_HOT static void depthwise_any(const mbn_call *c, const channels *q, reach r,
     int32_t sum = 0, outside = 0, t = 0;
     for (; t < inside; t++) sum += x[t][i] * w[t][o];
     for (; t < taps; t++) outside += w[t][o];
-    out[o] = requantized(s, q, o, sum + s->zero_in * outside);
+    out[o] = requantize(s, q, o, sum + s->zero_in * outside);
     if (--left == 0) i++, left = times;
   }
 }
 
-MBN_HOT static void depthwise(const mbn_call *c) {
+MBN_HOT void mbn_portable_depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const channels q = per_channel(c);
-  const int usual = s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && c->ky1 - c->ky0 == 3;
+  const requant q = requant_of(c);
+  const int is_3x3 = s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && c->ky1 - c->ky0 == 3;
   for (int32_t p = 0; p < c->n; p++) {
-    const reach r = reach_of(c, p);
+    const tap_range r = taps_of(c, p);
     int8_t *out = c->out + p * s->out_c;
-    if (usual && r.kx1 - r.kx0 == 3) {
+    if (is_3x3 && r.kx1 - r.kx0 == 3) {
       const int8_t *const x[3] = {c->row[0] + r.at * s->in_c, c->row[1] + r.at * s->in_c, c->row[2] + r.at * s->in_c};
       depthwise_3x3(s, &q, x, c->weights, out);
     } else depthwise_any(c, &q, r, out);
@@ -168,11 +124,11 @@ MBN_HOT static void depthwise(const mbn_call *c) {
 /* ---- the rest ---- */
 
 /* The largest or the mean of a window; both, since neither takes much time in a MobileNet. */
-MBN_HOT static void pool(const mbn_call *c) {
+MBN_HOT void mbn_portable_pool(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c, taps = s->kh * s->kw, pads = s->flags & MBN_COUNTS_PADS;
   for (int32_t p = 0; p < c->n; p++) {
-    const reach r = reach_of(c, p);
+    const tap_range r = taps_of(c, p);
     const int32_t inside = (c->ky1 - c->ky0) * (r.kx1 - r.kx0), count = pads ? taps : inside;
     for (int32_t i = 0; i < n; i++) {
       int32_t sum = pads ? (taps - inside) * s->zero_in : 0, top = pads && inside < taps ? s->zero_in : -128;
@@ -188,13 +144,13 @@ MBN_HOT static void pool(const mbn_call *c) {
 }
 
 /* Both inputs get 20 more bits, are brought to one scale, added, and brought to the output's. */
-MBN_HOT static void add(const mbn_call *c) {
+MBN_HOT void mbn_portable_add(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t *k = c->constants;
   for (int32_t i = 0; i < c->n * s->out_c; i++) {
-    const int32_t a = scale((c->row[0][i] - s->zero_in) * (1 << 20), k[0], k[1]);
-    const int32_t b = scale((c->other[i] - s->zero_other) * (1 << 20), k[2], k[3]);
-    c->out[i] = clamp(scale(a + b, k[4], k[5]), s);
+    const int32_t a = rescale((c->row[0][i] - s->zero_in) * (1 << 20), k[0], k[1]);
+    const int32_t b = rescale((c->other[i] - s->zero_other) * (1 << 20), k[2], k[3]);
+    c->out[i] = clamp(rescale(a + b, k[4], k[5]), s);
   }
 }
 
@@ -206,7 +162,7 @@ static int32_t reciprocal(int32_t x) {
   return times_pot(y, 1); /* halved as a number, then from Q2 to Q0 */
 }
 
-static void softmax(const mbn_call *c) {
+void mbn_portable_softmax(const mbn_call *c) {
   const int32_t depth = c->step->out_c;
   for (int32_t p = 0; p < c->n; p++) {
     const int8_t *x = c->row[0] + p * depth;
@@ -215,16 +171,16 @@ static void softmax(const mbn_call *c) {
     for (int32_t i = 0; i < depth; i++) sum += divide_pot(c->constants[top - x[i]], 12); /* Q12.19 */
     while (!((uint32_t)sum << clz & 0x80000000u)) clz++; /* sum >= 1: the largest value gave 2^19 */
     const int32_t per = reciprocal((int32_t)(((uint32_t)sum << clz) - 0x80000000u));
-    const int32_t shift = 12 - clz + 31 - 8 > 31 ? 31 : 12 - clz + 31 - 8; /* beyond 31 all is 0, and TFLM refuses */
+    const int32_t shift = 12 - clz + 31 - 8; /* beyond 31 all is 0; TFLM aborts there, from 512 equal classes on */
     for (int32_t i = 0; i < depth; i++) {
       /* a file may let the output overlap the input, and top be no longer the largest: (uint8_t) keeps inside the table */
-      const int32_t y = divide_pot(high_mul(per, c->constants[(uint8_t)(top - x[i])]), shift) - 128;
+      const int32_t y = (shift > 31 ? 0 : divide_pot(high_mul(per, c->constants[(uint8_t)(top - x[i])]), shift)) - 128;
       c->out[p * depth + i] = (int8_t)(y > 127 ? 127 : y);
     }
   }
 }
 
-MBN_HOT static void lookup(const mbn_call *c) {
+MBN_HOT void mbn_portable_lookup(const mbn_call *c) {
   const int8_t *table = (const int8_t *)c->constants + 128;
   for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
 }
@@ -237,10 +193,7 @@ void mbn_sum_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8_
   const int32_t count = s->in_h * s->in_w;
   for (int32_t i = 0; i < s->out_c; i++) {
     const int32_t x = sums[i];
-    if (s->op == MBN_MEAN) out[i] = clamp(scale(x - s->zero_in * count, k[0], k[1]), s);
+    if (s->op == MBN_MEAN) out[i] = clamp(rescale(x - s->zero_in * count, k[0], k[1]), s);
     else out[i] = clamp((x + (x > 0 ? count / 2 : -(count / 2))) / count - s->zero_out, s); /* keeps scale and zero point */
   }
 }
-
-const mbn_kernel mbn_kernels[1][MBN_OPS] = {{[MBN_CONV] = conv, [MBN_DEPTHWISE] = depthwise, [MBN_MAX_POOL] = pool, [MBN_AVERAGE_POOL] = pool,
-                                               [MBN_ADD] = add, [MBN_SOFTMAX] = softmax, [MBN_LOOKUP] = lookup}};

@@ -1,0 +1,52 @@
+/* Fixed point as gemmlowp and TFLM's reference kernels round. Right shifts of negative numbers are arithmetic, as on every compiler
+ * that matters. */
+#ifndef MBN_FIXEDPOINT_H
+#define MBN_FIXEDPOINT_H
+#include "../mbn_kernel.h"
+
+/* a * b / 2^31, halves up: SaturatingRoundingDoublingHighMul, whose nudge and truncation come to the same. */
+MBN_HOT static inline int32_t high_mul(int32_t a, int32_t b) {
+  if (a == INT32_MIN && b == INT32_MIN) return INT32_MAX;
+  return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^shift, halves away from zero: RoundingDivideByPOT. */
+static inline int32_t divide_pot(int32_t x, int32_t shift) {
+  const int32_t mask = (int32_t)((1u << shift) - 1);
+  return (x >> shift) + ((x & mask) > (mask >> 1) + (x < 0));
+}
+
+/* x * 2^shift, saturated. */
+static inline int32_t times_pot(int32_t x, int32_t shift) {
+  const int32_t limit = INT32_MAX >> shift;
+  return x > limit ? INT32_MAX : x < -limit - 1 ? INT32_MIN : (int32_t)((uint32_t)x << shift);
+}
+
+/* x * multiplier * 2^(shift - 31), rounded twice: MultiplyByQuantizedMultiplier. Not inline, as requantize: copies in all callers would be
+ * half as much code again. */
+static int32_t rescale(int32_t x, int32_t multiplier, int32_t shift) {
+  return shift > 0 ? high_mul((int32_t)((uint32_t)x << shift), multiplier) : divide_pot(high_mul(x, multiplier), -shift);
+}
+
+/* Compared before the zero point is added, so that nothing overflows. */
+static inline int8_t clamp(int32_t x, const mbn_step *s) {
+  return (int8_t)(x < s->low - s->zero_out ? s->low : x > s->high - s->zero_out ? s->high : x + s->zero_out);
+}
+
+/* ---- the output of CONV and DEPTHWISE ---- */
+
+typedef struct { const int32_t *bias, *multiplier; const int8_t *shift; } requant;
+
+/* The output of channel o from its sum of products. The bias is added last, and may wrap: a channel of zero weights can have
+ * one near the limit, while the products alone fit (MBN_MAX_TAPS). */
+MBN_HOT static int8_t requantize(const mbn_step *s, const requant *q, int32_t o, int32_t sum) {
+  return clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)q->bias[o]), q->multiplier[o], q->shift[o]), s);
+}
+
+static inline requant requant_of(const mbn_call *c) {
+  const int32_t n = c->step->out_c;
+  const requant q = {c->constants, c->constants + n, (const int8_t *)(c->constants + 2 * n)};
+  return q;
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* The portable kernels. Those of an instruction set may call them for shapes that they don't take themselves. */
+#ifndef MBN_PORTABLE_H
+#define MBN_PORTABLE_H
+#include "../mbn_kernel.h"
+
+void mbn_portable_conv(const mbn_call *call);
+void mbn_portable_depthwise(const mbn_call *call);
+void mbn_portable_pool(const mbn_call *call); /* MAX_POOL and AVERAGE_POOL */
+void mbn_portable_add(const mbn_call *call);
+void mbn_portable_softmax(const mbn_call *call);
+void mbn_portable_lookup(const mbn_call *call);
+
+#endif

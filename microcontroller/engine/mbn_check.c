@@ -1,0 +1,234 @@
+/* Opening a file without believing it: every number in it is a stranger's. */
+#include "mbn.h"
+#include <stddef.h>
+
+typedef char file_fits[sizeof(mbn_header) == 72 && sizeof(mbn_output) == 24 && sizeof(mbn_stage) == 20 && sizeof(mbn_step) == 52 ? 1 : -1];
+
+typedef struct {
+  const mbn_header *h;
+  uint64_t work;      /* multiply-adds and bytes moved so far */
+  uint32_t reserved;  /* arena bytes of context, kept outputs and the stage's states, which no buffer may touch */
+} checker;
+
+/* `n` bytes at `at` lie inside the arena, behind context and states. */
+static int in_arena(const checker *c, uint32_t at, uint64_t n) {
+  return at >= c->reserved && at <= c->h->arena_bytes && n <= c->h->arena_bytes - at;
+}
+
+static int in_file(const checker *c, uint32_t at, uint64_t n) { return at <= c->h->file_bytes && n <= c->h->file_bytes - at; }
+
+static int words_in_file(const checker *c, uint32_t at, uint64_t words) { return at % 4 == 0 && in_file(c, at, 4 * words); }
+
+static const int32_t *words_at(const checker *c, uint32_t at) { return (const int32_t *)(const void *)(mbn_bytes(c->h) + at); }
+
+/* Pairs of (multiplier, shift): a shift of more than `most` would leave the range in which TFLM's arithmetic is defined. */
+static int scales_ok(const int32_t *k, int pairs, int32_t most) {
+  for (; pairs; pairs--, k += 2) if (k[0] < 0 || k[1] < -31 || k[1] > most) return 0;
+  return 1;
+}
+
+/* The kernel covers the input: no output looks only at padding, and no row of input is left when all outputs are made. */
+static int covers(uint32_t in, uint32_t out, uint32_t k, uint32_t s, uint32_t pad, int all) {
+  return k >= 1 && k <= MBN_MAX_KERNEL && s >= 1 && pad < k && (out - 1) * s < in + pad && (!all || out * s + k - 1 >= in + pad);
+}
+
+/* A window of kernel and stride, padded. */
+static int window_ok(const mbn_step *s) {
+  return covers(s->in_h, s->out_h, s->kh, s->sh, s->pt, 1) && covers(s->in_w, s->out_w, s->kw, s->sw, s->pl, 0);
+}
+
+static int convolution_ok(const checker *c, const mbn_step *s) {
+  const uint32_t taps = s->op == MBN_CONV ? (uint32_t)s->kh * s->kw * s->in_c : (uint32_t)s->kh * s->kw;
+  if (taps > MBN_MAX_TAPS || !in_file(c, s->weights, (uint64_t)taps * s->out_c)) return 0;
+  if (s->op == MBN_DEPTHWISE && s->out_c % s->in_c) return 0;
+  if (!words_in_file(c, s->constants, 2 * (uint64_t)s->out_c) || !in_file(c, s->constants, 9 * (uint64_t)s->out_c)) return 0;
+  const int32_t *multiplier = words_at(c, s->constants) + s->out_c; /* behind the biases, which may be anything */
+  const int8_t *shift = (const int8_t *)(multiplier + s->out_c);
+  for (int32_t i = 0; i < s->out_c; i++)
+    if (multiplier[i] < 0 || shift[i] < -31 || shift[i] > 30) return 0;
+  return 1;
+}
+
+static int softmax_ok(const checker *c, const mbn_step *s) {
+  if (s->out_c > 4095 || !words_in_file(c, s->constants, 256)) return 0; /* 4096 exponentials of 2^19 overflow */
+  const int32_t *exponent = words_at(c, s->constants);
+  for (int i = 0; i < 256; i++) if (exponent[i] < 0) return 0;
+  return exponent[0] == INT32_MAX;
+}
+
+static int same_map(const mbn_step *s) { return s->in_h == s->out_h && s->in_w == s->out_w && s->in_c == s->out_c; }
+
+static uint64_t ring_bytes(const mbn_step *s, uint32_t group) {
+  const uint32_t window = group + s->kw - 1u < s->in_w ? group + s->kw - 1u : s->in_w;
+  return ((s->kh - 1u) * (uint64_t)s->in_w + window) * s->in_c;
+}
+
+/* One step, whose input comes in groups of up to `group` pixels. */
+static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
+  const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
+                   (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
+  if (s->op >= MBN_OPS || (s->flags & ~(mbn_is_pool(s) ? MBN_COUNTS_PADS : 0)) != (head ? MBN_HEAD : 0)) return 0;
+  if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
+  if (head && (!s->group || s->group > s->out_w)) return 0;
+  switch (s->op) {
+    case MBN_CONV:
+    case MBN_DEPTHWISE:
+      if (!window_ok(s) || !convolution_ok(c, s)) return 0;
+      return head ? in_arena(c, s->buffer, ring_bytes(s, group)) : s->in_h == s->out_h && s->in_w == s->out_w;
+    case MBN_MAX_POOL:
+    case MBN_AVERAGE_POOL: return window_ok(s) && s->in_c == s->out_c && in_arena(c, s->buffer, ring_bytes(s, group));
+    case MBN_MEAN:
+    case MBN_GLOBAL_AVERAGE:
+      return s->out_h == 1 && s->out_w == 1 && s->in_c == s->out_c && (uint32_t)s->in_h * s->in_w <= 65536 &&
+             s->buffer % 4 == 0 && in_arena(c, s->buffer, 4 * (uint64_t)s->in_c) &&
+             (s->op == MBN_GLOBAL_AVERAGE || (words_in_file(c, s->constants, 2) && scales_ok(words_at(c, s->constants), 1, 30)));
+    case MBN_SOFTMAX: return same_map(s) && softmax_ok(c, s);
+    case MBN_LOOKUP: return same_map(s) && in_file(c, s->constants, 256);
+    case MBN_KEEP: /* the whole map, where the outputs are */
+      return same_map(s) && s->capacity == (uint32_t)s->in_h * s->in_w && s->buffer >= MBN_CONTEXT_BYTES &&
+             s->buffer + (uint64_t)s->capacity * s->in_c <= MBN_CONTEXT_BYTES + (uint64_t)c->h->kept_bytes;
+    case MBN_RECALL: return s->in_h == s->out_h && s->in_w == s->out_w && s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * s->out_c);
+    case MBN_ADD:
+      if (!words_in_file(c, s->constants, 6) || !scales_ok(words_at(c, s->constants), 3, 0)) return 0;
+      break;
+    default: break;
+  }
+  return same_map(s) && s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * s->in_c);
+}
+
+/* The output group of step i of a stage has a place: in the arena, in the next ring, or in the stage's output. */
+static int place_ok(const checker *c, const mbn_step *s, int last, uint32_t group) {
+  if (mbn_is_aside(s)) return s->op == MBN_KEEP || !last;
+  return s->out == MBN_DIRECT ? last || mbn_is_ring(s + 1) : in_arena(c, s->out, (uint64_t)group * s->out_c);
+}
+
+/* States: heads, TEEs and KEEPs number theirs in order, so that no two share one; an ADD or RECALL has that of a TEE before it. */
+static int state_ok(const mbn_step *first, const mbn_step *s, uint32_t *states) {
+  if (s->op != MBN_ADD && s->op != MBN_RECALL) return !(mbn_is_head(s) || mbn_is_aside(s)) || s->state == (*states)++;
+  for (const mbn_step *tee = first; tee < s; tee++)
+    if (tee->op == MBN_TEE && tee->state == s->state)
+      return tee->buffer == s->buffer && tee->capacity == s->capacity && tee->in_c == s->out_c;
+  return 0;
+}
+
+typedef struct { uint64_t at, end; } range;
+
+static int disjoint(range a, range b) { return a.end <= b.at || b.end <= a.at; }
+
+static range range_of(uint32_t at, uint64_t n) {
+  const range found = {at, at + n};
+  return found;
+}
+
+/* What a step keeps between calls; an ADD or RECALL keeps nothing of its own. */
+static range state_range(const mbn_step *s, uint32_t group) {
+  if (mbn_is_sum(s)) return range_of(s->buffer, 4 * (uint64_t)s->in_c);
+  if (mbn_is_aside(s)) return range_of(s->buffer, (uint64_t)s->capacity * s->in_c);
+  return range_of(s->buffer, mbn_is_head(s) ? ring_bytes(s, group) : 0);
+}
+
+/* Where its output group passes. */
+static range output_range(const mbn_step *s, uint32_t group) {
+  return range_of(s->out, s->out == MBN_DIRECT || mbn_is_aside(s) ? 0 : (uint64_t)group * s->out_c);
+}
+
+/* No buffer of a stage lies in another, in the map it reads or in the one it writes; groups in transit may share. */
+static int buffers_ok(const checker *c, const mbn_stage *st, const mbn_step *first) {
+  const mbn_step *end = first + st->count;
+  const range in = range_of(c->h->arena_bytes - st->in_bytes, st->in_bytes), out = range_of(st->out, st->out_bytes);
+  uint32_t a_in = st->group, a_out, b_in, b_out;
+  for (const mbn_step *a = first; a < end; a++, a_in = a_out) {
+    a_out = mbn_is_head(a) ? a->group : a_in;
+    const range kept = state_range(a, a_in), passed = output_range(a, a_out);
+    if (!disjoint(kept, in) || !disjoint(kept, out) || !disjoint(passed, in) || !disjoint(passed, out)) return 0;
+    b_in = st->group;
+    for (const mbn_step *b = first; b < end; b++, b_in = b_out) {
+      b_out = mbn_is_head(b) ? b->group : b_in;
+      if ((b > a && !disjoint(kept, state_range(b, b_in))) || !disjoint(kept, output_range(b, b_out))) return 0;
+    }
+  }
+  return 1;
+}
+
+static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_t *w, uint32_t *ch) {
+  const mbn_step *first = mbn_step_table(c->h) + st->first, *s = first;
+  const uint64_t in = (uint64_t)*h * *w * *ch;
+  uint32_t group = st->group, states = 0;
+  c->reserved = MBN_CONTEXT_BYTES + c->h->kept_bytes + (uint32_t)st->states * MBN_STATE_BYTES;
+  if (!st->count || !group || group > *w || c->reserved > c->h->arena_bytes) return MBN_BROKEN;
+  if (st->in_bytes && (st->in_bytes != in || in > c->h->arena_bytes - c->reserved)) return MBN_BROKEN;
+  for (int i = 0; i < st->count; i++, s++) {
+    if (s->in_h != *h || s->in_w != *w || s->in_c != *ch || !step_ok(c, s, group) || !state_ok(first, s, &states)) return MBN_BROKEN;
+    if (mbn_is_head(s)) group = s->group;
+    if (!place_ok(c, s, i == st->count - 1, group)) return MBN_BROKEN;
+    if ((uint64_t)s->in_w * s->in_c > MBN_MAX_BYTES || (uint64_t)s->out_w * s->out_c > MBN_MAX_BYTES) return MBN_BROKEN;
+    const uint64_t per = s->op == MBN_CONV ? (uint64_t)s->kh * s->kw * s->in_c : mbn_is_ring(s) ? (uint64_t)s->kh * s->kw : 1;
+    c->work += (uint64_t)s->out_h * s->out_w * s->out_c * per + (uint64_t)s->in_h * s->in_w * s->in_c; /* < 2^32 * 2^32 */
+    if (c->work >> 62) return MBN_TOO_MUCH_WORK;
+    *h = s->out_h, *w = s->out_w, *ch = s->out_c;
+  }
+  return states == st->states && st->out_bytes == (uint64_t)*h * *w * *ch && in_arena(c, st->out, st->out_bytes) && buffers_ok(c, st, first) ? MBN_OK : MBN_BROKEN;
+}
+
+/* An output is one that a KEEP wrote, or what the last stage made: (h, w, ch), at the end of the arena. */
+static int output_ok(const mbn_header *h, const mbn_output *o, uint32_t height, uint32_t width, uint32_t channels) {
+  if (!o->bytes || o->bytes != (uint64_t)o->h * o->w * o->c || o->at < MBN_CONTEXT_BYTES) return 0;
+  return o->at + (uint64_t)o->bytes <= MBN_CONTEXT_BYTES + (uint64_t)h->kept_bytes ||
+         (o->h == height && o->w == width && o->c == channels && o->bytes <= h->arena_bytes && o->at == h->arena_bytes - o->bytes);
+}
+
+static int labels_ok(const checker *c) {
+  const mbn_header *h = c->h;
+  uint32_t ends = 0;
+  if (!in_file(c, h->label_text, h->label_bytes) || (h->label_bytes && mbn_bytes(h)[h->label_text + h->label_bytes - 1])) return 0;
+  for (uint32_t i = 0; i < h->label_bytes; i++) ends += !mbn_bytes(h)[h->label_text + i];
+  return ends == h->labels;
+}
+
+static int header_ok(const checker *c) {
+  const mbn_header *h = c->h;
+  const uint64_t tables = sizeof *h + h->outputs * (uint64_t)sizeof(mbn_output) + h->stages * (uint64_t)sizeof(mbn_stage) + h->steps * (uint64_t)sizeof(mbn_step);
+  if (h->steps > MBN_MAX_STEPS || h->file_bytes > MBN_MAX_BYTES || h->arena_bytes > MBN_MAX_BYTES || h->file_bytes < tables) return 0;
+  if (h->align != 4 || h->arena_bytes % 4 || h->kept_bytes % 4 || h->kept_bytes > MBN_MAX_BYTES || !h->stages || !h->outputs) return 0;
+  if (!h->in_h || !h->in_w || !h->in_c || h->flags & ~(MBN_HELD | MBN_NCHW | MBN_BGR)) return 0;
+  if (h->arena_bytes < MBN_CONTEXT_BYTES + h->kept_bytes || (h->pixels && !in_file(c, h->pixels, 256 * (uint64_t)h->in_c))) return 0;
+  return in_file(c, h->metadata, h->metadata_bytes) && labels_ok(c);
+}
+
+mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
+  const mbn_header *h = file;
+  checker c = {h, 0, 0};
+  if ((uintptr_t)file % 4) return MBN_MISALIGNED;
+  if (file_bytes < sizeof *h) return MBN_CUT_SHORT;
+  if (h->magic != MBN_MAGIC) return MBN_NOT_A_MODEL;
+  if (h->version != MBN_VERSION) return MBN_VERSION_UNKNOWN;
+  if (h->layout >= MBN_LAYOUTS) return MBN_LAYOUT_UNKNOWN;
+  if (h->file_bytes > file_bytes) return MBN_CUT_SHORT;
+  if (!header_ok(&c)) return MBN_BROKEN;
+  uint32_t height = h->in_h, width = h->in_w, channels = h->in_c, steps = 0;
+  for (int i = 0; i < h->stages; i++) {
+    const mbn_stage *st = mbn_stage_table(h) + i;
+    if (st->first != steps || st->count > h->steps - steps) return MBN_BROKEN;
+    if ((st->in_bytes == 0) != (i == 0 && !(h->flags & MBN_HELD))) return MBN_BROKEN;
+    const mbn_status status = stage_ok(&c, st, &height, &width, &channels);
+    if (status) return status;
+    steps += st->count;
+  }
+  for (int i = 0; i < h->outputs; i++) if (!output_ok(h, mbn_output_table(h) + i, height, width, channels)) return MBN_BROKEN;
+  if (steps != h->steps) return MBN_BROKEN;
+  return max_work && c.work > max_work ? MBN_TOO_MUCH_WORK : MBN_OK;
+}
+
+mbn_status mbn_verify(const void *file, uint32_t file_bytes) {
+  const mbn_header *h = file;
+  const uint32_t skip = offsetof(mbn_header, crc);
+  if ((uintptr_t)file % 4) return MBN_MISALIGNED;
+  if (file_bytes < sizeof *h || h->file_bytes > file_bytes) return MBN_CUT_SHORT;
+  uint32_t crc = 0xffffffffu;
+  for (uint32_t i = 0; i < h->file_bytes; i++) { /* bit by bit: 1 KB of table would be a tenth of the engine */
+    crc ^= i >= skip && i < skip + 4 ? 0 : mbn_bytes(h)[i];
+    for (int b = 0; b < 8; b++) crc = crc & 1 ? crc >> 1 ^ 0xedb88320u : crc >> 1;
+  }
+  return (crc ^ 0xffffffffu) == h->crc ? MBN_OK : MBN_CRC;
+}
+

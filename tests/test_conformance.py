@@ -1,0 +1,42 @@
+"""The engine against TensorFlow Lite Micro on models of one op with extreme numbers: a slice of benchmarks/conformance.py."""
+import sys
+
+import pytest
+from conftest import ROOT
+
+from mobilenet_keras.tflite.interpreters import installed_runtimes
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import conformance  # noqa: E402
+
+pytestmark = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
+
+
+@pytest.mark.parametrize("op", conformance.DRAW)
+def test_models_of_one_op_are_tflm_byte_for_byte(op):
+    row, different = conformance.measure(op, range(60))
+    assert not different, different
+    assert row["refused"] <= 12 and row["tflm_refused"] == row["tflm_aborted"] == 0, row
+    assert row["outputs_vary"] >= 24, "outputs that are constant prove little"
+
+
+def test_a_difference_is_noticed(monkeypatch):
+    class Wrong(conformance.Engine):
+        def run(self, x):
+            found = super().run(x)
+            found.ravel()[-1] ^= 1
+            return found
+
+    monkeypatch.setattr(conformance, "Engine", Wrong)
+    row, different = conformance.measure("CONV_2D", range(4))
+    assert row["differences"] == 4 and "CONV_2D 3, input 0, output" in different[-1]
+
+
+def test_a_crash_of_tflm_ends_one_model_only(monkeypatch):
+    """512 equal classes, between two models that are sound."""
+    def classes(rng):
+        return conformance.start(rng, 1, 1, 512 if conformance.chance(rng, .5) else 3, 1e-4).softmax()
+
+    monkeypatch.setitem(conformance.DRAW, "SOFTMAX", classes)
+    found = [what for what, _ in conformance.outcomes("SOFTMAX", range(8))]
+    assert set(found) == {"equal", "tflm aborted"} and len(found) == 8

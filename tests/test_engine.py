@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, shared
 from engine_models import PERSON, SMALL, VWW, Judge, agree, needs_tflm, photos, some_images, v1
+from helpers import sample
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine, engine_sources
@@ -32,7 +33,7 @@ def test_real_models_are_tflm_byte_for_byte(name):
 
 @needs_tflm
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", sample([0, 1], kept=[0]))
 def test_small_models_are_tflm_byte_for_byte(name, seed):
     """Weights of the size that keeps the spread of activations, so that outputs react; every plan on four images."""
     make, shape = SMALL[name]

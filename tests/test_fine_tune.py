@@ -43,13 +43,13 @@ def kill_at(moment):
     os.replace, os.fsync = (lambda *a: watched("replace", *a)), (lambda *a: watched("fsync", *a))
 
 
-def chain(folder):
+def chain(folder, moments):
     """Train in `folder` in a process for each moment, then in one that nothing kills; prints what became of each."""
     import tensorflow as tf  # a forked process has it at once; nothing has run yet, so there are no threads to lose
 
     import mobilenet_keras.training.fine_tune  # noqa: F401
     ends = []
-    for moment in [*MOMENTS, None]:
+    for moment in [*moments, None]:
         pid = os.fork()
         if not pid:
             tf.config.run_functions_eagerly(True)
@@ -63,12 +63,13 @@ def chain(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path):
+@pytest.mark.parametrize("moments", [MOMENTS[2:4], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=len)
+def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path, moments):
     from mobilenet_keras.run import Run
-    done = subprocess.run([sys.executable, __file__, tmp_path / "run"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, tmp_path / "run", "killed", *moments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
-    assert [e["signal"] for e in ends] == [signal.SIGKILL] * len(MOMENTS) + [0] and ends[-1]["code"] == 0, (ends, done.stderr[-2000:])
+    assert [e["signal"] for e in ends] == [signal.SIGKILL] * len(moments) + [0] and ends[-1]["code"] == 0, (ends, done.stderr[-2000:])
     run = Run.open(tmp_path / "run")
     assert weights(run) == weights(whole) and run.history == whole.history and run.chosen == whole.chosen
     assert sorted(os.listdir(tmp_path / "run")) == sorted(os.listdir(whole.folder)) == ["log.csv", "model.keras", "run.json"]
@@ -363,4 +364,4 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, capsys):
 
 
 if __name__ == "__main__":
-    other_kernels(*sys.argv[1:]) if sys.argv[2:] else chain(sys.argv[1])
+    chain(sys.argv[1], sys.argv[3:]) if sys.argv[2] == "killed" else other_kernels(*sys.argv[1:])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import SHARED, shared
 from foreign import noise
-from helpers import randomized, write_keras_2
+from helpers import randomized, sample, write_keras_2
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.networks.weight_files import read_weights, write_safetensors
@@ -154,8 +154,9 @@ def test_tflite_quantized_real(path):
 # --- written as the systems write them ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name,make,options", [
-    ("slim-v1", foreign.slim_v1, dict(alpha=.1, ema=True, quantized=True)),
-    ("zehaos", foreign.zehaos, {}), ("neuleaf", foreign.neuleaf, dict(bias=None)), ("neuleaf-2018", foreign.neuleaf, dict(first=True))])
+    ("slim-v1", foreign.slim_v1, dict(alpha=.1, ema=True, quantized=True)), ("zehaos", foreign.zehaos, {}),
+    pytest.param("neuleaf", foreign.neuleaf, dict(bias=None), marks=pytest.mark.slow),
+    pytest.param("neuleaf-2018", foreign.neuleaf, dict(first=True), marks=pytest.mark.slow)])
 def test_tensorflow_1(tmp_path, name, make, options):
     theirs, _ = make(tmp_path / "model.ckpt-100", **options)
     net, x = logits(tmp_path / "model.ckpt-100.index", input_shape=(64, 64, 3)), noise(64)
@@ -363,7 +364,7 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
     np.testing.assert_array_equal(before, np.asarray(load(path).get_layer("conv1").kernel))
 
 
-@pytest.mark.parametrize("name", ["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"])
+@pytest.mark.parametrize("name", sample(["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"], kept=["mlperf_tiny/vww_96_float"]))
 def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     """What `compile` and `quantize` advise for a file that isn't int8: its weights for other classes, and the network as it is."""
     from mobilenet_keras import cli
@@ -381,6 +382,7 @@ def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     assert compile_model(Model.open(tmp_path / "model.tflite")).data
 
 
+@pytest.mark.slow
 def test_converting_14_mb_is_quick_and_small(tmp_path):
     path = tmp_path / "net.caffemodel"
     foreign.CAFFE["shicai-v2"](1.).save(path)

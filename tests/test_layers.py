@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from helpers import sample
 
 
-@pytest.mark.parametrize("make", ["MobileNetV1", "MobileNetV2"])
+@pytest.mark.parametrize("make", sample(["MobileNetV1", "MobileNetV2"], kept=["MobileNetV1"]))
 def test_head_exports_without_shape_ops(make, tensorflow):
     """Keras's own V1 leaves SHAPE, STRIDED_SLICE and PACK behind; ours must not, converted in the plainest way."""
     from mobilenet_keras.networks import models

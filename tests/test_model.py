@@ -86,7 +86,7 @@ EXPORTED = [("int8", 1, .25, (96, 96, 3)), ("int8", 1, .1, (33, 57, 1)), ("float
             ("int8", 2, .35, (96, 96, 3)), ("float", 2, .1, (49, 32, 1)), ("int8", 2, 1.4, (64, 64, 3))]
 
 
-@pytest.mark.parametrize("kind,version,alpha,shape", sample(EXPORTED, kept=[EXPORTED[1], EXPORTED[4]]))
+@pytest.mark.parametrize("kind,version,alpha,shape", sample(EXPORTED, kept=[EXPORTED[1]]))
 def test_exported_files_are_read_as_litert_reads_them(tensorflow, kind, version, alpha, shape):
     from mobilenet_keras.networks import models
     from mobilenet_keras.training.quantization import convert
@@ -109,7 +109,7 @@ def forward(name, data, images):
     return [out.tobytes() for out in load(Model(data), name).run(images)]
 
 
-@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("name", sample(QUANTIZED, kept=QUANTIZED[:3]))
 def test_strip_keeps_every_byte_of_the_output(name):
     model = real(name)
     small = model.strip()

@@ -47,7 +47,7 @@ def test_equals_keras_applications(version, alpha, size):
     np.testing.assert_allclose(ya, yb, atol=1e-5)
 
 
-@pytest.mark.parametrize("version,size", [(1, 97), (2, 97), (1, 65), (2, 65)])
+@pytest.mark.parametrize("version,size", sample([(1, 97), (2, 97), (1, 65), (2, 65)], kept=[(1, 97), (2, 65)]))
 def test_odd_sizes_equal_keras(version, size):
     ours, theirs = PEERS[version]
     a = ours(.5, (size, size + 16, 3), include_top=False, pooling="max")
@@ -57,15 +57,16 @@ def test_odd_sizes_equal_keras(version, size):
     np.testing.assert_allclose(np.asarray(a(x, training=False)), np.asarray(b(x, training=False)), atol=1e-5)
 
 
-@pytest.mark.parametrize("row", list_models(), ids=lambda r: r["name"])
-def test_published_macs(row):
+@pytest.mark.parametrize("name", sample([r["name"] for r in list_models()], kept=[r["name"] for r in list_models()[::7]]))
+def test_published_macs(name):
     """The published million is our count with 1001 classes, rounded (most rows) or cut off (most of V2's)."""
+    row = next(r for r in list_models() if r["name"] == name)
     net = PEERS[row["version"]][0](row["alpha"], (row["size"], row["size"], 3), classes=1001)
     macs = count_macs(net) / 1e6
     assert row["mmacs"] in (int(macs), round(macs)), f"counted {macs:.2f} M, published {row['mmacs']} M"
 
 
-@pytest.mark.parametrize("version,alpha", WIDTHS)
+@pytest.mark.parametrize("version,alpha", sample(WIDTHS, kept=[(1, .25), (2, .5), (2, 1.4)]))
 def test_published_parameters(version, alpha):
     """Trainable parameters with batch normalization and 1001 classes, in millions to three decimals."""
     published = next(r["mparams"] for r in list_models() if (r["version"], r["alpha"]) == (version, alpha))
@@ -73,20 +74,21 @@ def test_published_parameters(version, alpha):
     assert round(sum(np.prod(w.shape) for w in net.trainable_weights) / 1e6, 3) == published
 
 
-def test_real_weights_classify_photos():
+@pytest.mark.parametrize("every", sample([8, 1], kept=[8]))
+def test_real_weights_classify_photos(every):
     """The real file on 250 photos: the same answers as keras.applications, and about the accuracy stated for all 1000 (0.576)."""
     weights, folder = shared("models/keras/mobilenet_v1_0.25_224.h5"), shared("data/imagenet_sample250")
     ours = MobileNetV1(.25, weights=weights)
     theirs = keras.applications.MobileNet(alpha=.25, weights=None)
     theirs.load_weights(weights)
-    rows = list(csv.DictReader((folder / "labels.csv").open()))
+    rows = list(csv.DictReader((folder / "labels.csv").open()))[::every]
     rule = Preprocessing.preset("slim", 224)
     x = rule(np.stack([rule.pixels(folder / r["file"]) for r in rows]))
     a, b = (net.predict(x, batch_size=50, verbose=0) for net in (ours, theirs))
     np.testing.assert_allclose(a, b, atol=1e-5)
     accuracy = np.mean(a.argmax(1) == [int(r["index"]) for r in rows])
     print(f"top-1 on {len(rows)} photos: {accuracy:.3f}")
-    assert accuracy == pytest.approx(.576, abs=.06)
+    assert accuracy == pytest.approx(.576, abs=.06 if every == 1 else .2)
 
 
 def test_weights_survive_keras_formats(tmp_path):

@@ -446,6 +446,7 @@ def check_board(board, program, model, images, wanted):
         assert part[4] == "allocated 0" and "nothing raised" not in part and "multiple of 4" in part[8] and len(part) == 11, part
 
 
+@pytest.mark.slow
 def test_cortex_m(tmp_path, index):
     """MicroPython on QEMU's M3, M4, M7 and M33: scores are the engine's, that is TFLM's. One test, so that the cores are built once."""
     for tool in ("qemu-system-arm", "arm-none-eabi-gcc"):

@@ -242,9 +242,9 @@ def test_v2_is_profiled_quickly():
     """0.25 s on a quiet machine; see benchmarks/profile_time.csv."""
     path = shared(f"models/{V2_224}.tflite")
     profile(path)  # imports the schema
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: the machine may be busy
     assert profile(path).live_macs
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 1.5
 
 
 def test_the_import_is_light():

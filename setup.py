@@ -32,7 +32,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=[*find_packages(include=["mobilenet_keras*"]), "mobilenet_keras.microcontroller"],
     package_dir={"mobilenet_keras.microcontroller": "microcontroller"},
-    package_data={"mobilenet_keras.microcontroller": ["**/*"]},
+    package_data={"mobilenet_keras": ["py.typed"], "mobilenet_keras.microcontroller": ["**/*"]},
     install_requires=requirements("requirements"),
     extras_require=extras,
     entry_points={"console_scripts": ["mobilenet=mobilenet_keras.cli:main"],

@@ -382,13 +382,14 @@ def benchmarks_page():
 
 
 def command_line_page():
-    from mobilenet_keras.cli import EXIT_CODES, VERBS, parser
+    from mobilenet_keras.cli import EXIT_CODES, VERBS, parsers
     os.environ["COLUMNS"] = "88"
     yield (f"# Command line\n\n> Every verb of `mobilenet` and its `--help`, made by the program itself.\n\n"
            f"{EXIT_CODES[0].upper()}{EXIT_CODES[1:]}.")
-    verbs = next(a for a in parser()._actions if a.dest == "==SUPPRESS==" or a.metavar == "VERB").choices
+    every = parsers()
+    yield fence("text", every[""].format_help().strip())
     for name in VERBS:
-        yield f"## mobilenet {name}\n\n{fence('text', verbs[name].format_help().strip())}"
+        yield f"## mobilenet {name}\n\n{fence('text', every[name].format_help().strip())}"
 
 
 def api_index(modules):

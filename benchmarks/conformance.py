@@ -241,7 +241,7 @@ def outcome(op, number):
         judge.set_input(image[None], 0)
         judge.invoke()
         wanted, found = judge.get_output(0).ravel(), engine.run(image).ravel()
-        if not engine.canaries_whole or wanted.shape != found.shape or (wanted != found).any():
+        if not engine.canaries_intact or wanted.shape != found.shape or (wanted != found).any():
             at = int(np.argmax(wanted != found)) if wanted.shape == found.shape else -1
             return "different", f"{op} {number}, input {i}, output {at}: TFLM {wanted[at]}, engine {found[at]}"
         seen.add(found.tobytes())

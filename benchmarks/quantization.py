@@ -39,7 +39,7 @@ def main():
     for folder in sys.argv[1:]:
         run = Run.open(folder)
         photos, rule = Photos.from_folder(**run.photos), run.preprocessing
-        inputs = rule(photos.train.pixels[q.representative(photos.train)])
+        inputs = rule(photos.train.pixels[q.representative_photos(photos.train)])
         real, converted = Model(q.convert(run.net)), Model(q.convert(run.net, inputs))
         part, made = photos.test, {}
         truth = q._logits(real, part.pixels, rule)
@@ -54,7 +54,7 @@ def main():
             record(__file__, rows)
         if folder == sys.argv[1]:
             some = q._some(photos.validation.pixels, 60)
-            before, after = (q.noise(real, made[k][0].with_metadata(preprocessing=made[k][1]), some, rule)
+            before, after = (q.layer_sqnr(real, made[k][0].with_metadata(preprocessing=made[k][1]), some, rule)
                              for k in ("converter", "biases corrected, photo's bytes, min-max"))
             rows_of = (dict(op=a["op"], name=a["name"], converter_db=round(b["db"], 1), corrected_db=round(a["db"], 1),
                             converter_bias=round(b["bias"], 3), corrected_bias=round(a["bias"], 3)) for b, a in zip(before, after, strict=True))

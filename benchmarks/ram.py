@@ -99,7 +99,7 @@ def ours(model):
     for compiled in found.values():
         engine = Engine(compiled)
         engine.run(np.random.default_rng(0).integers(-128, 128, engine.shape).astype(np.int8))
-        assert engine.canaries_whole and engine.arena_bytes == compiled.arena
+        assert engine.canaries_intact and engine.arena_bytes == compiled.arena
     return found
 
 

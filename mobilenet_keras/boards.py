@@ -8,6 +8,7 @@ __all__ = ['KINDS', 'KB', 'MB', 'GB', 'UNCHECKED', 'BOARDS', 'Board', 'size_text
 # %% ../nbs/api/04_boards.ipynb #00000003
 import difflib, html
 from dataclasses import asdict, dataclass
+from fastcore.basics import patch
 from .core import MobileNetError, html_table, text_table
 
 # %% ../nbs/api/04_boards.ipynb #00000005
@@ -187,10 +188,10 @@ def _facts(b):
             ("flash", b.flash_why if b.flash is None else f"{size_text(b.usable_flash)} of {size_text(b.flash)}: {b.flash_why}")]
     return rows + [("source", f"{what}: {document}") for what, document in b.sources]
 
-def _board_text(self): return "\n".join([f"{self.name} ({self.kind})", *(f"  {key:<7} {value}" for key, value in _facts(self))])
+@patch
+def __str__(self:Board): return "\n".join([f"{self.name} ({self.kind})", *(f"  {key:<7} {value}" for key, value in _facts(self))])
 
-def _board_html(self):
+@patch
+def _repr_html_(self:Board):
     rows = "".join(f"<tr><th>{key}</th><td>{html.escape(value)}</td></tr>" for key, value in _facts(self))
     return f"<p><b>{html.escape(self.name)}</b> ({self.kind})</p><table>{rows}</table>"
-
-Board.__str__, Board._repr_html_ = _board_text, _board_html

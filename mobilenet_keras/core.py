@@ -29,7 +29,7 @@ def broken_by(
 ) -> str: # Empty where only the exception itself could say it
     "What is wrong with a file, instead of Python's own sentence."
     import struct
-    causes = {(struct.error, IndexError, EOFError): "it refers to bytes that it doesn't have", UnicodeError: "its text is no UTF-8",
+    causes:dict = {(struct.error, IndexError, EOFError): "it refers to bytes that it doesn't have", UnicodeError: "its text is no UTF-8",
               (OverflowError, MemoryError): "it claims more than fits in memory", RecursionError: "it is nested without end",
               KeyError: f"it has no {e}, or one that is not known", (TypeError, AttributeError, AssertionError): "its parts contradict one another"}
     return next((words for kinds, words in causes.items() if isinstance(e, kinds)), "")

@@ -6,7 +6,6 @@
 __all__ = ['digits', 'draw', 'demo', 'picture']
 
 # %% ../nbs/api/07_demo.ipynb #00000003
-from pathlib import Path
 import numpy as np
 from .core import need
 from .progress import note

@@ -61,13 +61,13 @@ def gray_thumbnail(image:Image.Image) -> np.ndarray: # uint8 (32, 32)
     return np.asarray(image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 def perceptual_hash(
-    looks:np.ndarray, # uint8 (N, 32, 32), see `look`
+    thumbnails:np.ndarray, # uint8 (N, 32, 32), see `gray_thumbnail`
 ) -> np.ndarray:      # int8 (N, 63): 1 and -1; 0 for a blank photo
     "The signs of the lowest frequencies of each photo."
     k, x = np.arange(9)[:, None], np.arange(THUMBNAIL)
     dct = np.cos(np.pi*k*(2*x + 1)/(2*THUMBNAIL)).astype(np.float32)[:8]
-    out = np.zeros((len(looks), 63), np.int8)
-    for i, gray in enumerate(looks.astype(np.float32)):
+    out = np.zeros((len(thumbnails), 63), np.int8)
+    for i, gray in enumerate(thumbnails.astype(np.float32)):
         if gray.std() < CONTRAST: continue
         low = (dct @ gray @ dct.T).ravel()[1:]  # all but the mean
         out[i] = np.where(low > np.median(low), 1, -1)
@@ -88,14 +88,14 @@ def connected_components(
     return np.array([find(i) for i in range(n)], int)
 
 def near_duplicates(
-    looks:np.ndarray, # uint8 (N, 32, 32), see `look`
-    near:int=NEAR,    # Bits in which a pair may differ
+    thumbnails:np.ndarray, # uint8 (N, 32, 32), see `gray_thumbnail`
+    max_distance:int=NEAR, # Bits in which a pair may differ
 ) -> np.ndarray:      # int (N,): the first photo of each photo's cluster
     "Clusters of photos that look the same."
-    signs = perceptual_hash(looks).astype(np.float32)
+    signs = perceptual_hash(thumbnails).astype(np.float32)
     def pairs():
         for start in range(0, len(signs), 1024):  # 63 - 2 x (bits that differ) is a dot product
-            for i, j in zip(*np.nonzero(signs[start:start + 1024] @ signs[start:].T >= 63 - 2*near)):
+            for i, j in zip(*np.nonzero(signs[start:start + 1024] @ signs[start:].T >= 63 - 2*max_distance)):
                 if i < j: yield start + i, start + j
     return connected_components(len(signs), pairs())
 
@@ -169,7 +169,7 @@ def folder_layout(folder):
     found = {part: {c.name: photo_files(c) for c in class_folders(path)} for part, path in parts.items()}
     classes = sorted(set().union(*found.values()))
     _check_names(classes, "Class folders")
-    first = found.get("train", found.get(None))
+    first = found["train" if "train" in found else None]
     if len(first) < 2:
         raise MobileNetError(f"Wanted at least two class folders with photos in {folder}, as in {folder}/cat/1.jpg and {folder}/dog/1.jpg. "
                              f"Received: {len(first)} class folder{'s' if len(first) != 1 else ''}{''.join(' ' + c for c in first)}.")
@@ -211,17 +211,17 @@ def read_photos(
     if needed > max(IN_MEMORY, free):
         raise MobileNetError(f"{len(sources)} photos of {preprocessing.height}x{preprocessing.width} take {needed/1e9:,.0f} GB, and {tempfile.gettempdir()} "
                              f"has {free/1e9:,.0f} GB. Choose a smaller image size; MobileNets were made for 96 to 224.")
-    arrays, looks, bad = [_array((len(sources), *rule.shape)) for rule in rules], np.empty((len(sources), THUMBNAIL, THUMBNAIL), np.uint8), {}
+    arrays, thumbnails, bad = [_array((len(sources), *rule.shape)) for rule in rules], np.empty((len(sources), THUMBNAIL, THUMBNAIL), np.uint8), {}
     def read(i):
         try:
             image = open_photo(sources[i])
-            looks[i] = gray_thumbnail(image)
+            thumbnails[i] = gray_thumbnail(image)
             for rule, array in zip(rules, arrays): array[i] = rule.pixels(image)
         except MobileNetError as e: bad[i] = str(e)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in track(pool.map(read, range(len(sources))), description, total=len(sources)): pass
     good = np.array([i for i in range(len(sources)) if i not in bad], int)
-    return [array[good] if bad else array for array in arrays], looks[good], good, dict(sorted(bad.items()))
+    return [array[good] if bad else array for array in arrays], thumbnails[good], good, dict(sorted(bad.items()))
 
 # %% ../nbs/api/03_photos.ipynb #00000011
 @dataclass(frozen=True)
@@ -249,11 +249,11 @@ class Photos:
         return "\n".join(lines)
 
 # %% ../nbs/api/03_photos.ipynb #00000012
-def _size(image_size):
+def _size(image_size) -> tuple[int, int]:
     "`image_size` as (height, width)."
     ok = lambda v: isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= 1
     if ok(image_size): return int(image_size), int(image_size)
-    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return tuple(map(int, image_size))
+    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and all(map(ok, image_size)): return int(image_size[0]), int(image_size[1])
     raise MobileNetError(f"image_size is a number of pixels or (height, width). Received: {image_size!r}")
 
 def check_seed(
@@ -281,7 +281,8 @@ def from_folder(cls:Photos,
     "Read a folder of photos; files that are not readable images end up in `.skipped`."
     preprocessing = Preprocessing(*_size(image_size), channels, resize=resize)
     _fraction("validation", validation), _fraction("test", test), check_seed(seed)
-    seed, validation, test, augment_scale = (v.item() if isinstance(v, np.generic) else v for v in (seed, validation, test, augment_scale))  # they go into run.json
+    plain = lambda v: v.item() if isinstance(v, np.generic) else v
+    seed, validation, test, augment_scale = map(plain, (seed, validation, test, augment_scale))  # they go into run.json
     if isinstance(group, re.Pattern) and group.flags == re.UNICODE: group = group.pattern
     larger, found = _larger(preprocessing, augment_scale), folder_layout(folder)
     classes = tuple(sorted(found.get("train", found.get(None))))
@@ -313,14 +314,14 @@ def _larger(preprocessing, augment_scale):
 
 def _photos(listed, keys, classes, preprocessing, larger, validation, test, seed, source, names=None, refit=False, strict=False):
     "`Photos` of [(part or None, label, path)] with a key each (or None: neighbours; False: nothing belongs together)."
-    (pixels, *large), looks, good, bad = read_photos([path for *_, path in listed], [preprocessing, *[larger]*(larger is not None)])
+    (pixels, *large), thumbnails, good, bad = read_photos([path for *_, path in listed], [preprocessing, *[larger]*(larger is not None)])
     names = names or [path for *_, path in listed]
     skipped = {str(names[i]): why for i, why in bad.items()}
     if skipped and strict: raise MobileNetError(next(iter(skipped.values())))
     if skipped: note(f"{len(skipped)} of {len(listed)} files skipped; the first: {next(iter(skipped.values()))}")
     labels, parts = (np.array([listed[i][k] for i in good], dtype=t) for k, t in ((1, int), (0, object)))
     paths = np.array([names[i] for i in good] + [None], object)[:-1]  # else NumPy would make one text of equal lengths
-    clusters = np.arange(len(good)) if keys is False else near_duplicates(looks)
+    clusters = np.arange(len(good)) if keys is False else near_duplicates(thumbnails)
     first, pairs = {}, list(enumerate(clusters))
     if keys is not None and keys is not False: pairs += [(first.setdefault(keys[i], n), n) for n, i in enumerate(good) if keys[i] is not None]
     groups = connected_components(len(good), pairs)
@@ -344,7 +345,7 @@ def _split(parts, labels, groups, classes, validation, test, rng, block):
             raise MobileNetError(f"Class {classes[few[0][0]]!r} has too few readable photos to make parts for training, validation and test: "
                                  f"{(labels == few[0][0]).sum()}. Add photos or remove the folder.")
         parts[draw_groups(labels, groups, parts == "train", fraction, rng, block)] = name
-        if not (parts == name).any(): raise MobileNetError(f"No class can be divided: each is a single group of photos that belong together. Add photos that differ, or give group=False (--group none).")
+        if not (parts == name).any(): raise MobileNetError("No class can be divided: each is a single group of photos that belong together. Add photos that differ, or give group=False (--group none).")
         for label, class_name in enumerate(classes):
             if not ((labels == label) & (parts == name)).any(): note(f"Class {class_name!r} has no {name} photos: all that it has belong together (near-duplicates, or one group).")
     for label, class_name in enumerate(classes):
@@ -464,7 +465,7 @@ def from_csv(cls:Photos,
 @patch(cls_method=True)
 def from_arrays(cls:Photos,
     train:tuple,            # (uint8 (N, h, w) or (N, h, w, c); labels (N,))
-    test:tuple=None,        # The same, or None
+    test:tuple|None=None,   # The same, or None
     classes=None,           # Names in label order; "0", "1", ... by default
     image_size=None,        # Side or (height, width); the arrays' own by default
     channels:int=3,         # 3, or 1 for grayscale

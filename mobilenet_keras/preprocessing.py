@@ -91,7 +91,7 @@ class Preprocessing:
         return self.height, self.width, self.channels
 
 # %% ../nbs/api/02_preprocessing.ipynb #0000000a
-PRESETS = dict(
+PRESETS:dict = dict(
     keras=dict(),
     slim=dict(crop=.875),
     torch=dict(resize="crop", crop=.875, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
@@ -200,7 +200,7 @@ def to_dict(self:Preprocessing) -> dict:
 def from_dict(cls:Preprocessing, d) -> Preprocessing:
     "The inverse of `to_dict`; unknown or broken values are an error."
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    kinds = dict(height=int, width=int, channels=int, crop=(int, float), resize=str, order=str, mean=(list, tuple, int, float), std=(list, tuple, int, float))
+    kinds:dict = dict(height=int, width=int, channels=int, crop=(int, float), resize=str, order=str, mean=(list, tuple, int, float), std=(list, tuple, int, float))
     if not isinstance(d, dict) or not all(k in fields and isinstance(v, kinds[k]) for k, v in d.items()):
         raise MobileNetError(f"Not a preprocessing: wanted some of {', '.join(fields)}. Received: {str(d)[:200]}")
     try: return cls(**d)

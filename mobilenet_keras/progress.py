@@ -14,6 +14,7 @@ def in_notebook() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
+# %% ../nbs/api/01_progress.ipynb #2e675fc7
 class Bar:
     "Progress of long work: a bar in a terminal or a notebook, nothing where nobody watches."
     def __init__(self,
@@ -58,6 +59,7 @@ class Bar:
         if self.bar: self.bar.stop()  # one that is left running would hide the cursor
         if self.handle: self._draw(self.html() if self.keep else "")
 
+# %% ../nbs/api/01_progress.ipynb #a9538322
 def track(
     steps,              # Any iterable
     description:str="", # What is being done, e.g. "Reading photos"

@@ -10,12 +10,12 @@ __all__ = ['RUN_FILES', 'run_facts', 'Run', 'write_checkpoint', 'read_checkpoint
 import hashlib, io, json, os, zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from .core import MobileNetError, need, quoted, atomic_write
 from .preprocessing import Preprocessing
 from .progress import note, shown_once
-
 
 # %% ../nbs/api/05_run.ipynb #00000005
 def run_facts(
@@ -38,7 +38,7 @@ def run_facts(
 class Run:
     "A trained network and everything that is needed to use it."
     folder:Path                  # Holds model.keras, run.json and log.csv
-    net:object                   # The trained `keras.Model`
+    net:Any                      # The trained `keras.Model`
     classes:list                 # Class names in the order of the outputs
     preprocessing:Preprocessing  # From photo to input
     history:list                 # A dict per epoch: phase, epoch, loss, accuracy, validation_loss, validation_accuracy

@@ -69,7 +69,6 @@ def trained(tensorflow, tmp_path_factory):
     from helpers import photos
     from small_training import eagerly
 
-    import mobilenet_keras.evaluation  # noqa: F401  `mobilenet train` ends with Run.evaluate, and does not import it
     from mobilenet_keras import cli
     home = tmp_path_factory.mktemp("trained")
     photos(home / "fruit", n=16)
@@ -135,12 +134,12 @@ def plug_in(tmp_path):
 
 @pytest.fixture
 def flash(capsys, model, x64):
-    """`mobilenet flash --micropython` of the model on a board: (exit code, facts or text, complaint)."""
+    """`mobilenet micropython flash` of the model on a board: (exit code, facts or text, complaint)."""
     from mobilenet_keras import cli
 
     def run(board, *args):
         port = ["--port", board.port] if board else []
-        code = cli.main(["flash", "--micropython", str(model), *port, "--module", str(x64), "--wait", "5", *map(str, args)])
+        code = cli.main(["micropython", "flash", str(model), *port, "--module", str(x64), "--wait", "5", *map(str, args)])
         out, err = capsys.readouterr()
         return code, json.loads(out) if "--json" in args and out else out, err
     return run

@@ -82,7 +82,7 @@ def agree(model, images, layers=2):
             for step, found in zip(steps, maps[-1], strict=True):
                 assert step.passes or step.op == "recall" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
     assert all((a != b).any() for a, b in zip(maps[0], maps[-1], strict=True) if a.size > 99), "every map must react to the input"
-    assert all(engine.canaries_whole for some in engines.values() for engine in some)
+    assert all(engine.canaries_intact for some in engines.values() for engine in some)
     assert sum(s.macs for s in steps) == profile(model).macs
     return np.stack(outputs)
 
@@ -107,7 +107,7 @@ def padded(shape, seed):
 
 def strange(shape, seed):
     """5x5 kernels, a depth multiplier, strides without overlap, VALID with rows left over, a dense layer on a map."""
-    b = Builder(shape, seed).depthwise(5, 2, times=3).conv(6, 1, 2).conv(7, 2, 3, same=False).depthwise(3, 1, same=False)
+    b = Builder(shape, seed).depthwise(5, 2, depth_multiplier=3).conv(6, 1, 2).conv(7, 2, 3, same=False).depthwise(3, 1, same=False)
     return b.dense(5).model()
 
 

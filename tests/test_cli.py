@@ -2,6 +2,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,22 +13,120 @@ from conftest import shared
 from helpers import mobilenet, one_line, photos
 
 from mobilenet_keras import cli
-from mobilenet_keras.cli import VERBS
+from mobilenet_keras.cli import GROUPS, VERBS
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model, one_op_model
 
 
 def test_help_of_every_verb_has_an_example():
     code, out, _ = mobilenet("--help")
-    assert code == 0 and all(verb in out for verb in VERBS)
+    at = [out.index(f"\n{group}: ") for group in GROUPS]
+    assert code == 0 and at == sorted(at) and len(at) == 5
+    for group, start, end in zip(GROUPS, at, [*at[1:], None], strict=True):
+        listed = re.findall(r"^  ([a-z]+) ", out[start:end].partition("\noptions:")[0], re.M)
+        assert sorted(listed) == sorted({verb.split()[0] for verb in VERBS if VERBS[verb].group == group})
+    assert "classify" not in out, "an alias is understood, not shown"
     for verb in VERBS:
-        code, out, _ = mobilenet(verb, "--help")
+        code, out, _ = mobilenet(*verb.split(), "--help")
         assert code == 0 and f"example: mobilenet {verb}" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("args", [[], ["fly"], ["classify"], ["train", "x", "--alpha", "wide"]])
+@pytest.mark.parametrize("args", [[], ["device"], ["micropython"], ["classify"], ["train", "x", "--alpha", "wide"],
+                                  ["export", "m.tflite", "--to", "avr"]])
 def test_bad_usage(args):
     code, out, err = mobilenet(*args)
     assert (code, out) == (2, "") and "usage:" in err and "Traceback" not in err
+
+
+def test_no_verb_is_answered_by_all_of_them():
+    assert mobilenet()[2] == mobilenet("--help")[1]
+
+
+def flags_of(verb):
+    """{flag: (metavar and help, as one string)} of a verb, but for --help."""
+    actions = [a for a in cli.parsers()[verb]._actions if a.option_strings and a.dest != "help"]
+    return {flag: f"{a.metavar or ''} {a.help}".strip() for a in actions for flag in a.option_strings}
+
+
+def unlike(words):
+    """What a hasty hand makes of a word: a letter too few, two of them exchanged."""
+    return words[:2] + words[3:], words[:2] + words[3:4] + words[2:3] + words[4:]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_abbreviation_is_taken_and_a_typo_is_answered(verb, capsys):
+    words = verb.split()
+    for wrong in {w for w in unlike(words[-1]) if len(w) > 2} - {name.split()[-1] for name in VERBS}:
+        assert cli.main([*words[:-1], wrong]) == 2
+        assert "Did you mean " in one_line(capsys.readouterr().err)
+    flags = [flag for flag in flags_of(verb) if flag.startswith("--")]
+    for flag in flags:
+        for short in {flag[:n] for n in range(4, len(flag))} - set(flags):
+            assert cli.main([*words, "x", short, "1"]) == 2, short
+            assert f"mobilenet {verb} has no flag {short}" in one_line(capsys.readouterr().err)
+            with pytest.raises(SystemExit):  # argparse itself takes none either
+                cli.parser().parse_args([*words, "x", short, "1"])
+            capsys.readouterr()
+    for flag in flags:
+        for wrong in {f"--{w}" for w in unlike(flag[2:])} - set(flags) - {"--"}:
+            assert cli.main([*words, f"{wrong}=1"]) == 2
+            assert f"mobilenet {verb} has no flag {wrong}. " in one_line(capsys.readouterr().err)
+    longest = max(flags, key=len)
+    assert cli.main([*words, longest[:-1]]) == 2 and f"Did you mean {longest}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args, said", [
+    (["quantise", "run"], "There is no verb quantise. Did you mean quantize?"),
+    (["fly"], "There is no verb fly. The verbs: demo, boards, models, train"),
+    (["micropython", "flahs"], "There is no verb micropython flahs. Did you mean flash?"),
+    (["train", "x", "--alhpa", ".5"], "mobilenet train has no flag --alhpa. Did you mean --alpha?"),
+    (["build", "m.tflite", "--xyzzy"], "mobilenet build has no flag --xyzzy. Its flags: mobilenet build --help"),
+    (["profile", "m.tflite"], "There is no verb profile."),
+    (["strip", "m.tflite"], "There is no verb strip."), (["--verison"], "Did you mean --version?")])
+def test_what_does_not_exist_is_told_in_one_line(args, said):
+    code, out, err = mobilenet(*args)
+    assert (code, out) == (2, "") and said in one_line(err) and len(err.splitlines()) == 1
+
+
+ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every verb that has it
+    "--board": "BOARD board's id", "--runtime": "(RUNTIME )?what executes the model", "--to": "which files to write",
+    "--model": "MODEL .tflite file", "--net": "network: MobileNetV1 or V2", "--out": "(FILE file|DIR folder) to write",
+    "-o": "(FILE file|DIR folder) to write", "--json": "print the facts as JSON", "--photo": "PHOTO one photo: ",
+    "--photos": "DIR folder of photos: ", "--part": "part of the folder", "--input": "NPY instead of a photo: int8 array",
+    "--size": "input size in pixels", "--epochs": "N passes over the photos", "--frozen-epochs": "N passes of the head",
+    "--seed": "N of the random draw", "--layers": "a table, layer by layer", "--health": "a table on the quantization",
+    "--cc": "COMPILER C compiler", "--hot": ".*where the kernels run", "--port": "PORT serial port of the board",
+    "--dry-run": "check everything, write nothing", "--wait": "S seconds", "--seconds": "S stop a board",
+    "--prototxt": "FILE text of a .caffemodel", "--strip": "tflm: leave out", "--margin": "BYTES tflm: on top", "--arena": "BYTES tflm: of arena",
+    "--resume": "RUN go on", "--alpha": "width multiplier", "--weights": "imagenet, none, or", "--batch-size": "N photos per step",
+    "--learning-rate": "peak", "--weight-decay": "of all but", "--output-stride": "N stop halving", "--resize": "how a photo",
+    "--gray": "grayscale", "--no-augment": "show photos", "--augment-scale": "so many times larger", "--label-smoothing": "share",
+    "--balanced": "every class", "--ema-decay": "momentum", "--patience": "N stop after", "--validation": "fraction",
+    "--refit": "train on the validation", "--group": "REGEX what stays", "--samples": "photos for calibration", "--calibration": "rule for ranges",
+    "--equalize": "equalize channels", "--no-bias-correction": "keep in the biases", "--io-dtype": "type of input and output",
+    "-n": "N at most so many photos", "--top": "N classes to name", "--as": "SYSTEM whose file", "--mistakes": "PNG write a picture",
+    "--picture": "SVG write a picture", "--held": "the whole image lies in RAM", "--map": "list every buffer", "--emulator": "rp2040js is for",
+    "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",
+    "--weights-uf2": "UF2 write the model", "--firmware": "UF2 the .uf2", "--at": "ADDRESS where in flash", "--module": "MPY another mobilenet.mpy",
+    "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks"}
+
+
+def test_every_flag_has_one_meaning():
+    seen = set()
+    for verb in VERBS:
+        for flag, says in flags_of(verb).items():
+            assert re.match(ONE_MEANING[flag], says), (verb, flag, says)
+            seen.add(flag)
+    assert seen == set(ONE_MEANING), "the table lists no flag that is gone"
+
+
+def test_no_flag_is_required_and_what_writes_has_out():
+    for verb, p in cli.parsers().items():
+        assert not any(a.required for a in p._actions if a.option_strings), verb
+    assert {verb for verb in VERBS if "--out" in flags_of(verb)} == {
+        "demo", "train", "convert", "quantize", "compile", "export", "build", "micropython export", "micropython module"}
+    assert all("-o" in flags_of(verb) for verb in VERBS if "--out" in flags_of(verb))
 
 
 def test_models_as_json_and_text():
@@ -76,15 +175,26 @@ def bad(tmp_path):
     (["train", "good", "--weights", "none", "--out", "full"], "full"), (["train", "good", "--validation", "2"], "validation"),
     (["quantize", "nowhere"], "not a finished run"), (["quantize", "full"], "not a finished run"),
     (["verify", "nowhere.tflite"], "nowhere.tflite"), (["verify", "zero.tflite"], "zero.tflite"), (["verify", "text.tflite"], "text.tflite"),
-    (["verify", "full"], "full"), (["classify", "x.jpg", "--model", "zero.tflite"], "zero.tflite"),
-    (["export", "text.tflite"], "For which runtime?"), (["export", "--tflm", "app", "text.tflite"], "text.tflite"),
+    (["verify", "full"], "full"), (["predict", "x.jpg", "--model", "zero.tflite"], "zero.tflite"),
+    (["export", "text.tflite"], "text.tflite"), (["export", "text.tflite", "--board", "picco"], "Did you mean pico"),
+    (["export", "tiny.tflite", "--runtime", "engine"], "for one board"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "arduino"], "For engine there is --to cmake"),
+    (["export", "tiny.tflite", "--board", "pico", "--to", "arduino"], "no board of arduino: its files are those for pico-sdk or cmake"),
+    (["export", "tiny.tflite", "--board", "esp32-s3", "--hot", "ram"], "--hot is nothing that --runtime tflm --to esp-idf takes"),
     (["demo", "--out", "full"], "full"),
-    (["inspect", "text.tflite"], "text.tflite"), (["inspect", "full"], "full"), (["profile", "zero.tflite"], "zero.tflite"),
+    (["inspect", "text.tflite"], "text.tflite"), (["inspect", "full"], "full"), (["inspect", "zero.tflite"], "zero.tflite"),
+    (["inspect", "file"], "no weight file"),
+    (["inspect", "good/lime/lime0.jpg"], "a picture; mobilenet inspect takes .tflite and weight files. Say what is on it with: mobilenet "),
+    (["inspect", "file", "--layers"], "are for .tflite files"), (["inspect", "tiny.tflite", "--prototxt", "x"], "belongs to a .caffemodel"),
     (["boards", "nowhere.tflite"], "nowhere.tflite"), (["boards", "--board", "picco"], "Did you mean pico"),
-    (["strip", "text.tflite", "--out", "small.tflite"], "text.tflite"), (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
+    (["convert", "text.tflite", "-o", "small.tflite"], "text.tflite"), (["convert", "tiny.tflite"], "Give a file to write"),
+    (["convert", "tiny.tflite", "-o", "tiny.tflite"], "the file itself"),
+    (["convert", "tiny.tflite", "-o", "s.tflite", "--size", "96"], "--size belongs to weight files"),
+    (["convert", "file", "-o", "x.tflite"], "by training"), (["device", "ask", "nowhere.jpg"], "No such photo"),
+    (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
     (["train", "good", "--seed", "-1"], "seed"), (["train", "good", "--weights", "none", "--size", "9999999"], "GB"),
     (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
-    (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["classify", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
+    (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["predict", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkeypatch, capsys):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
@@ -97,7 +207,7 @@ def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkey
     assert sorted(bad.rglob("*")) == before, "nothing may be written on bad input"
 
 
-STEPS = ["compile", "build --board pico", "flash --board pico", "quantize", "verify", "export --tflm app"]
+STEPS = ["compile", "build --board pico", "flash --board pico", "quantize", "verify", "export --runtime tflm"]
 FILES = ["coral/mobilenet_v1_0.25_128_quant.tflite", "mlperf_tiny/vww_96_float.tflite", "own.keras"]
 FINE = [("verify", FILES[0]), ("flash --board pico", FILES[2])]  # uint8 can be verified; flash says that it is no image, and to build one
 
@@ -136,15 +246,16 @@ def test_what_is_int8_already_needs_no_quantizing(tmp_path, monkeypatch, capsys)
     assert "my model.tflite is int8 already, so nothing is left to quantize. Next: mobilenet verify 'my model.tflite'" in said
 
 
-def test_classify_with_real_model(tmp_path):
+def test_predict_with_real_model(tmp_path):
     model = shared("models/tflite_micro/person_detect.tflite")
     folder = shared("models/tflite_micro")
-    code, out, _ = mobilenet("classify", folder / "person.bmp", folder / "no_person.bmp", "--model", model, "--json")
+    code, out, _ = mobilenet("predict", folder / "person.bmp", folder / "no_person.bmp", "--model", model, "--json")
     assert code == 0
+    assert mobilenet("classify", folder / "person.bmp", folder / "no_person.bmp", "--model", model, "--json")[1] == out, "its old name"
     person, nobody = ({c["name"]: c["probability"] for c in row["classes"]}["1"] for row in json.loads(out))  # class 1 is a person
     assert person > nobody + .2
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    code, out, err = mobilenet("classify", folder / "person.bmp", tmp_path / "broken.jpg", "--model", model)
+    code, out, err = mobilenet("predict", folder / "person.bmp", tmp_path / "broken.jpg", "--model", model)
     assert code == 1 and "person.bmp" in out and "broken.jpg" in err and "Traceback" not in err
 
 
@@ -155,17 +266,18 @@ def test_verify_says_pass_for_a_real_model():
     assert {r["runtime"]: r["differing"] for r in facts["rows"] if r["runtime"] in ("tflm", "litert-reference")}.get("tflm", 0) == 0
 
 
-def test_inspect_profile_boards_and_strip(tmp_path):
+def test_inspect_boards_and_a_smaller_file(tmp_path):
     model = shared("models/tflite_micro/person_detect.tflite")
     facts = json.loads(mobilenet("inspect", model, "--json")[1])
     assert len(facts["ops"]) == 31 and facts["ops"][0]["options"]["depth_multiplier"] == 8
-    assert "DEPTHWISE_CONV_2D" in mobilenet("inspect", model)[1]
-    facts = json.loads(mobilenet("profile", model, "--json")[1])
+    assert facts["ops"][0]["macs"] == 165_888 and facts["ops"][0]["name"] == "DEPTHWISE_CONV_2D"
     assert facts["macs"] == 7_157_888 and facts["ram_minimum"] == 55_296 and len(facts["health"]) == 28
     assert (facts["arena"]["total"] is None) == bool(facts["arena"]["reason"])
-    text = mobilenet("profile", model)[1]
-    assert "7,157,888 MACs" in text and "TFLM's arena" in text
-    assert "levels" in mobilenet("profile", model, "--health")[1]
+    text = mobilenet("inspect", model)[1]
+    assert "input    input: int8 (1, 96, 96, 1)" in text and "7,157,888 MACs" in text
+    assert "TFLM's arena" in text and "28 ops with 8-bit weights" in text
+    assert "DEPTHWISE_CONV_2D" not in text and "DEPTHWISE_CONV_2D" in mobilenet("inspect", model, "--layers")[1]
+    assert "levels" in mobilenet("inspect", model, "--health")[1]
     facts = json.loads(mobilenet("boards", model, "--json")[1])
     fits = {(b["board"], b["runtime"]): b["ok"] for b in facts["boards"]}
     assert fits["pico", "engine"] and fits["pico", "tflm"] and fits["microbit", "engine"] and not fits["microbit", "tflm"]
@@ -175,8 +287,106 @@ def test_inspect_profile_boards_and_strip(tmp_path):
     assert json.loads(mobilenet("boards", "--json")[1])[0]["id"] == "pico"
     assert json.loads(mobilenet("boards", "--board", "pico", "--json")[1])["ram"] == 264 * 1024
     small = tmp_path / "small.tflite"
-    facts = json.loads(mobilenet("strip", model, "--out", small, "--json")[1])
+    facts = json.loads(mobilenet("convert", model, "-o", small, "--json")[1])
     assert facts["bytes"] == small.stat().st_size < facts["bytes_before"] == model.stat().st_size
+
+
+def test_inspect_lists_the_arrays_of_weights_and_knows_other_files(tmp_path):
+    from mobilenet_keras.networks.weight_files import write_safetensors
+    write_safetensors(tmp_path / "w.safetensors", {"features.0.weight": np.zeros((8, 3, 3, 3), np.float32)}, {})
+    facts = json.loads(mobilenet("inspect", "w.safetensors", "--json", cwd=tmp_path)[1])
+    assert facts["format"] == "torch" and facts["arrays"] == [dict(name="features.0.weight", shape=[8, 3, 3, 3], dtype="float32")]
+    assert "features.0.weight" in mobilenet("inspect", "w.safetensors", cwd=tmp_path)[1]
+    (tmp_path / "noname").write_bytes(one_op_model())
+    assert "SOFTMAX" in mobilenet("inspect", "noname", "--layers", cwd=tmp_path)[1], "a .tflite by what is in it"
+    for name, said in (("m.mbn", "mobilenet evaluate m.mbn PHOTOS"), ("f.uf2", "mobilenet flash f.uf2"),
+                       ("f.elf", "mobilenet simulate f.elf"), ("a.npz", "NumPy arrays"),
+                       ("a.npy", "--input a.npy"), ("p.jpg", "mobilenet predict p.jpg"), ("m.mpy", "--module m.mpy")):
+        (tmp_path / name).write_bytes(b"anything")
+        code, out, err = mobilenet("inspect", name, cwd=tmp_path)
+        assert code == 2 and said in one_line(err) and not out
+        for command in re.findall(r"mobilenet (?!inspect)([^:]*)$", one_line(err)):
+            cli._verb_of(command.split())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").touch()
+    assert "mobilenet quantize run" in one_line(mobilenet("inspect", "run", cwd=tmp_path)[2])
+
+
+def test_a_model_that_cannot_be_counted_is_inspected_all_the_same(tmp_path, monkeypatch, capsys):
+    (tmp_path / "m.tflite").write_bytes(one_op_model())
+    monkeypatch.setattr("mobilenet_keras.tflite.profile.MAX_OPS", 0)
+    assert cli.main(["inspect", str(tmp_path / "m.tflite"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["ops"][0]["name"] == "SOFTMAX" and "wanted at most 0" in facts["uncounted"]
+    assert cli.main(["inspect", str(tmp_path / "m.tflite"), "--layers"]) == 2
+
+
+PROJECTS = [  # arguments: runtime and files that they choose
+    ("", "tflm cmake"), ("--board pico", "engine cmake"), ("--board pico --runtime tflm", "tflm pico-sdk"),
+    ("--board esp32-s3", "tflm esp-idf"),
+    ("--board coral-micro", "engine cmake"), ("--board nano33ble --to arduino", "tflm arduino"), ("--to openmv", "tflm openmv"),
+    ("--to cmake", "tflm cmake"),
+    ("--board pico --to cmake", "engine cmake"), ("--board microbit --runtime tflm", "tflm cmake"), ("--to esp-idf", "tflm esp-idf")]
+
+
+@pytest.mark.parametrize("args, chosen", PROJECTS)
+def test_runtime_and_files_follow_from_the_board_or_from_each_other(args, chosen):
+    a = cli.parser().parse_args(["export", "m.tflite", *args.split()])
+    assert cli._project(a.runtime, a.to, a.board) == tuple(chosen.split())
+
+
+WINDOWS = """
+import json, sys
+sys.modules["fcntl"] = sys.modules["termios"] = None  # as on Windows
+from mobilenet_keras.cli import main
+for args in json.loads(sys.argv[1]):
+    try: code = main(args)
+    except SystemExit as e: code = e.code
+    for stream in (sys.stdout, sys.stderr): print(f"[exit code {code}]", file=stream, flush=True)
+"""
+
+
+def on_windows(folder, *lines):
+    """[(exit code, stdout, stderr)] of command lines in one process on a console of code page 1252, without fcntl and termios."""
+    done = subprocess.run([sys.executable, "-c", WINDOWS, json.dumps(lines)], capture_output=True, cwd=folder, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    out, err = (re.split(r"\[exit code (\d+)\]\r?\n", stream.decode("cp1252")) for stream in (done.stdout, done.stderr))
+    assert done.returncode == 0 and "Traceback" not in done.stderr.decode("cp1252"), done.stderr
+    return list(zip(map(int, out[1::2]), out[::2], err[::2], strict=False))
+
+
+def test_a_console_of_windows(tmp_path):
+    """Code page 1252 lacks a cat's letter; Python has neither fcntl nor termios there: no traceback, the right exit code."""
+    model = example((1, 32, 32, 3), classes=2).with_metadata(["\u732b", "\u0142ososie"], Preprocessing(32, 32))
+    model.save(tmp_path / "m.tflite")
+    photos(tmp_path / "photos", ("\u732b", "\u0142ososie"), 2)
+    cases = [
+        ("--help", 0, "choose: what there is"), ("train --help", 0, "example: mobilenet train"), ("", 2, ""), ("boards", 0, "pico"),
+        ("boards m.tflite --board pico", 0, "fits pico"), ("inspect m.tflite", 0, "classes  2: \\u732b, \\u0142ososie"),
+        ("inspect m.tflite --json", 0, '"\\u732b"'), ("compile m.tflite", 0, "m.mbn: "), ("convert m.tflite -o s.tflite", 0, "s.tflite: "),
+        ("lint m.tflite", 0, "TensorFlow Lite Micro"), ("evaluate m.tflite photos", 0, "of 4 photos right"), ("evaluate m.mbn photos", 0, "\\u732b"),
+        ("predict photos --model m.tflite", 0, "\\u732b"), ("predict no\u732b.jpg", 2, ""), ("flash f.uf2 --dry-run", 2, ""),
+        ("device ask nowhere.jpg", 2, ""), ("train nowhere", 2, ""), ("models", 0, "mobilenet_v1_0.25_224"), ("trian photos", 2, "")]
+    found = on_windows(tmp_path, *(line.split() for line, _, _ in cases))
+    assert len(found) == len(cases)
+    for (line, code, says), (ended, out, err) in zip(cases, found, strict=True):
+        assert ended == code and says in out, (line, out, err)
+        assert code == 0 or not line or one_line(err)
+
+
+def test_training_without_fcntl(tmp_path, monkeypatch, capsys):
+    """Windows has no flock: a run is trained all the same. In this process, as TensorFlow takes long to start."""
+    import tensorflow as tf
+    photos(tmp_path / "photos", ("\u732b", "\u0142ososie"), 6)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    tf.config.run_functions_eagerly(True)  # one step is not worth a compilation
+    try:
+        args = "--weights none --size 32 --epochs 1 --frozen-epochs 0 --batch-size 8 --output-stride 8 --out run"
+        assert cli.main(["train", "photos", *args.split()]) == 0
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert "Next: mobilenet quantize run" in capsys.readouterr().out
 
 
 def test_compile_says_what_memory_it_takes(tmp_path):
@@ -188,7 +398,7 @@ def test_compile_says_what_memory_it_takes(tmp_path):
     code, out, _ = mobilenet("compile", model, "-o", tmp_path / "m.mbn", "--map", "--picture", tmp_path / "m.svg", "--json")
     assert {b["buffer"] for b in json.loads(out)["buffers"]} == {"context", "states", "ring", "scratch", "sums", "read", "written"}
     assert all(b["at"] + b["bytes"] <= facts["arena_streamed"] for b in json.loads(out)["buffers"]) and "<svg" in (tmp_path / "m.svg").read_text()
-    text = mobilenet("compile", model, "--input", "held", cwd=tmp_path)[1]
+    text = mobilenet("compile", model, "--held", cwd=tmp_path)[1]
     assert "held" in text and (tmp_path / "vww_96_int8.mbn").stat().st_size > 208_112
     code, said, err = mobilenet("compile", shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), cwd=tmp_path)
     assert code == 2 and said == "" and "uint8" in one_line(err)
@@ -204,7 +414,7 @@ def test_json_is_ascii_and_has_no_nan(tmp_path):
     assert code == 0 and facts["ops"][0]["options"]["beta"] is None
     person = shared("models/tflite_micro/person.bmp")
     (tmp_path / "ünï 猫.bmp").write_bytes(person.read_bytes())
-    code, out, err = mobilenet("classify", tmp_path / "ünï 猫.bmp", "--model", shared("models/tflite_micro/person_detect.tflite"), "--json",
+    code, out, err = mobilenet("predict", tmp_path / "ünï 猫.bmp", "--model", shared("models/tflite_micro/person_detect.tflite"), "--json",
                                PYTHONIOENCODING="ascii")
     assert code == 0 and json.loads(out)[0]["photo"].endswith("ünï 猫.bmp"), err
 
@@ -218,12 +428,12 @@ def test_missing_extra_names_the_pip_command(tmp_path):
 
 
 def test_the_end_of_the_path(trained, tmp_path, monkeypatch, capsys):
-    """What was trained and quantized is verified, classifies, and is exported; `test_whole_path` types all of it."""
+    """What was trained and quantized is verified, predicts, and is exported; `test_whole_path` types all of it."""
     monkeypatch.chdir(trained)
     app = tmp_path / "app"
     for line, said in (("verify run/model.tflite fruit/banana -n 4", "PASS"),
-                       ("classify fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
-                       (f"export --tflm {app} run/model.tflite --photo fruit/lime/lime1.jpg", str(app))):
+                       ("predict fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
+                       (f"export run/model.tflite --runtime tflm -o {app} --photo fruit/lime/lime1.jpg", str(app))):
         code = cli.main(line.split())
         out, err = capsys.readouterr()
         assert code == 0 and said in out, err
@@ -232,7 +442,7 @@ def test_the_end_of_the_path(trained, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_whole_path(tmp_path):
-    """train, quantize, verify, classify and export on a tiny folder, as a new user types them."""
+    """train, quantize, verify, predict and export on a tiny folder, as a new user types them."""
     folder = photos(tmp_path / "fruit", n=16)
     (folder / "lime" / "notes.txt").write_text("bought on Tuesday")
     code, out, err = mobilenet("train", folder, "--weights", "none", "--size", "32", "--epochs", "40", "--batch-size", "8", "--output-stride", "8",
@@ -248,7 +458,7 @@ def test_whole_path(tmp_path):
     assert code == 0 and out.startswith("PASS"), out + err
     code, out, err = mobilenet("verify", "run/model.tflite", "fruit/lime", "-n", "99", cwd=tmp_path)
     assert code == 1 and out.startswith("PASS") and "notes.txt" in err, "a file that is no photo is told, and the rest verified"
-    code, out, err = mobilenet("classify", "fruit/banana/banana0.jpg", "--model", "run/model.tflite", "--top", "1", cwd=tmp_path)
+    code, out, err = mobilenet("predict", "fruit/banana/banana0.jpg", "--model", "run/model.tflite", "--top", "1", cwd=tmp_path)
     assert code == 0 and "banana" in out and "TensorSpec" not in err
-    code, out, err = mobilenet("export", "--tflm", "app", "run/model.tflite", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)
+    code, out, err = mobilenet("export", "run/model.tflite", "--runtime", "tflm", "-o", "app", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)
     assert code == 0 and (tmp_path / "app" / "main.cc").exists(), err

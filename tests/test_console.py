@@ -1,5 +1,6 @@
 """The console's C and its Python client, over pseudo-terminals: right answers, lost bytes, garbage, and what is said of each."""
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -10,14 +11,16 @@ import numpy as np
 import pytest
 from conftest import emulated, shared
 from console_app import BOARDS, ENGINE, SANITIZED, Running, app_data, build
+from PIL import Image
 
+from mobilenet_keras import cli
 from mobilenet_keras.core import MissingExtra, MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.mcu import console as device
 from mobilenet_keras.mcu.console import COMMANDS, Device, decode, encode
 from mobilenet_keras.mcu.firmware import build as build_firmware
 from mobilenet_keras.tflite.builder import Builder, example
-from mobilenet_keras.tflite.inputs import noise_photos
+from mobilenet_keras.tflite.inputs import as_input, noise_photos
 from mobilenet_keras.tflite.model import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
@@ -97,6 +100,40 @@ def test_a_real_model(tmp_path, kind):
             assert found.milliseconds == pytest.approx(found.ticks / 2e6) and f"{found.milliseconds:,.1f} ms" in str(found)
         client.leave()
     assert board.close() == (0, "")
+
+
+def test_device_ask_from_a_shell(small, running, tmp_path, capsys):
+    """`mobilenet device ask`: who it is, its self-test, and what it sees on a photo; the only port is found by itself."""
+    engine, some, _ = small
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)).save(photo)
+    assert cli.main(["device", "ask", str(photo), "--port", running.port, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["identity"]["board"] == "host" and facts["identity"]["model_crc"] == engine.header.crc
+    assert facts["self_test"]["as_built"] is True and facts["self_test"]["outputs"][0] == engine.run(some[0]).tolist()
+    assert facts["inference"]["outputs"][0] == engine.run(as_input(photo, engine.shape, engine.scale, engine.zero, None)).tolist()
+    assert cli.main(["device", "ask", "--port", running.port]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("host: example, 33x31x3 -> 5") and said[1].startswith("self-test: class ") and said[1].endswith(", as built")
+
+
+def test_device_ask_finds_the_only_port(monkeypatch, capsys):
+    monkeypatch.setattr(device, "ports", lambda usb=None: {})
+    assert cli.main(["device", "ask"]) == 2 and "no serial line behind USB here. Plug the board in" in capsys.readouterr().err
+    monkeypatch.setattr(device, "ports", lambda usb=None: {"/dev/ttyNONE7": "a probe"})
+    assert cli.main(["device", "ask"]) == 2 and "/dev/ttyNONE7 can't be opened" in capsys.readouterr().err
+    monkeypatch.setattr(device, "ports", lambda usb=None: {"/dev/ttyNONE7": "a probe", "/dev/ttyNONE8": "another"})
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main(["device", "ask"]) == 2 and "Which one? Give --port" in capsys.readouterr().err
+
+
+def test_device_ask_where_the_self_test_fails(small, tmp_path, capsys):
+    engine, some, _ = small
+    board = Running(build(tmp_path, app_data(example(), some[0], engine.run(some[0]) + np.int8(1))))
+    assert cli.main(["device", "ask", "--port", board.port]) == 1 and "NOT as built" in capsys.readouterr().out
+    with Device(board.port) as end:
+        end.leave()
+    board.close()
 
 
 @pytest.mark.parametrize("id", ["microbit", "mps2-an386"])  # M0 with 16 KB, where unaligned access is a fault, and M4

@@ -11,6 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 from mobilenet_keras import cli
+from mobilenet_keras.core import MobileNetError
 
 # What is not run here, as it begins, and where it is. A `mobilenet` line that is not run must still parse.
 ELSEWHERE = {
@@ -22,7 +23,8 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_demo.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
-    "mobilenet flash --micropython": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
+    "mobilenet device ask": "tests/test_console.py::test_device_ask_from_a_shell",
+    "mobilenet micropython flash": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
@@ -137,13 +139,39 @@ def test_commands_in_running_text_exist():
     """`mobilenet VERB ...` and `pip install "mobilenet-keras[EXTRA]"` between backticks."""
     settings, seen = (ROOT / "settings.ini").read_text(encoding="utf-8"), set()
     for path, markdown in documents():
-        for verb in re.findall(r"`mobilenet ([a-z]+)", markdown):
-            assert verb in cli.VERBS, (path.name, verb)
-            seen.add(verb)
+        for command in re.findall(r"`mobilenet ([a-z][^`]*)`", markdown):
+            seen.add(cli._verb_of(re.findall(r"\S+", command)))  # raises where the verb, a sub-verb or a flag doesn't exist
         for extra in re.findall(r"mobilenet-keras\[(\w+)\]|\"\.\[(\w+)\]\"", markdown):
             assert f"\n{''.join(extra)}_requirements =" in settings, (path.name, extra)
             seen.add("".join(extra))
     assert {"boards", "pi", "demo"} <= seen
+
+
+def texts():
+    """(path, text) of what people read besides documents: messages of modules, C and templates for boards, benchmarks."""
+    for folder, kinds in (("mobilenet_keras", (".py",)), ("microcontroller", (".md", ".c", ".h", ".cc", ".py", ".ld", ".ino")),
+                          ("benchmarks", (".py", ".csv"))):
+        yield from ((p, p.read_text(encoding="utf-8")) for p in sorted((ROOT / folder).rglob("*")) if p.suffix in kinds)
+    yield from ((p, json.dumps(json.loads(p.read_text(encoding="utf-8")), ensure_ascii=False)) for p in sorted((ROOT / "nbs").rglob("*.ipynb")))
+    yield ROOT / "CHANGELOG.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_commands_in_messages_exist():
+    """Verbs that are gone, and flags that a verb doesn't have, stand nowhere: in no hint, remedy, comment or printed output."""
+    gone, verbs, wrong = {"profile", "strip", "classify"}, {name.split()[0] for name in cli.VERBS}, []
+    for path, text in texts():
+        if path.name in ("cli.py", "08_cli.ipynb"):
+            continue  # shows mistakes; its examples are parsed below
+        for verb, rest in re.findall(r"\bmobilenet ([a-z]+)\b([^`\"'\n.;|)\\]*)", text):
+            if verb not in verbs | gone:
+                continue  # prose
+            words = [verb, *re.findall(r"(?<=\s)(?:--[a-z][a-z0-9-]*|[a-z]+)", rest)]
+            words = words[:2 if verb in cli.FAMILIES else 1] + [w for w in words if w.startswith("--")]
+            try:
+                cli._verb_of(words)
+            except MobileNetError as e:
+                wrong.append((path.relative_to(ROOT).as_posix(), verb + rest, str(e)))
+    assert not wrong
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

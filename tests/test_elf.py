@@ -45,7 +45,7 @@ def test_damaged_images_are_refused_or_harmless(tmp_path):
                 del bad[int(rng.integers(len(bad))):]
             try:
                 app = open_image(write(tmp_path / f"x.{kind}", bytes(bad))).app
-                assert app is None or app.whole
+                assert app is None or app.intact
             except MobileNetError:
                 refused += 1
     assert refused > 150

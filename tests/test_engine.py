@@ -240,7 +240,7 @@ def test_yield(small):
         with pytest.raises(MobileNetError, match="on_yield takes a function .* Received: "):
             engine.on_yield(wrong)
     engine.on_yield(None)
-    assert (engine.run(image) == wanted).all() and engine.canaries_whole
+    assert (engine.run(image) == wanted).all() and engine.canaries_intact
 
 
 def test_class_names_and_outputs_lie_in_the_file(harness, tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.mbn import compile_model
-from mobilenet_keras.evaluation import Evaluation, evaluate, wilson
+from mobilenet_keras.evaluation import Evaluation, evaluate, wilson_interval
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.interpreters import installed_runtimes
@@ -53,7 +53,7 @@ def test_the_file_prepares_photos_as_python_does(tmp_path):
 
 @pytest.mark.parametrize("right, n, low, high", [(81, 263, .2553, .3662), (15, 148, .0624, .1605), (0, 20, 0, .1611), (1, 29, .0061, .1718)])
 def test_wilson_is_newcombe_1998_table_1(right, n, low, high):
-    assert [round(v, 4) for v in wilson(right, n)] == [low, high]
+    assert [round(v, 4) for v in wilson_interval(right, n)] == [low, high]
 
 
 def test_figures_agree_with_scikit_learn():

@@ -186,7 +186,7 @@ int main() { app_main(nullptr); }
 
 def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
     """Compiled here against stand-ins of what it takes from the SDK, which is 2.5 GB and on no package index."""
-    assert cli.main(["build", str(file_of_example(tmp_path)), "--board", "coral-micro", "--sources", str(tmp_path / "app")]) == 0
+    assert cli.main(["export", str(file_of_example(tmp_path)), "--board", "coral-micro", "-o", str(tmp_path / "app")]) == 0
     folder, sdk = tmp_path / "app", tmp_path / "sdk"
     for name, text in {"libs/base/filesystem.h": SDK, "libs/base/timer.h": "", "third_party/freertos_kernel/include/FreeRTOS.h": "",
                        "third_party/freertos_kernel/include/task.h": 'extern "C" void vTaskSuspend(void *);', "main.cc": FAKES}.items():
@@ -210,7 +210,7 @@ def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
     capsys.readouterr()
     for verb in ("build", "simulate", "flash"):
         assert cli.main([verb, str(file_of_example(tmp_path)), "--board", "coral-micro"]) == 2
-        assert "--board coral-micro --sources DIR" in capsys.readouterr().err
+        assert "mobilenet export MODEL.tflite --board coral-micro" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("board", ["pico", "mps2-an386"])

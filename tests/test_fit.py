@@ -63,7 +63,7 @@ def test_the_engine_comes_first():
     code, out, err = mobilenet("boards", shared(f"models/{PERSON}.tflite"), "--board", "microbit")
     first, second = out.splitlines()
     assert code == 0 and not err and first.startswith("fits microbit with engine (11,160 of 14,848 bytes of RAM, ")
-    assert second.startswith("does not fit microbit with tflm (") and "mobilenet strip" in second
+    assert second.startswith("does not fit microbit with tflm (") and "mobilenet convert A.tflite -o B.tflite" in second
     assert f"{theirs.ram - theirs.usable_ram:,} bytes of RAM too many" in second
 
 
@@ -76,14 +76,14 @@ def test_advice_is_a_command_line(tmp_path):
     for board, large in (("microbit", model), ("microbit", network("V1", .25, 160, channels=1)), ("microbit-v2", network("V1", 1., 128))):
         found = fits(large, board)
         flags = cli.parser().parse_args(shlex.split(found.why.rsplit("mobilenet ", 1)[1]))
-        better = network(flags.model.upper(), flags.alpha, int(flags.size), channels=1 if flags.gray else 3)
+        better = network(flags.net.upper(), flags.alpha, int(flags.size), channels=1 if flags.gray else 3)
         assert found.smaller[1:] == (int(flags.size),) * 2 and not found.ok and fits(better, board).ok, found.why
-    assert "mobilenet train PHOTOS --model v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
+    assert "mobilenet train PHOTOS --net v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
     assert "mobilenet train PHOTOS --alpha" in fits(network("V1", .5, 224, 10), "microbit-v2", "tflm").why
     oblong = compile_model(example((1, 96, 128, 3)))
     assert module.smaller_advice((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
     found, words = module.smaller_advice((.5, .25, 48), (96, 128, 1), True)
-    assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --model v2 --gray --alpha 0.25 --size 48x64")
+    assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --net v2 --gray --alpha 0.25 --size 48x64")
 
 
 def test_boards_of_real_models():
@@ -92,7 +92,7 @@ def test_boards_of_real_models():
     assert {f.board for f in vww.boards() if not f.ok} == {"microbit"}, "16 KB of RAM, 256 KB of flash"
     small = fits(vww, "microbit", "tflm")
     assert "bytes of RAM too many" in small.why and "estimated" in small.why
-    assert "mobilenet strip makes the file 91,736 bytes smaller" in small.why
+    assert "mobilenet convert A.tflite -o B.tflite makes the file 91,736 bytes smaller" in small.why
     assert small.ram - small.usable_ram == int(small.why.split(" bytes")[0].replace(",", ""))
     pico = fits(v2, "pico", "tflm")
     assert not pico.ok and "takes uint8" in pico.why and pico.ms is None
@@ -107,7 +107,7 @@ def test_boards_of_real_models():
                                          *(f"cases/files/{name}" for name in ("int16x8", "twosig", "ei_0.1_1_int8"))],
                                         kept=["cases/files/int16x8", f"models/{V1_128}", "cases/files/ei_0.1_1_int8"]))
 def test_tflm_fits_where_export_does_not_refuse(tmp_path, name):
-    """The verdict and the figures of the app that `export --tflm` writes, and `lint`'s."""
+    """The verdict and the figures of the app that `export --runtime tflm` writes, and `lint`'s."""
     model = Model.open(shared(f"{name}.tflite"))
     for board in ("pico", "microbit", "microbit-v2"):
         found = fits(model, board, "tflm")

@@ -94,16 +94,16 @@ def test_romfs(plug_in, flash, model):
     code, facts, err = flash(board, "--json")
     assert code == 0 and facts["verified"] and facts["place"] == "in ROMFS" and "model.mbn" not in names(board), err
     assert (board.folder.parent / "rom").read_bytes().startswith(romfs({"model.mbn": bundle(model).mbn}))
-    code, facts, err = flash(board, "--json", "--to", "files")
+    code, facts, err = flash(board, "--json", "--place", "files")
     assert code == 0 and facts["place"] == "in a file" and "model.mbn" in names(board), err
 
 
 def test_romfs_of_somebody(plug_in, flash):
     board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({"mine.txt": b"mine"}))))
     assert flash(board, "--dry-run", "--json")[1]["place"] == "in a file"
-    code, _, err = flash(board, "--to", "romfs")
+    code, _, err = flash(board, "--place", "romfs")
     assert code == 2 and "erases them: mine.txt" in err and not (board.folder.parent / "rom").exists()
-    code, _, err = flash(plug_in(), "--to", "romfs")
+    code, _, err = flash(plug_in(), "--place", "romfs")
     assert code == 2 and "has no ROMFS" in err and "--weights-uf2" in err
 
 
@@ -127,7 +127,7 @@ def test_weights_in_flash(plug_in, flash, model):
     (COPY + PICO.format("micropython", (1, 28, 0, ""), 9 << 10 | 3 << 8 | 6), "512k", "wants xtensa, and there are armv6m"),
     (COPY + PICO.format("micropython", (1, 28, 0, ""), 3 << 8 | 6), "512k", "no machine code from files"),
     (COPY + PICO.format("circuitpython", (9, 0, 0, ""), 3 << 8 | 6), "512k", "runs circuitpython, not MicroPython"),
-    ("", "32k", "too little heap.*the model, read from its file,.*--to romfs"),
+    ("", "32k", "too little heap.*the model, read from its file,.*--place romfs"),
     (COPY + SMALL_DISK.replace("BLOCKS", "32"), "512k", "disk is too full.*Nothing was changed.*mpremote rm"),
     (COPY + SMALL_DISK.replace("BLOCKS", "32") + "fake('os', statvfs=lambda p: (512, 512, 999, 999, 999))", "512k", "its disk is full.*untouched"),
     ("import sys\nsys.modules['mobilenet'] = sys\n", "512k", "could not run the model: AttributeError"),
@@ -158,12 +158,12 @@ sys.modules['mobilenet'] = mobilenet
 
 
 def test_options_that_do_not_go_together(model, capsys):
-    for args, complaint in ((["--micropython", "--board", "pico"], "do not go together"), (["--force"], "go together: give both"),
-                            (["--micropython", "--weights-uf2", "w.uf2"], "--weights-uf2 and --firmware go together")):
-        assert cli.main(["flash", str(model), *args]) == 2
+    for verb, args, complaint in (("micropython flash", ["--board", "pico"], "no flag --board"), ("flash", ["--force"], "no flag --force"),
+                                  ("micropython flash", ["--weights-uf2", "w.uf2"], "--weights-uf2 and --firmware go together")):
+        assert cli.main([*verb.split(), str(model), *args]) == 2
         assert complaint in capsys.readouterr().err
-    assert cli.main(["flash", "--micropython", "none.tflite"]) == 2 and "No such model" in capsys.readouterr().err
-    assert cli.main(["flash", "--micropython", str(model), "--module", str(model), "--port", "x"]) == 2
+    assert cli.main(["micropython", "flash", "none.tflite"]) == 2 and "No such model" in capsys.readouterr().err
+    assert cli.main(["micropython", "flash", str(model), "--module", str(model), "--port", "x"]) == 2
 
 
 def firmware(path, top=0x10053000, disk=0x100A0000, size=0x53000, family=0xE48BFF56):
@@ -181,7 +181,7 @@ def firmware(path, top=0x10053000, disk=0x100A0000, size=0x53000, family=0xE48BF
 def test_weights_uf2(model, tmp_path, capsys, family):
     made, out = bundle(model), tmp_path / "weights.uf2"
     pico = firmware(tmp_path / "pico.uf2", family=family)
-    args = ["flash", "--micropython", str(model), "--weights-uf2", str(out), "--firmware", str(pico), "--json"]
+    args = ["micropython", "flash", str(model), "--weights-uf2", str(out), "--firmware", str(pico), "--json"]
     assert cli.main([*args, "--dry-run"]) == 0 and not out.exists()
     capsys.readouterr()
     assert cli.main(args) == 0
@@ -208,7 +208,7 @@ def test_firmware_that_leaves_no_room(model, tmp_path, capsys, how, complaint):
         firmware(path, **how)
     else:
         path.write_bytes(uf2(0x10000000, bytes(2048), 0xE48BFF56))
-    code = cli.main(["flash", "--micropython", str(model), "--weights-uf2", str(tmp_path / "w.uf2"), "--firmware", str(path)])
+    code = cli.main(["micropython", "flash", str(model), "--weights-uf2", str(tmp_path / "w.uf2"), "--firmware", str(path)])
     assert code == 2 and complaint in capsys.readouterr().err and not (tmp_path / "w.uf2").exists()
 
 
@@ -302,12 +302,13 @@ def test_examples_compile_for_arm(model, tmp_path):
 
 
 def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys):
-    assert cli.main(["export", "--micropython", str(tmp_path / "disk"), str(model), "--json"]) == 0
+    assert cli.main(["micropython", "export", str(model), "-o", str(tmp_path / "disk"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert {"main.py", "model.mbn", "model.romfs", "photo.ppm", "mpy/armv6m/mobilenet.mpy", "typings/mobilenet.pyi",
             "examples/camera.py"} <= set(facts["files"])
     (tmp_path / "disk/mobilenet.mpy").write_bytes(x64.read_bytes())
     assert run_script(tmp_path / "disk", file="main.py").splitlines()[0].split()[0] in "abcde"
-    for args, complaint in (([], "For which runtime?"), (["--openmv", "a", "--micropython", "b"], "For which runtime?"),
-                            (["--openmv", "a", "--strip"], "goes with --tflm only")):
+    for args, complaint in ((["--to", "openmv", "--runtime", "engine"], "There is no --runtime engine --to openmv"),
+                            (["--to", "openmv", "--board", "pico"], "--board is nothing that --runtime tflm --to openmv takes"),
+                            (["--to", "openmv", "--strip"], "--strip is nothing that --runtime tflm --to openmv takes")):
         assert cli.main(["export", str(model), *args]) == 2 and complaint in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, shared
 from helpers import randomized, sample
 
+from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.networks.pretrained import list_models
 from mobilenet_keras.preprocessing import Preprocessing
 
@@ -72,6 +73,67 @@ def test_published_parameters(version, alpha):
     published = next(r["mparams"] for r in list_models() if (r["version"], r["alpha"]) == (version, alpha))
     net = PEERS[version][0](alpha, classes=1001)
     assert round(sum(np.prod(w.shape) for w in net.trainable_weights) / 1e6, 3) == published
+
+
+def parameters_by_hand(t):
+    """MobileNetV2 at width 1 with another t, written out from table 2 of the paper; each channel's batch normalization is four numbers."""
+    total, channels = 3*3*3*32 + 4*32, 32
+    for expansion, out, repeats in ((1, 16, 1), (t, 24, 2), (t, 32, 3), (t, 64, 4), (t, 96, 3), (t, 160, 3), (t, 320, 1)):
+        for _ in range(repeats):
+            hidden = expansion*channels
+            if expansion > 1:
+                total += channels*hidden + 4*hidden
+            total += 3*3*hidden + 4*hidden + hidden*out + 4*out
+            channels = out
+    return total + 320*1280 + 4*1280 + 1280*1000 + 1000
+
+
+@pytest.mark.parametrize("t,parameters", [(1, 1_879_496), (2, 2_315_432), (4, 2_927_208), (6, 3_538_984)])
+def test_expansion(t, parameters):
+    assert parameters == parameters_by_hand(t)
+    net = MobileNetV2(expansion=t)
+    assert net.count_params() == parameters
+    assert net.name == "mobilenetv2_1.00_224" + ("" if t == 6 else f"_t{t}")
+    assert ("block_1_expand" in [layer.name for layer in net.layers]) == (t > 1)
+    assert t == 1 or net.get_layer("block_16_expand").filters == t*160
+    macs, side, channels = 112*112*9*3*32, 112, 32
+    for expansion, out, repeats, stride in ((1, 16, 1, 1), (t, 24, 2, 2), (t, 32, 3, 2), (t, 64, 4, 2), (t, 96, 3, 1), (t, 160, 3, 2),
+                                            (t, 320, 1, 1)):
+        for i in range(repeats):
+            macs += side*side*channels*expansion*channels*(expansion > 1)
+            side //= stride if i == 0 else 1
+            macs += side*side*expansion*channels*(9 + out)
+            channels = out
+    assert count_macs(net) == macs + 7*7*320*1280 + 1280*1000
+
+
+@pytest.mark.parametrize("value", [0, -1, .5, 2.5, "6"])
+def test_expansion_is_a_whole_number(value):
+    with pytest.raises(MobileNetError, match=f"expansion is a whole number of at least 1. Received: {value!r}"):
+        MobileNetV2(expansion=value)
+
+
+def test_imagenet_has_one_expansion():
+    with pytest.raises(MobileNetError, match="published for expansion=6 only; take weights=None for expansion=4"):
+        MobileNetV2(weights="imagenet", expansion=4)
+
+
+def test_expansion_survives_a_file_and_the_engine(tmp_path):
+    from mobilenet_keras.engine.engine import Engine
+    from mobilenet_keras.engine.lowering import lower, reference
+    from mobilenet_keras.networks.importers import export_torch, load, save
+    from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras.training.quantization import convert
+    net = randomized(MobileNetV2(.35, (32, 32, 3), classes=4, expansion=4))
+    x = np.random.default_rng(1).uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32)
+    for file in (save(net, tmp_path / "net.keras"), export_torch(net, tmp_path / "net.safetensors")):
+        again = load(file, input_shape=(32, 32, 3))
+        assert [layer.name for layer in again.layers if layer.weights] == [layer.name for layer in net.layers if layer.weights]
+        np.testing.assert_allclose(again(x, training=False), net(x, training=False), rtol=1e-5, atol=1e-6)
+    model = Model(convert(net, x), "t4")
+    engine = Engine(model)
+    image = np.random.default_rng(2).integers(-128, 128, (32, 32, 3)).astype(np.int8)
+    np.testing.assert_array_equal(engine.run(image), reference(lower(model), image)[-1].ravel())
 
 
 @pytest.mark.parametrize("every", sample([8, 1], kept=[8]))

@@ -74,7 +74,7 @@ def test_the_prebuilt_modules_are_what_the_command_builds(tmp_path, index):
     if mpy.built_by()["compiler"] != f"ziglang {importlib.metadata.version('ziglang')}":
         pytest.skip(f"the files were built by {mpy.built_by()['compiler']}")
     for arch in ("armv6m", "armv7m", "armv7emsp", "armv7emdp"):
-        assert main(["build", "--micropython", "--arch", arch, "-o", str(tmp_path / f"{arch}.mpy")]) in (None, 0)
+        assert main(["micropython", "module", arch, "-o", str(tmp_path / f"{arch}.mpy")]) in (None, 0)
         assert (tmp_path / f"{arch}.mpy").read_bytes() == mpy.prebuilt(arch).read_bytes(), arch
 
 
@@ -497,18 +497,17 @@ def test_a_firmware_of_ones_own_takes_the_module(tool, file, text, tmp_path, ind
 
 # ---- the builder ----
 
-ARM = ["--micropython", "--arch", "armv6m"]
-
-
 @pytest.mark.parametrize("arguments, part", [
-    (["--micropython"], "--arch armv6m for a Pico"), (["--micropython", "--arch", "pico"], "no machine code for 'pico'"),
-    ([], "takes a model and a board"), (["m.tflite", *ARM], "runs any model"),
-    (["m.tflite", "--board", "pico", "--arch", "armv6m"], "belong to --micropython"),
-    ([*ARM, "--micropython-source", "nowhere"], "no MicroPython source"), ([*ARM, "--cc", "nowhere"], "no compiler 'nowhere'")])
+    (["micropython", "module"], "required: ARCH"), (["micropython", "module", "pico"], "no machine code for 'pico'"),
+    (["build"], "required: MODEL"), (["build", "m.tflite"], "Give its id with --board"),
+    (["micropython", "module", "armv6m", "m.tflite"], "unrecognized arguments: m.tflite"),
+    (["micropython", "module", "armv6m", "--board", "pico"], "no flag --board"), (["build", "m.tflite", "--arch", "armv6m"], "no flag --arch"),
+    (["micropython", "module", "armv6m", "--source", "nowhere"], "no MicroPython source"),
+    (["micropython", "module", "armv6m", "--cc", "nowhere"], "no compiler 'nowhere'")])
 def test_a_wrong_command_is_told(arguments, part, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as e:
-        sys.exit(main(["build", *arguments]))
+        sys.exit(main(arguments))
     assert e.value.code == 2 and part in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 

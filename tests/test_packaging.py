@@ -146,6 +146,7 @@ def test_wheel_contents(wheels, kind):
     assert any(n.startswith("microcontroller/tflm/") for n in sources)
     assert sorted(package) == sorted([*tracked("mobilenet_keras"), *(f"mobilenet_keras/{n}" for n in sources)])
     assert any(n.startswith(info) and n.endswith("/LICENSE") for n in names)
+    assert "mobilenet_keras/py.typed" in package, "checkers of other people's code don't look at the annotations"
     assert "mobilenet = mobilenet_keras.cli:main" in entry_points
     assert "mobilenet_keras = mobilenet_keras._modidx:d" in entry_points
     assert {f"Provides-Extra: {extra}" for extra in EXTRAS} <= set(metadata.splitlines())

@@ -65,7 +65,7 @@ def test_bias_correction_and_the_photos_bytes(made):
     """The noise that is the same for every photo goes, and photos' bytes can be the input as they are."""
     real, model, rule, pixels, inputs = made
     seen, folded = q.observe(real, inputs), q.fold_input(rule)
-    constant = [np.mean([row["bias"] for row in q.noise(real, m, pixels[:24], rule)][:-2])
+    constant = [np.mean([row["bias"] for row in q.layer_sqnr(real, m, pixels[:24], rule)][:-2])
                 for m in (model, q.requantize(real, model, seen, "min-max", inputs))]
     assert constant[1] < constant[0] / 2, constant
     ours = q.requantize(real, model, seen, "min-max", inputs, folded)
@@ -90,7 +90,7 @@ def test_quantize_uint8_ends(network):
     net, _, pixels = network
     labels = np.arange(48) % 4
     photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes)
-    model = q.quantize(net, photos, samples=24, ends="uint8", equalization=False, calibration="min-max")
+    model = q.quantize(net, photos, samples=24, io_dtype="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
     np.testing.assert_array_equal(quantized(model, pixels[:2], model.preprocessing), pixels[:2])
     report = model.report
@@ -103,10 +103,10 @@ def test_the_number_of_calibration_photos_is_chosen(network, monkeypatch):
     net, rule, pixels = network
     labels, tried = np.arange(48) % 4, []
     part = Photos.from_arrays((pixels, labels), classes=net.classes, group=False).train
-    monkeypatch.setattr(q, "SIZES", (8, 30, 900))
+    monkeypatch.setattr(q, "CALIBRATION_SIZES", (8, 30, 900))
     monkeypatch.setattr(q, "observe", lambda model, inputs: None)
     monkeypatch.setattr(q, "_made", lambda choice, *_: tried.append(choice) or (choice, None, None, None))
-    draw = lambda n: rule(part.pixels[q.representative(part, n)])  # noqa: E731
+    draw = lambda n: rule(part.pixels[q.representative_photos(part, n)])  # noqa: E731
     for samples, wanted in ((None, [len(part)] * 3 + [8, 30]), (12, [12] * 3)):
         tried.clear()
         for _ in q._candidates(None, None, draw, rule, samples, None, False, True, lambda: tried[0]):

@@ -1,5 +1,6 @@
 """The repository itself: its style, what is generated in it, and every notebook, each as a test with a name."""
 import ast
+import json
 import multiprocessing
 import os
 import re
@@ -25,6 +26,12 @@ def run(*command, timeout=600):
 
 def test_ruff():
     status, said = run(sys.executable, "-m", "ruff", "check", "--output-format", "concise", ".")
+    assert status == 0, said
+
+
+def test_notebooks_use_no_name_that_is_not_there():
+    """A cell that was moved to another notebook and left a name behind fails here, before it is run."""
+    status, said = run(sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "--output-format", "concise", "nbs")
     assert status == 0, said
 
 
@@ -97,6 +104,47 @@ def test_readme_holds_the_command_that_ci_runs():
     assert len(blocks) == 1, "README.md needs one <!-- test-command --> with a ```sh block right after it"
     for word in ("apt-get", "python3-venv", "git clone https://github.com/mobilenet-keras/", '".[dev]"', "pytest"):
         assert word in blocks[0], f"the test command lacks {word}"
+
+
+LONGEST = 60  # lines of an exported cell
+LONGER = {  # (notebook, its first name): lines; older cells, of which there may be fewer and no longer ones
+    ("nbs/api/08_cli.ipynb", "train"): 333,
+    ("nbs/api/08_cli.ipynb", "VERBS"): 151,
+    ("nbs/api/mcu/08_console.ipynb", "PROTOCOL"): 66,
+}
+
+
+def names(tree):
+    """What a cell defines, in order."""
+    for node in tree.body:
+        for target in getattr(node, "targets", [node]):
+            yield from (n.id if isinstance(n, ast.Name) else n.name for n in ast.walk(target) if isinstance(n, ast.Name) or hasattr(n, "name"))
+
+
+def is_table(tree):
+    """One assignment of a text, or of rows that are written out."""
+    value = tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], (ast.Assign, ast.AnnAssign)) else None
+    return isinstance(value, (ast.Constant, ast.Tuple, ast.List, ast.Dict))
+
+
+def long_cells():
+    """{(notebook, the first name in the cell): lines} of exported cells above the limit that are no tables."""
+    for path in NOTEBOOKS:
+        for cell in json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"]).rstrip("\n")
+            if cell["cell_type"] == "code" and re.match(r"#\s*\|\s*exports?\b", source) and source.count("\n") >= LONGEST:
+                tree = ast.parse(source)
+                if not is_table(tree):
+                    yield (path, next(names(tree))), source.count("\n") + 1
+
+
+def test_exported_cells_are_short():
+    """A cell holds one idea and a sentence of why stands before it; the list of older ones only shrinks."""
+    found = dict(long_cells())
+    grown = [f"{cell}: {lines} lines" for cell, lines in found.items() if lines > LONGER.get(cell, LONGEST)]
+    assert not grown, f"Divide these, with a sentence of why between: {'; '.join(grown)}"
+    shrunk = [f"{cell}: {found.get(cell, 'short')}" for cell, lines in LONGER.items() if found.get(cell, 0) < lines]
+    assert not shrunk, f"LONGER can shrink: {'; '.join(shrunk)}"
 
 
 def in_notebook(path, told, spent):

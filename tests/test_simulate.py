@@ -129,6 +129,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
                        ("no.elf", "no linked 32-bit Arm program"), ("x.elf --board pico", "for mps2-an386, not for pico"),
                        ("x.elf --input wrong.npy", "Received: int8 (5, 15, 3)"), ("x.elf --input no.elf", "no .npy file"),
                        ("gone.elf", "can't be read"), ("x.elf --seconds 0", "Received: 0.0"),
+                       ("x.elf --photos . --photo x.npy", "leave out --photo"), ("x.elf --part test", "give --photos DIR, too"),
                        ("x.elf --input x.npy --photo x.npy", "not both"), ("x.elf --photo no.elf", "not an image")):
         assert cli.main(["simulate", *line.split()]) == 2
         out, err = capsys.readouterr()
@@ -146,7 +147,7 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     assert ours.scores.tolist() == theirs.scores.tolist() and ours.accuracy == theirs.accuracy and len(ours) == 10
     (tmp_path / "photos/class0/broken.png").write_bytes(b"no photo")
     (tmp_path / "x.elf").write_bytes(built(board).elf.data)
-    assert cli.main(["simulate", str(tmp_path / "x.elf"), "--dataset", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
+    assert cli.main(["simulate", str(tmp_path / "x.elf"), "--photos", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1
 

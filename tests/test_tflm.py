@@ -30,7 +30,7 @@ HOSTILE = ['"; return 0; //', "back\\slash", "what??/", "@MODEL_DATA@", "%s%n", 
 # Whether the libraries are built with TF_LITE_STATIC_MEMORY, by their own build files: tools/make/Makefile of tflite-micro 90b983c;
 # Arduino_TensorFlowLite 7948b85, whose sources test it 40 times and where nothing sets it; CMakeLists.txt of esp-tflite-micro 1.4.0
 # and of pico-tflmicro dfea53b.
-BUILT_WITH_STATIC_MEMORY = {"generic": True, "arduino": False, "esp-idf": True, "pico": True}
+BUILT_WITH_STATIC_MEMORY = {"cmake": True, "arduino": False, "esp-idf": True, "pico-sdk": True}
 # An Arduino, as much of it as the sketch asks for: `loop` once.
 ARDUINO = """
 #include <Arduino.h>
@@ -218,52 +218,52 @@ def test_c_strings_come_back(tmp_path):
 
 @needs_tflm
 @needs_gcc
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts(tmp_path, layout):
+@pytest.mark.parametrize("to", LAYOUTS)
+def test_layouts(tmp_path, to):
     """Each compiles against declarations of its SDK, has its commands, and comes out the same when exported again."""
-    app = export_tflm(hostile(), tmp_path / "app", layout=layout)
+    app = export_tflm(hostile(), tmp_path / "app", to=to)
     before = files(app)
     mains = [p for p in app.rglob("main.c*") if p.suffix in (".cc", ".cpp")]
-    assert len(mains) == 1 and b"main()" in before["README.md"] + mains[0].read_bytes() or layout in ("arduino", "esp-idf")
-    standard = "gnu++14" if layout == "arduino" else "c++17"  # as Arduino's cores compile
+    assert len(mains) == 1 and b"main()" in before["README.md"] + mains[0].read_bytes() or to in ("arduino", "esp-idf")
+    standard = "gnu++14" if to == "arduino" else "c++17"  # as Arduino's cores compile
     gcc(mains[0].parent, f"-std={standard}", f"-I{DECLARATIONS / 'sdk'}", "-DMOBILENET_PROFILE", "-fsyntax-only",
         *(p for p in mains[0].parent.iterdir() if p.suffix in (".cc", ".cpp")))
     readme = before["README.md"].decode()
-    command = {"generic": "cmake -B build -DTFLM_INCLUDE", "arduino": "arduino-cli compile --fqbn", "esp-idf": "idf.py set-target",
-               "pico": "cmake -B build -DPICO_SDK_PATH"}[layout]
-    assert command in readme and "untested on hardware" in readme and (layout in ("esp-idf", "pico")) == ("Not built here" in readme)
-    needs = {"generic": "`make`, `git`, `curl`, `wget`, `unzip` and a `python3` with NumPy and Pillow", "esp-idf": "ESP-IDF 5.1 or newer"}
-    assert needs.get(layout, "") in readme, "what the build asks for, and what it downloads"
+    command = {"cmake": "cmake -B build -DTFLM_INCLUDE", "arduino": "arduino-cli compile --fqbn", "esp-idf": "idf.py set-target",
+               "pico-sdk": "cmake -B build -DPICO_SDK_PATH"}[to]
+    assert command in readme and "untested on hardware" in readme and (to in ("esp-idf", "pico-sdk")) == ("Not built here" in readme)
+    needs = {"cmake": "`make`, `git`, `curl`, `wget`, `unzip` and a `python3` with NumPy and Pillow", "esp-idf": "ESP-IDF 5.1 or newer"}
+    assert needs.get(to, "") in readme, "what the build asks for, and what it downloads"
     for text in (t.decode() for n, t in before.items() if n.endswith(".yml")):
         assert all(re.search(r': "[~^]?\d', line) for line in text.splitlines() if "espressif/" in line), "a component without a version"
     assert not re.search(r"@[A-Z_0-9]+@", "".join(t.decode() for n, t in before.items() if "model_data" not in n))
     (app / "mine.txt").write_text("kept")
-    assert files(export_tflm(hostile(), app, layout=layout)) == before | {"mine.txt": b"kept"}
-    other = next(name for name in LAYOUTS if name != layout)
-    with pytest.raises(MobileNetError, match=f"layout {layout}, this one is {other}"):
-        export_tflm(hostile(), app, layout=other)
+    assert files(export_tflm(hostile(), app, to=to)) == before | {"mine.txt": b"kept"}
+    other = next(name for name in LAYOUTS if name != to)
+    with pytest.raises(MobileNetError, match=f"an app for {to}, this one is for {other}"):
+        export_tflm(hostile(), app, to=other)
 
 
 @needs_tflm
 @needs_gcc
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_layout_sees_tensors_as_its_library_does(tmp_path, layout):
+@pytest.mark.parametrize("to", LAYOUTS)
+def test_a_layout_sees_tensors_as_its_library_does(tmp_path, to):
     """Else it reads a type where the data lie: "input 0 is of type 0", as the sketch did with the real library of Arduino."""
-    app = export_tflm(Model(one_op_model(), "tiny"), tmp_path / "app", layout=layout)
+    app = export_tflm(Model(one_op_model(), "tiny"), tmp_path / "app", to=to)
     sources = next(p for p in app.rglob("main.c*") if p.suffix in (".cc", ".cpp")).parent
     (tmp_path / "arduino.cc").write_text(ARDUINO)
     (tmp_path / "esp.cc").write_text('extern "C" void app_main(void);\nint main() { app_main(); }\n')
     (tmp_path / "tick.cc").write_text('#include <cstdlib>\n#include "freertos/FreeRTOS.h"\nvoid vTaskDelay(const TickType_t) { std::exit(0); }\n')
     (tmp_path / "sleep.cc").write_text('#include <cstdlib>\n#include "pico/stdlib.h"\n'
                                        'bool stdio_init_all() { return true; }\nvoid sleep_ms(uint32_t) { std::exit(0); }\n')
-    around = {"arduino": ["arduino.cc"], "esp-idf": ["esp.cc", "tick.cc"], "pico": ["sleep.cc"]}.get(layout, [])
+    around = {"arduino": ["arduino.cc"], "esp-idf": ["esp.cc", "tick.cc"], "pico-sdk": ["sleep.cc"]}.get(to, [])
     said = {}
     for built in (True, False):
         library = stand_in(sources, static_memory=built)
         gcc(sources, f"-I{DECLARATIONS / 'sdk'}", *(p for p in sources.iterdir() if p.suffix in (".cc", ".cpp") and p.name != "stand_in.cc"), library,
             *(tmp_path / name for name in around), "-o", "app")
         said[built] = subprocess.run([sources / "app"], capture_output=True, text=True).stdout
-    right = BUILT_WITH_STATIC_MEMORY[layout]
+    right = BUILT_WITH_STATIC_MEMORY[to]
     assert "PASS" in said[right] and "FAIL: input 0 is of type" in said[not right] and "TF_LITE_STATIC_MEMORY (remedy" in said[not right], said
 
 
@@ -271,7 +271,7 @@ def test_a_layout_sees_tensors_as_its_library_does(tmp_path, layout):
 @needs_tflm
 @pytest.mark.skipif(not shutil.which("cmake"), reason="needs cmake")
 def test_cmake_links_an_installed_library(tmp_path):
-    """The generic layout's CMakeLists.txt, with an archive of the stand-in in the place of TFLM's library."""
+    """The CMakeLists.txt of plain CMake, with an archive of the stand-in in the place of TFLM's library."""
     app = export_tflm(hostile(), tmp_path / "app")
     subprocess.run(["ar", "rcs", tmp_path / "libtflm.a", stand_in(app)], check=True)
     cmake = lambda *a: subprocess.run(["cmake", *map(str, a)], cwd=app, capture_output=True, text=True)  # noqa: E731
@@ -466,12 +466,12 @@ def test_lint(name, severity, what):
 @needs_tflm
 def test_lint_and_export_commands(tmp_path):
     heads("softmax").save(tmp_path / "m.tflite")
-    code, out, _ = mobilenet("lint", "--tflm", "m.tflite", "--board", "pico", "--json", cwd=tmp_path)
+    code, out, _ = mobilenet("lint", "m.tflite", "--board", "pico", "--json", cwd=tmp_path)
     facts = json.loads(out)
     assert code == 0 and facts["ok"] and facts["arena"] > 10_000 and {"severity", "op", "what", "remedy"} <= set(facts["findings"][0])
-    code, out, _ = mobilenet("lint", "--tflm", "m.tflite", "--board", "microbit", cwd=tmp_path)
+    code, out, _ = mobilenet("lint", "m.tflite", "--board", "microbit", cwd=tmp_path)
     assert code == 1 and "error" in out and "usable" in out
-    code, out, err = mobilenet("export", "--tflm", "app", "m.tflite", "--board", "pico2", "--strip", cwd=tmp_path)
+    code, out, err = mobilenet("export", "m.tflite", "--runtime", "tflm", "-o", "app", "--board", "pico2", "--strip", cwd=tmp_path)
     assert code == 0 and "PICO_BOARD=pico2" in (tmp_path / "app/README.md").read_text() and ", stripped" in (tmp_path / "app/README.md").read_text()
-    code, out, err = mobilenet("export", "--tflm", "app", "m.tflite", "--layout", "arduino", cwd=tmp_path)
-    assert code == 2 and "layout pico" in one_line(err)
+    code, out, err = mobilenet("export", "m.tflite", "-o", "app", "--to", "arduino", cwd=tmp_path)
+    assert code == 2 and "an app for pico-sdk, this one is for arduino" in one_line(err)

@@ -29,7 +29,7 @@ extern "C" {
   X(MBN_OK, "Done.") \
   X(MBN_NOT_A_MODEL, "The file does not begin with MBN1: it is no compiled model.") \
   X(MBN_VERSION_UNKNOWN, "The file has another version than this engine: compile the model again, or update the firmware.") \
-  X(MBN_LAYOUT_UNKNOWN, "The weights are laid out for other kernels than this engine has: compile with --target portable.") \
+  X(MBN_LAYOUT_UNKNOWN, "The weights are laid out for other kernels than this engine has: compile it for this engine.") \
   X(MBN_CUT_SHORT, "The file is shorter than it says.") \
   X(MBN_MISALIGNED, "The file or the arena does not start at a multiple of its alignment.") \
   X(MBN_ARENA_TOO_SMALL, "The arena is smaller than mbn_arena_bytes().") \

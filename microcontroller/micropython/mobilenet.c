@@ -1,4 +1,4 @@
-/* `import mobilenet` for MicroPython: one source for a native module (.mpy, by `mobilenet build --micropython`) and for a
+/* `import mobilenet` for MicroPython: one source for a native module (.mpy, by `mobilenet micropython module`) and for a
  * USER_C_MODULE of a custom firmware (micropython.mk, micropython.cmake).
  *
  *     m = mobilenet.Model("/rom/digits.mbn")     # a path, an open file or a buffer; weights are read where they lie
@@ -394,7 +394,7 @@ static mp_obj_t read_whole(model *self, mp_obj_t file) {
   const mp_int_t n = mp_obj_get_int(call_with(file, MP_QSTR_seek, 2, mp_obj_new_int(0), mp_obj_new_int(2)));
   if (n < (mp_int_t)sizeof(mbn_header) || n > MBN_MAX_BYTES) check(MBN_CUT_SHORT);
   call_with(file, MP_QSTR_seek, 1, mp_obj_new_int(0), MP_OBJ_NULL);
-  uint8_t *bytes = heap((size_t)n, "This file can't be used in place: it", "Put it into a ROMFS, or into flash above the firmware: mobilenet flash --micropython");
+  uint8_t *bytes = heap((size_t)n, "This file can't be used in place: it", "Put it into a ROMFS, or into flash above the firmware: mobilenet micropython flash");
   self->bytes = bytes, self->heap_bytes = (uint32_t)n;
   for (mp_int_t done = 0, more; done < n; done += more) {
     mp_obj_t left = mp_obj_new_bytearray_by_ref((size_t)(n - done), bytes + done);
@@ -417,7 +417,7 @@ static void take_model(model *self, mp_obj_t given) {
   }
   self->bytes = buffer.buf, self->file_bytes = buffer.len;
   if ((uintptr_t)buffer.buf % 4)
-    fail(&mp_type_ValueError, "The model lies %d bytes behind a multiple of 4: put it where mobilenet flash --micropython puts it, which aligns it, or copy it with Model(bytearray(buffer)).",
+    fail(&mp_type_ValueError, "The model lies %d bytes behind a multiple of 4: put it where mobilenet micropython flash puts it, which aligns it, or copy it with Model(bytearray(buffer)).",
          (int)((uintptr_t)buffer.buf % 4));
 }
 

@@ -9,6 +9,7 @@ __all__ = ['engine_sources', 'build_engine', 'Engine']
 import ctypes, functools, hashlib, os, shutil, subprocess, sys, sysconfig
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..core import MobileNetError, cache_folder, microcontroller_folder, need, atomic_write
 from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header
 from ..tflite.model import Model
@@ -76,6 +77,7 @@ class Engine:
         # canaries before and behind, so that a test can see a write that goes astray
         self.arena = np.full(self.arena_bytes//8 + 17, 0xA5A5A5A5A5A5A5A5, np.uint64)
         self._m = ctypes.c_void_p()
+        self._yield:object = None
         self._check(self.lib.mbn_open(ctypes.byref(self._m), address, n, self.arena.ctypes.data + 64, self.arena_bytes, max_work))
         self._check(self.lib.mbn_verify(address, n))
         self.shape, self.nchw = (h.in_h, h.in_w, h.in_c), bool(h.flags & NCHW)
@@ -111,46 +113,54 @@ class Engine:
         self._check(self.lib.mbn_finish(self._m, ctypes.byref(ctypes.c_void_p())))
         return self._results()
 
-    def run(self,
-            x, # int8 (height, width, channels) or what the .tflite takes, or a batch of them
-    ):         # int8 array (classes,) or (N, classes); maps likewise; a list of arrays if there are several outputs
-        "Run whole images."
-        x, wanted = np.asarray(x), (self.shape[2], *self.shape[:2]) if self.nchw else self.shape
-        if x.dtype != np.int8 or x.shape[-3:] != wanted or x.ndim not in (3, 4): raise MobileNetError(f"{self.name} takes int8 {wanted}. Received: {x.dtype} {x.shape}")
-        if x.ndim == 4:
-            each = [self.run(one) for one in x]
-            if len(self.outputs) > 1: return [np.stack(some) for some in zip(*each)]
-            return np.stack(each) if each else np.zeros((0, *self.outputs[0].shape), np.int8)
-        x = np.ascontiguousarray(np.moveaxis(x, 0, -1) if self.nchw else x)
-        self._check(self.lib.mbn_run(self._m, x.ctypes.data, ctypes.byref(ctypes.c_void_p())))
-        return self._results()
+# %% ../../nbs/api/engine/03_engine.ipynb #b64549b7
+@patch
+def run(self:Engine,
+        x, # int8 (height, width, channels) or what the .tflite takes, or a batch of them
+):         # int8 array (classes,) or (N, classes); maps likewise; a list of arrays if there are several outputs
+    "Run whole images."
+    x, wanted = np.asarray(x), (self.shape[2], *self.shape[:2]) if self.nchw else self.shape
+    if x.dtype != np.int8 or x.shape[-3:] != wanted or x.ndim not in (3, 4): raise MobileNetError(f"{self.name} takes int8 {wanted}. Received: {x.dtype} {x.shape}")
+    if x.ndim == 4:
+        each = [self.run(one) for one in x]
+        if len(self.outputs) > 1: return [np.stack(some) for some in zip(*each)]
+        return np.stack(each) if each else np.zeros((0, *self.outputs[0].shape), np.int8)
+    x = np.ascontiguousarray(np.moveaxis(x, 0, -1) if self.nchw else x)
+    self._check(self.lib.mbn_run(self._m, x.ctypes.data, ctypes.byref(ctypes.c_void_p())))
+    return self._results()
 
-    def file(self) -> bytes:
-        "The compiled file that runs."
-        return self._file.tobytes()[:self.header.file_bytes]
+# %% ../../nbs/api/engine/03_engine.ipynb #d5ebd71b
+@patch
+def file(self:Engine) -> bytes:
+    "The compiled file that runs."
+    return self._file.tobytes()[:self.header.file_bytes]
 
-    def prepare(self,
-                pixels, # uint8 (height, width, channels), red first
-    ) -> np.ndarray:    # int8, likewise, as `push_row` takes it
-        "A photo as the input, by the file's own table, as a board does it."
-        pixels, out = np.ascontiguousarray(pixels), np.zeros(self.shape, np.int8)
-        if pixels.dtype != np.uint8 or pixels.shape != self.shape: raise MobileNetError(f"{self.name} takes photos of uint8 {self.shape}. Received: {pixels.dtype} {pixels.shape}")
-        for photo, row in zip(pixels, out): self._check(self.lib.mbn_quantize_row(self._file.ctypes.data, photo.ctypes.data, row.ctypes.data))
-        return out
+@patch
+def prepare(self:Engine,
+            pixels, # uint8 (height, width, channels), red first
+) -> np.ndarray:    # int8, likewise, as `push_row` takes it
+    "A photo as the input, by the file's own table, as a board does it."
+    pixels, out = np.ascontiguousarray(pixels), np.zeros(self.shape, np.int8)
+    if pixels.dtype != np.uint8 or pixels.shape != self.shape: raise MobileNetError(f"{self.name} takes photos of uint8 {self.shape}. Received: {pixels.dtype} {pixels.shape}")
+    for photo, row in zip(pixels, out): self._check(self.lib.mbn_quantize_row(self._file.ctypes.data, photo.ctypes.data, row.ctypes.data))
+    return out
 
-    def on_yield(self,
-                 function, # Called between groups of pixels; what it returns stops the inference, unless it is false; None: no function
-    ):
-        "Serve something else in the middle of a row."
-        if function is not None and not callable(function): raise MobileNetError(f"on_yield takes a function without arguments, which is called between groups of pixels, or None. Received: {function!r}")
-        self._yield = _YIELD((lambda _: int(bool(function()))) if function is not None else 0)  # kept alive
-        self.lib.mbn_on_yield(self._m, self._yield, None)
+# %% ../../nbs/api/engine/03_engine.ipynb #c089828a
+@patch
+def on_yield(self:Engine,
+             function, # Called between groups of pixels; what it returns stops the inference, unless it is false; None: no function
+):
+    "Serve something else in the middle of a row."
+    if function is not None and not callable(function): raise MobileNetError(f"on_yield takes a function without arguments, which is called between groups of pixels, or None. Received: {function!r}")
+    self._yield = _YIELD((lambda _: int(bool(function()))) if function is not None else 0)  # kept alive
+    self.lib.mbn_on_yield(self._m, self._yield, None)
 
-    @property
-    def canaries_whole(self) -> bool: # Nothing was written outside the arena
-        raw = self.arena.view(np.uint8)
-        return bool((raw[:64] == 0xA5).all() and (raw[64 + self.arena_bytes:] == 0xA5).all())
+@patch(as_prop=True)
+def canaries_intact(self:Engine) -> bool: # Nothing was written outside the arena
+    raw = self.arena.view(np.uint8)
+    return bool((raw[:64] == 0xA5).all() and (raw[64 + self.arena_bytes:] == 0xA5).all())
 
-    def counts(self) -> np.ndarray: # uint32, one per step
-        "How many pixels each step has made since the library was loaded, in all models; 0 for a tee or keep."
-        return np.array((ctypes.c_uint32*self.header.steps).in_dll(self.lib, "mbn_counts"))
+@patch
+def counts(self:Engine) -> np.ndarray: # uint32, one per step
+    "How many pixels each step has made since the library was loaded, in all models; 0 for a tee or keep."
+    return np.array((ctypes.c_uint32*self.header.steps).in_dll(self.lib, "mbn_counts"))

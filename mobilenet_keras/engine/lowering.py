@@ -8,9 +8,10 @@ __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'MAX_STEPS', 'Step', 'Untrained', 'I
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000003
 import math
 from dataclasses import dataclass, field
+from typing import Any
 import numpy as np
-from ..core import MobileNetError, text_table
-from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exponentials, fixed, high_mul, logistics, reciprocal, scaled, wrapped
+from ..core import MobileNetError
+from ..tflite.fixedpoint import SOFTMAX_LEAST, divide_pot, exp_table, quantize_multiplier, high_mul, logistic_table, reciprocal, scaled, wrap_int32
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, to_int8
 
@@ -55,7 +56,7 @@ class Step:
 class Untrained(MobileNetError):
     "A network whose scores don't depend on the photo, so that their scale is next to nothing."
 
-def _refuse(model, op, why, remedy="Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint --tflm.", kind=MobileNetError):
+def _refuse(model, op, why, remedy="Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint.", kind=MobileNetError):
     raise kind(f"Op {op.index} of {model.name}, {op.name} -> tensor {op.outputs[0] if op.outputs else '-'}: {why}. {remedy}")
 
 def _map(tensor):
@@ -64,7 +65,7 @@ def _map(tensor):
 
 def _scales(reals):
     "int64 (n, 2): 31-bit multiplier and shift of each real, as TFLM's QuantizeMultiplier."
-    return np.stack(fixed(np.atleast_1d(np.asarray(reals, np.float64))), -1)
+    return np.stack(quantize_multiplier(np.atleast_1d(np.asarray(reals, np.float64))), -1)
 
 def _same_padding(size, k, s):
     "Rows of padding before the first that SAME means."
@@ -75,6 +76,7 @@ class _Graph:
     "A model's ops while they are turned into steps."
     def __init__(self, model):
         self.model, self.steps, self.asides = model, [], []
+        self.last = -1    # the tensor that the last step made
         self.alias = {}   # tensor -> the tensor whose bytes it is
         self.pads = {}    # tensor -> (above, below, left, right, value) of the PAD that made it
         self.maker = {}   # tensor -> how many steps there are when it is made
@@ -101,7 +103,7 @@ class _Graph:
         "Go on with an earlier tensor, pixel by pixel as the present one comes."
         if root not in self.shapes or self.shapes[root][:2] != self.shapes[self.last][:2]:
             _refuse(self.model, op, f"it reads tensor {root}, which is not the output of the op before: branches can only be streamed from a map to one as high and wide",
-                    "Let branches begin behind the global pool, or run the model with TensorFlow Lite Micro (mobilenet export --tflm).")
+                    "Let branches begin behind the global pool, or run the model with TensorFlow Lite Micro (mobilenet export --runtime tflm).")
         self.steps.append(Step("recall", op.index, self.shapes[self.last], self.shapes[root], aside=self.put_aside(root)))
         self.last = root
 
@@ -116,6 +118,7 @@ class _Graph:
         self.last = op.outputs[0]
         self.shapes[self.last], self.maker[self.last] = step.out, len(self.steps)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #2ed764b2
 def _constants(g, op, x, w, zero, channels):
     "(bias, scales, clamp) of an op that multiplies; `w` is (channels, taps)."
     wt, b, y = g.tensor(op, 1), g.tensor(op, 2), g.int8(op, g.model.tensors[op.outputs[0]])
@@ -124,7 +127,7 @@ def _constants(g, op, x, w, zero, channels):
     product = np.float64(x.scale[0]*wt.scale[0]) if once else np.float64(x.scale[0])*wt.scale.astype(np.float64)
     scales = np.broadcast_to(_scales(product/np.float64(y.scale[0])), (channels, 2))
     if b is not None and (b.data is None or b.dtype != "int32" or b.data.size != channels): _refuse(g.model, op, "its bias is no int32 constant")
-    bias = wrapped((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.astype(np.int64).sum(1))
+    bias = wrap_int32((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.astype(np.int64).sum(1))
     if (scales[:, 1] > 30).any(): _refuse(g.model, op, "its output scale is far too small")
     return dict(bias=bias, scales=scales, low=clamp(op, y)[0], high=clamp(op, y)[1], zero_in=zero, zero_out=int(y.zero_point[0]))
 
@@ -133,6 +136,7 @@ def _weights(g, op, rank):
     if w is None or w.data is None or w.dtype != "int8" or len(w.shape) != rank: _refuse(g.model, op, f"its weights are not a constant int8 tensor of {rank} dimensions")
     return w.data
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #7ad25f92
 def _window(g, op, shape, kernel, stride, channels):
     "(pad, shape of the output) of an op that slides a kernel."
     above, below, left, right, _ = g.pads.get(op.inputs[0], (0,)*5)
@@ -173,7 +177,7 @@ def _reshape(g, op):
     g.alias[y.index] = g.root(t.index)
 
 def _pad(g, op):
-    (t, shape), pads, y = g.feed(op), g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
+    (t, _), pads, y = g.feed(op), g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
     value = g.tensor(op, 2)
     users = [u for u in g.model.ops if y.index in u.inputs]
     if pads is None or pads.data is None or pads.shape != (4, 2) or pads.data[[0, 3]].any() or (pads.data < 0).any(): _refuse(g.model, op, "it pads other dimensions than rows and columns")
@@ -226,7 +230,7 @@ def _add(g, op):
 def _logistic(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1: _refuse(g.model, op, "its output is not in 256ths")
-    g.made(op, Step("lookup", op.index, shape, shape, table=logistics(x.scale[0], int(x.zero_point[0]))))
+    g.made(op, Step("lookup", op.index, shape, shape, table=logistic_table(x.scale[0], int(x.zero_point[0]))))
 
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
@@ -235,7 +239,7 @@ def _softmax(g, op):
     if x.scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1:
         _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise",
                 "Train it, or calibrate it with photos.", Untrained)
-    g.made(op, Step("softmax", op.index, shape, shape, table=exponentials(x.scale[0], op.options.get("beta", 1.))))
+    g.made(op, Step("softmax", op.index, shape, shape, table=exp_table(x.scale[0], op.options.get("beta", 1.))))
 
 _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MEAN=_mean,
               AVERAGE_POOL_2D=_pool_2d, MAX_POOL_2D=_pool_2d, SOFTMAX=_softmax, LOGISTIC=_logistic, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
@@ -244,7 +248,7 @@ _LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNEC
 @dataclass(frozen=True, eq=False)
 class IOSpec:
     "What of a model the engine takes and gives."
-    input:object    # `Tensor` (1, height, width, channels)
+    input:Any       # `Tensor` (1, height, width, channels)
     outputs:list    # Of `Tensor`
     nchw:bool       # The file itself takes (channels, height, width)
     skipped:set     # Indices of the ops outside
@@ -267,6 +271,7 @@ def io_spec(model:Model) -> IOSpec:
         outputs.append(y)
     return IOSpec(x, outputs, nchw, skipped)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #75553000
 def lower(
     model, # A `Model` or the path of a .tflite file
 ) -> list: # Of `Step`
@@ -294,6 +299,7 @@ def lower(
     if large: _refuse(model, model.ops[large.index], f"its maps {large.shape} -> {large.out} or its stride {large.stride} are too large")
     return steps
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #43b84218
 def _with_tees(g, kept):
     "The steps, with a `keep` behind each whose output is one of the model's, and a `tee` for each `add` or `recall` that takes it up later."
     behind = {}
@@ -314,15 +320,17 @@ def _windows(step, x, outside=None):
     for ky in range(kh):
         for kx in range(kw): yield ky, kx, padded[ky:ky + (h - 1)*sh + 1:sh, kx:kx + (w - 1)*sw + 1:sw]
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
-    sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), 0.)  # exact below 2**53
-    return _bounded(step, _scaled(wrapped(sums.astype(np.int64) + step.bias), step.scales))
+    sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), np.float64(0))  # exact below 2**53
+    return _bounded(step, _scaled(wrap_int32(sums.astype(np.int64) + step.bias), step.scales))
 
 def _ref_depthwise(step, x, _):
     times = step.out[2]//step.shape[2]
     sums = sum(np.repeat(seen, times, 2)*step.weights[ky, kx].astype(np.int64) for ky, kx, seen in _windows(step, x))
-    return _bounded(step, _scaled(wrapped(sums + step.bias), step.scales))
+    return _bounded(step, _scaled(wrap_int32(sums + step.bias), step.scales))
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #b11f0de6
 def _ref_add(step, x, other):
     a, b = ((v.astype(np.int64) - zero) << 20 for v, zero in ((x, step.zero_in), (other, step.zero_other)))
     return _bounded(step, _scaled(_scaled(a, step.scales[0]) + _scaled(b, step.scales[1]), step.scales[2]))
@@ -335,6 +343,7 @@ def _mean_of(sums, n): return np.where(sums > 0, (sums + n//2)//n, -((-sums + n/
 
 def _ref_global_average(step, x, _): return np.clip(_mean_of(x.astype(np.int64).sum((0, 1), keepdims=True), x.shape[0]*x.shape[1]), step.low, step.high).astype(np.int8)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #530e60cb
 def _ref_max_pool(step, x, _):
     seen = np.stack([v for _, _, v in _windows(step, x, None if step.counts_pads else -128)])
     return np.clip(seen.max(0), step.low, step.high).astype(np.int8)
@@ -344,6 +353,7 @@ def _ref_average_pool(step, x, _):
     counts = sum(v for _, _, v in _windows(step, np.ones_like(x), int(step.counts_pads)))
     return np.clip(_mean_of(sums, counts), step.low, step.high).astype(np.int8)
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #acc10a6c
 def _ref_softmax(step, x, _):
     e = step.table[x.max(-1, keepdims=True).astype(np.int64) - x]
     total = divide_pot(e, 12).sum(-1, keepdims=True)
@@ -353,6 +363,7 @@ def _ref_softmax(step, x, _):
 
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #c9843faa
 _REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, max_pool=_ref_max_pool, average_pool=_ref_average_pool, add=_ref_add, mean=_ref_mean,
                   global_average=_ref_global_average, softmax=_ref_softmax, lookup=_ref_lookup, recall=lambda step, x, aside: aside)
 

@@ -88,6 +88,7 @@ def _packed_outputs(end, steps, found):
         packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, y.scale[0], y.zero_point[0])
     return packed
 
+# %% ../../nbs/api/engine/02_mbn.ipynb #9356cc2e
 def pack(
     model:Model,
     steps:list, # Of `lower`
@@ -107,6 +108,7 @@ def pack(
     rest = _packed_outputs(end, steps, found) + stages + packed + bytes(constants.data)
     return header(zlib.crc32(header(0) + rest)) + rest
 
+# %% ../../nbs/api/engine/02_mbn.ipynb #33adb83c
 @dataclass(frozen=True, eq=False, repr=False)
 class Compiled:
     "A compiled model: its file and what is known about it."

@@ -124,6 +124,7 @@ class Plan:
     kept:dict       # Tensor -> offset, of the outputs made on the way
     base:int        # Bytes of context and kept outputs
 
+# %% ../../nbs/api/engine/01_planner.ipynb #f796ef6e
 def _cuts(steps):
     "Where a stage may begin or end: nowhere inside a shortcut, nor between a step and the keep of its output."
     opened, cuts = 0, []
@@ -153,6 +154,7 @@ def _least(steps, cuts, held, base, group):
             best[b] = min(best.get(b, 1 << 60), max(best[a], stage.end))
     return edges
 
+# %% ../../nbs/api/engine/01_planner.ipynb #f1abd893
 def plan(
     steps,           # Of `lower`
     input="streamed",# "streamed": rows are pushed; "held": the image lies in the arena, and is overwritten
@@ -201,6 +203,7 @@ def rows(self:Plan) -> list: # Tuples, as many values as `_COLUMNS`
     return [(f"{s.first}-{s.first + len(s.steps) - 1}", f"{s.steps[0].index}-{s.steps[-1].index}", s.group, *(of(s, k) for k in ("ring", "aside", "sums", "scratch")),
              s.in_bytes, s.out_bytes, s.end) for s in self.stages]
 
+# %% ../../nbs/api/engine/01_planner.ipynb #3c0bfc13
 @patch
 def out_at(self:Plan, s): # `s`: a `Stage`
     "Where a stage's output begins."
@@ -211,7 +214,7 @@ def buffers(self:Plan) -> list: # Dicts with the keys `_BUFFERS`
     "Every buffer of every stage, from low addresses to high ones."
     rows = []
     for n, s in enumerate(self.stages):
-        add = lambda step, op, *values: rows.append(dict(zip(_BUFFERS, (n, step, op, *values))))
+        add = lambda step, op, *values, n=n: rows.append(dict(zip(_BUFFERS, (n, step, op, *values))))
         add("", "", "context", 0, CONTEXT_BYTES)
         for k in (k for stage in self.stages for k in stage.steps if k.op == "keep"): add("", "", "kept output", self.kept[k.kept], _size(k.shape))
         add("", "", "states", self.base, STATE_BYTES*s.states)
@@ -220,6 +223,7 @@ def buffers(self:Plan) -> list: # Dicts with the keys `_BUFFERS`
         add(s.first + len(s.steps) - 1, s.steps[-1].op, "written", self.out_at(s), s.out_bytes)
     return rows
 
+# %% ../../nbs/api/engine/01_planner.ipynb #3cc60842
 @patch
 def __repr__(self:Plan): return f"Plan: {len(self.stages)} stages, {'held' if self.held else 'streamed'}, {self.arena:,} bytes"
 
@@ -231,6 +235,7 @@ def table(self:Plan) -> str:
     "Every buffer, as text."
     return text_table(_BUFFERS, [r.values() for r in self.buffers()])
 
+# %% ../../nbs/api/engine/01_planner.ipynb #bc1d8977
 _COLORS = {"context": "#b3564b", "states": "#b3564b", "kept output": "#2a9d8f", "ring": "#3b78c3", "aside": "#4a9a5b", "sums": "#8a5fb5", "scratch": "#d98c21", "read": "#a8a8a8", "written": "#6b6b6b"}
 
 @patch

@@ -95,6 +95,7 @@ def boot_fault(
     "What the boot ROM of an RP2040 or RP2350 finds wrong with a program before it starts it; emulators don't look."
     if family == RP2040 and boot2_crc(start[:252]) != int.from_bytes(start[252:256], "little"): return "the checksum of its second-stage boot is wrong, and the chip would not start it"
     if family == RP2350 and RP2350_IMAGE not in start[:4096]: return "it has no image definition in its first 4 KB, and the chip would not start it"
+    return None
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #0000000a
 def uf2(
@@ -178,7 +179,7 @@ class App:
     @property
     def model_crc(self) -> int: return int.from_bytes(self.mbn[12:16], "little")
     @property
-    def whole(self) -> bool: return len(self.mbn) >= 64 and zlib.crc32(self.mbn[:12] + bytes(4) + self.mbn[16:]) == self.model_crc
+    def intact(self) -> bool: return len(self.mbn) >= 64 and zlib.crc32(self.mbn[:12] + bytes(4) + self.mbn[16:]) == self.model_crc
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -205,9 +206,12 @@ class Image:
                 try:
                     model, n_model, _, expected, n_expected, *texts = struct.unpack("<8I", self.read(start + at + 8, 32))
                     words = lambda a: int.from_bytes(self.read(a, 4), "little")
-                    return App(*map(self._text, texts), self.read(model, words(n_model)), np.frombuffer(self.read(expected, words(n_expected)), np.int8))
+                    board, name, version = map(self._text, texts)
+                    return App(board, name, version, self.read(model, words(n_model)), np.frombuffer(self.read(expected, words(n_expected)), np.int8))
                 except (KeyError, StopIteration): pass  # the letters alone
+        return None
 
+# %% ../../nbs/api/mcu/04_elf.ipynb #f9c6245a
 def open_image(
     firmware,   # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
     board=None, # A board's id: only a .bin needs it, as it does not say where it belongs
@@ -224,13 +228,14 @@ def open_image(
 def _parsed(name, kind, data, board):
     if kind not in ("uf2", "hex", "bin", "elf"): raise MobileNetError(f"{name} is no image: they are .uf2, .hex, .bin or .elf files, which mobilenet build writes.")
     if kind == "bin" and not board: raise MobileNetError(f"{name} does not say which board it is for; give --board, one of: {', '.join(targets())}.")
-    memory, family = (), None
+    memory:tuple = ()
+    family = None
     if kind == "uf2": memory, family = read_uf2(data)
     if kind == "hex": memory = read_hex(data)
     if kind == "elf": memory = _joined(Elf(data).loads)
     if kind == "bin" and data: memory = (target(board).flash[0], bytes(data)),
     image = Image(name, kind, bytes(data), memory, family)
-    if image.app and not image.app.whole: raise MobileNetError(f"The model in {name} is damaged: its checksum is wrong. Build the image again.")
+    if image.app and not image.app.intact: raise MobileNetError(f"The model in {name} is damaged: its checksum is wrong. Build the image again.")
     return image
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #00000013
@@ -245,7 +250,7 @@ def check(self:Image,
     if self.app and self.app.board != board: raise wrong(f"it was built for {self.app.board}")
     if t.image == "uf2" != self.kind: raise wrong("it takes .uf2 files")
     if self.kind == "uf2" and not t.family: raise wrong("it takes no .uf2")
-    if self.kind == "uf2" and self.family != t.family: raise wrong(f"it is for {FAMILIES.get(self.family, 'other chips')} (family {self.family:#x}), and the board would ignore it in silence")
+    if self.kind == "uf2" and self.family != t.family: raise wrong(f"it is for {FAMILIES.get(self.family or 0, 'other chips')} (family {self.family:#x}), and the board would ignore it in silence")
     if not self.memory: raise wrong("it is empty")
     out = next((a for a, d in self.memory if not flash <= a <= a + len(d) <= flash + size), None)
     if out is not None: raise wrong(f"it writes to {out:#x}, which is outside its place in flash ({flash:#x}, {size:,} bytes)")

@@ -63,8 +63,8 @@ def linker_script(t:Target) -> str:
 
 def link(t, data, cc=None):
     "The `Elf` of a board's sources and the C file `data`."
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         (folder/"data.c").write_text(data)
         (folder/"board.ld").write_text(linker_script(t))
         boards = microcontroller_folder()/"boards"
@@ -86,6 +86,7 @@ def image_kind(
     if kind not in ("elf", "uf2", "hex", "bin"): raise MobileNetError(f"Images are .elf, .uf2, .hex or .bin files. Received: {kind!r}")
     return kind
 
+# %% ../../nbs/api/mcu/05_firmware.ipynb #c594557b
 @dataclass(frozen=True, eq=False, repr=False)
 class Firmware:
     "An image for a board, with its memory map."
@@ -216,6 +217,7 @@ In a firmware of your own take engine/ and the array `app_model` of boards/data.
 is @ARENA@ bytes, the C stack about 1 KB.
 """
 
+# %% ../../nbs/api/mcu/05_firmware.ipynb #67eadff1
 def write_sources(
     model,      # A `Model` or the path of an int8 .tflite file
     board:str,  # A board's id

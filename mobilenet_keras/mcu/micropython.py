@@ -15,7 +15,7 @@ from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..engine.engine import Engine
 from . import mpy
 from .elf import FAMILIES, open_image, uf2
-from .repl import Board, BoardError, Facts, talking, find_board
+from .repl import Board, BoardError, Facts, transport_errors, find_board
 from .romfs import deploy_romfs, romfs
 from ..preprocessing import Preprocessing
 from ..tflite.inputs import default_preprocessing, noise_photos
@@ -59,7 +59,7 @@ def bundle(
     return Bundle(mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel())
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #00000008
-MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet flash replaces this file as long as nobody has changed it.\n"
+MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet micropython flash replaces this file as long as nobody has changed it.\n"
 
 def example_source(
     bundle:Bundle,
@@ -109,11 +109,11 @@ def free_flash(
 @dataclass(frozen=True, eq=False)
 class Weights:
     "A model for the flash above the firmware. Untested on hardware."
-    address:int; bytes:int; crc:int # Of the `.mbn`
+    address:int; size:int; crc:int  # Of the `.mbn`, in bytes
     uf2:bytes                       # The file for the boot loader's disk
-    room:tuple                      # See `free_flash`
+    free:tuple                      # (first, end) of the addresses between firmware and files, see `free_flash`
     def __str__(self):
-        return (f"{self.bytes:,} bytes at {self.address:#x}, CRC {self.crc:#010x}; free between firmware and files: {self.room[0]:#x} to {self.room[1]:#x}, {self.room[1] - self.room[0]:,} bytes. Untested on hardware.")
+        return (f"{self.size:,} bytes at {self.address:#x}, CRC {self.crc:#010x}; free between firmware and files: {self.free[0]:#x} to {self.free[1]:#x}, {self.free[1] - self.free[0]:,} bytes. Untested on hardware.")
 
 def weights_uf2(
     bundle:Bundle,
@@ -122,7 +122,7 @@ def weights_uf2(
 ) -> Weights:
     "A UF2 file with a model alone, for the flash between firmware and files of a Pico or Pico 2."
     image = open_image(firmware)
-    if image.kind != "uf2" or image.family not in (0xe48bff56, 0xe48bff59): raise MobileNetError(f"{firmware} is not the .uf2 of a Pico or Pico 2, but for {FAMILIES.get(image.family, 'something else')}. Download the board's from micropython.org/download")
+    if image.kind != "uf2" or image.family not in (0xe48bff56, 0xe48bff59): raise MobileNetError(f"{firmware} is not the .uf2 of a Pico or Pico 2, but for {FAMILIES.get(image.family or 0, 'something else')}. Download the board's from micropython.org/download")
     padded = bundle.mbn + bytes(-len(bundle.mbn) % SECTOR)
     top, disk = free_flash(image.read)
     written = max((a + len(d) for a, d in image.memory if a < FLASH + (16 << 20)), default=0)
@@ -161,10 +161,10 @@ def heap_blocks(bundle:Bundle, module:bytes|None, place) -> list: # Bytes of eac
 
 def _check_heap(board, facts, bundle, module, place):
     blocks = heap_blocks(bundle, module, place)
-    if board.holds(blocks): return
+    if board.can_allocate(blocks): return
     what = f"module {blocks[0]:,}, arena {blocks[1]:,}" + (f", the model, read from its file, {blocks[2]:,}" if place == "files" else "") + ", Python itself 4,096"
-    in_place = ("A model that is not read into the heap needs no more than module and arena: put it into a ROMFS (--to romfs; this board has none), or, on a Pico, into the flash above the firmware (--weights-uf2 weights.uf2 --firmware FIRMWARE.uf2)."
-                if place == "files" and not facts.rom else "Put the model into the board's ROMFS: --to romfs." if place == "files" else "Take a narrower network or smaller photos.")
+    in_place = ("A model that is not read into the heap needs no more than module and arena: put it into a ROMFS (--place romfs; this board has none), or, on a Pico, into the flash above the firmware (--weights-uf2 weights.uf2 --firmware FIRMWARE.uf2)."
+                if place == "files" and not facts.rom else "Put the model into the board's ROMFS: --place romfs." if place == "files" else "Take a narrower network or smaller photos.")
     raise MobileNetError(f"{facts} has too little heap: {facts.heap:,} bytes are free, perhaps in pieces, and {sum(blocks):,} are needed: {what}. {in_place}")
 
 def _check_disk(facts, files):
@@ -182,7 +182,7 @@ class Deployment:
     board:str; port:str; module:str       # Its name, the serial port, the architecture of the module
     place:str                             # Where the model is
     copied:dict; kept:list                # {file: bytes} that were written; sentences on those that were not
-    heap:int; wanted:int                  # Bytes free, and needed
+    heap_free:int; heap_needed:int        # Bytes
     dry_run:bool = False
     scores:tuple = ()                     # Of the photo, on the board; verified against this computer's
     said:str = ""                         # What the example printed
@@ -190,28 +190,29 @@ class Deployment:
     def verified(self) -> bool: return bool(self.scores)
     def __str__(self):
         files = ", ".join(f"{n} ({b:,} bytes)" for n, b in self.copied.items()) or "nothing"
-        head = f"{self.board} at {self.port}, module {self.module}, model {self.place}, {self.wanted:,} of {self.heap:,} bytes of heap."
+        head = f"{self.board} at {self.port}, module {self.module}, model {self.place}, {self.heap_needed:,} of {self.heap_free:,} bytes of heap."
         if self.dry_run: return f"{head} To copy: {files}. Nothing was written."
         own = "".join(f"\n{k}" for k in self.kept)
         return f"{head}\nCopied: {files}.{own}\nThe board's scores of the photo are this computer's, byte for byte. It printed:\n{self.said.strip()}\nThe example runs by itself after the board's next reset. Tested on MicroPython's unix port; untested on hardware."
     def to_dict(self) -> dict: # For JSON
         "Plain values."
-        return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap, heap_needed=self.wanted, dry_run=self.dry_run,
+        return dict(board=self.board, port=self.port, module=self.module, place=self.place, copied=self.copied, kept=self.kept, heap_free=self.heap_free, heap_needed=self.heap_needed, dry_run=self.dry_run,
                     verified=self.verified, scores=list(self.scores), said=self.said)
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #4d9dc8f8
 def _place(bundle, facts, to, address):
     "\"files\", \"romfs\" or an address."
     if address is not None: return address
     image, strangers = romfs({"model.mbn": bundle.mbn}), sorted(set(facts.rom_files) - {"model.mbn"})
-    if to == "romfs" and not facts.rom: raise MobileNetError(f"{facts} has no ROMFS: its firmware was built without one, or with one of 0 bytes, as the Pico's is. Use --to files, or, on a Pico, --weights-uf2.")
-    if to == "romfs" and len(image) > facts.rom: raise MobileNetError(f"The board's ROMFS has {facts.rom:,} bytes, and the model needs {len(image):,}. Use --to files, or a smaller model.")
+    if to == "romfs" and not facts.rom: raise MobileNetError(f"{facts} has no ROMFS: its firmware was built without one, or with one of 0 bytes, as the Pico's is. Use --place files, or, on a Pico, --weights-uf2.")
+    if to == "romfs" and len(image) > facts.rom: raise MobileNetError(f"The board's ROMFS has {facts.rom:,} bytes, and the model needs {len(image):,}. Use --place files, or a smaller model.")
     return "romfs" if to == "romfs" or to == "auto" and len(image) <= facts.rom and not strangers else "files"
 
 def _mains(board, facts, source, force):
     "({name: bytes} of the example, what to say of it): somebody's own `main.py` stays."
     data = source.encode()
     if "main.py" not in facts.files or force: return {"main.py": data}, []
-    with talking(board.port): there = bytes(board.line.fs_readfile("main.py"))
+    with transport_errors(board.port): there = bytes(board.line.fs_readfile("main.py"))
     if there == data or is_ours(there): return {"main.py": data}, []
     return {"mobilenet_example.py": data}, ["main.py on the board is your own and stays as it is; the example is mobilenet_example.py. --force replaces main.py."]
 
@@ -221,11 +222,12 @@ def _check_flash(board, bundle, address):
     found = board.ask(f"__import__('binascii').crc32(__import__('uctypes').bytearray_at({address}, {len(bundle.mbn)}))", 60)
     if found != zlib.crc32(bundle.mbn): raise MobileNetError(f"At {address:#x} of the board's flash there is another model, or none: its CRC is {found:#010x}, not {zlib.crc32(bundle.mbn):#010x}. Copy the .uf2 that --weights-uf2 wrote onto the disk that BOOTSEL brings up, then try again.")
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #1d658320
 def flash_micropython(
     model,        # A `Model`, or the path of an int8 .tflite or a .mbn file
     port=None,    # Serial port; by default that of the one board that is plugged in
     photo=None,   # To build in; None: seeded noise
-    to="auto",    # Where the model goes: "files", "romfs", or "auto": a ROMFS if there is one that holds nothing else
+    place="auto", # Where the model goes: "files", "romfs", or "auto": a ROMFS if there is one that holds nothing else
     address=None, # Where in flash it is already, see `weights_uf2`
     force=False,  # Replace somebody's main.py, and whatever is in the ROMFS
     dry_run=False,# Check everything, write nothing
@@ -240,7 +242,7 @@ def flash_micropython(
         facts = board.facts()
         arch = choose_module(facts)
         code = None if arch is None else _module(arch, module)
-        place = _place(made, facts, to, address)
+        place = _place(made, facts, place, address)
         if isinstance(place, int): _check_flash(board, made, place)
         _check_heap(board, facts, made, code, place)
         example, remarks = _mains(board, facts, example_source(made, place), force)
@@ -248,9 +250,9 @@ def flash_micropython(
         new = {n: d for n, d in files.items() if facts.files.get(n) != len(d) or board.digest(n) != hashlib.sha256(d).digest()}
         _check_disk(facts, new)
         strangers = sorted(set(facts.rom_files) - {"model.mbn"})
-        if place == "romfs" and strangers and not force: raise MobileNetError(f"The board's ROMFS holds files of yours, and writing it erases them: {', '.join(strangers[:5])}. Use --to files, or --force.")
+        if place == "romfs" and strangers and not force: raise MobileNetError(f"The board's ROMFS holds files of yours, and writing it erases them: {', '.join(strangers[:5])}. Use --place files, or --force.")
         copied = {n: len(d) for n, d in new.items()} | ({"/rom/model.mbn": len(made.mbn)} if place == "romfs" else {})
-        common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap=facts.heap, wanted=sum(heap_blocks(made, code, place)),
+        common = dict(board=str(facts), port=port, module=arch or "built into the firmware", copied=copied, heap_free=facts.heap, heap_needed=sum(heap_blocks(made, code, place)),
                       place={"files": "in a file", "romfs": "in ROMFS"}.get(place, f"in flash at {place:#x}" if isinstance(place, int) else place),
                       kept=([f"{', '.join(n for n in files if n not in new)}: already there."] if len(new) < len(files) else []) + remarks)
         if dry_run: return Deployment(**common, dry_run=True)
@@ -263,12 +265,13 @@ def flash_micropython(
         return Deployment(**common, scores=tuple(scores), said=said)
     finally: board.close()
 
+# %% ../../nbs/api/mcu/14_micropython.ipynb #7a373571
 def _module(arch, path=None):
     "The bytes of a module; that of a PC, which is in no wheel, is built."
     if path:
         try: data = Path(path).read_bytes()
         except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
-        if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet build --micropython writes one.")
+        if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet micropython module writes one.")
         return data
     if arch != "x64": return mpy.prebuilt(arch).read_bytes()
     with tempfile.TemporaryDirectory() as folder: return mpy.build_module(arch, folder).read_bytes()

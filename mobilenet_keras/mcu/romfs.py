@@ -26,7 +26,7 @@ def romfs(
     for name, data in sorted(files.items()):
         if not re.fullmatch(r"[\x21-\x2e\x30-\x7e]{1,100}", name): raise MobileNetError(f"A file in a ROMFS has a name of 1 to 100 ASCII letters, without / or spaces. Received: {name!r}")
         if len(data) >> 27: raise MobileNetError(f"{name} has {len(data):,} bytes, which is more than any board's ROMFS holds.")
-        head = lambda pad: _number(len(name)) + name.encode() + b"\2" + _number(len(data), 4 + pad)
+        head = lambda pad, name=name, data=data: _number(len(name)) + name.encode() + b"\2" + _number(len(data), 4 + pad)
         pad = -(len(image) + 5 + len(head(0))) % 4
         image += b"\5" + _number(len(head(pad)) + len(data), 4) + head(pad) + data
     image[3:7] = _number(len(image) - 7, 4)

@@ -12,12 +12,6 @@ from ..boards import Board, board as board_of
 from ..core import MobileNetError, microcontroller_folder
 
 # %% ../../nbs/api/mcu/00_target.ipynb #00000005
-_UNITS = dict(K=1 << 10, M=1 << 20)
-
-def _number(text): return int(text[:-1], 0)*_UNITS[text[-1]] if text[-1:] in _UNITS else int(text, 0)
-
-def _region(text): return tuple(map(_number, text.split()))
-
 @dataclass(frozen=True)
 class Target:
     "What it takes to build for a board, and to emulate it: its `board.txt`."
@@ -36,7 +30,7 @@ class Target:
     family:int = 0       # Of the UF2
     console:tuple = ()   # (kind of UART, its address)
     tick:int = 0         # Address of the register that `board_ticks` reads
-    sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and the project's files
+    sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and a project, which `write_sources` writes, and nothing else is done for it
     initial:tuple = ()   # (register, what it starts with), of those that start-up reads and that don't start with 0
     aliases:tuple = ()   # Offsets at which every register stands again, to flip, set and clear its bits
     ready:tuple = ()     # (register, bits, conditions): the bits are set while each (register, bits, value) of the conditions is met
@@ -47,7 +41,13 @@ class Target:
     @property
     def board(self) -> Board: return board_of(self.id)
 
-# A board that is a maker's SDK's to build for has `sdk`; `write_sources` writes a project for that, and nothing else is done for it.
+# %% ../../nbs/api/mcu/00_target.ipynb #ad7785ad
+_UNITS = dict(K=1 << 10, M=1 << 20)
+
+def _number(text): return int(text[:-1], 0)*_UNITS[text[-1]] if text[-1:] in _UNITS else int(text, 0)
+
+def _region(text): return tuple(map(_number, text.split()))
+
 def _fields(word): return tuple(map(_number, re.split("[/=]", word)))  # register/bits=value
 
 def _rule(line): first, *others = map(_fields, line.split()); return *first, tuple(others)
@@ -68,6 +68,7 @@ def _tables():
         found[path.parent.name] = Target(path.parent.name, **{k: _PARSE.get(k, str)(v) for k, v in values.items()})
     return found
 
+# %% ../../nbs/api/mcu/00_target.ipynb #df8d53b0
 def has_firmware(board:Board) -> bool: # As an image, or as a project for its maker's SDK
     "True if this library can put our engine on a board."
     return board.id in _tables()
@@ -86,7 +87,7 @@ def target(
     if hot not in (None, "flash", "ram"): raise MobileNetError(f"The kernels can run from flash or from ram. Received: {hot!r}")
     t = _tables().get(board.id)
     if t and t.sdk and not sdk: raise MobileNetError(f"{t.id} starts and talks by its maker's SDK, {t.sdk}, so no image is built, emulated or flashed here. "
-                                                     f"Write a project for that SDK: mobilenet build MODEL.tflite --board {t.id} --sources DIR")
+                                                     f"Write a project for that SDK: mobilenet export MODEL.tflite --board {t.id}")
     if t: return t if hot is None else replace(t, hot=hot)
-    other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export --tflm DIR MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet classify PHOTO --model MODEL.tflite there."}.get(board.kind, "")
+    other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet predict PHOTO --model MODEL.tflite there."}.get(board.kind, "")
     raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}).{other} Boards that have one: {', '.join(targets())}.")

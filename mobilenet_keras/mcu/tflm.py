@@ -149,18 +149,18 @@ class Layout(NamedTuple):
     files:dict          # {file to write: template}
 
 LAYOUTS = {
-    "generic": Layout("#include <cstdio>", True, _SOURCES | {"CMakeLists.txt": "generic/CMakeLists.txt"}),  # tools/make/Makefile of tflite-micro
+    "cmake": Layout("#include <cstdio>", True, _SOURCES | {"CMakeLists.txt": "cmake/CMakeLists.txt"}),  # tools/make/Makefile of tflite-micro
     "arduino": Layout("#include <Arduino.h>\n#include <TensorFlowLite.h>  // by this name the IDE finds the library", False, {  # nothing in Arduino_TensorFlowLite sets it
         "@PROJECT@/@PROJECT@.ino": "arduino/sketch.ino", "@PROJECT@/main.cpp": "main.cc",
         "@PROJECT@/model_data.cpp": "model_data.cc", "@PROJECT@/model_data.h": "model_data.h"}),
     "esp-idf": Layout("#include <cstdio>\n#include \"freertos/FreeRTOS.h\"\n#include \"freertos/task.h\"", True, {f"main/{k}": v for k, v in _SOURCES.items()} | {  # CMakeLists.txt of esp-tflite-micro
         "CMakeLists.txt": "esp-idf/CMakeLists.txt", "main/CMakeLists.txt": "esp-idf/main/CMakeLists.txt",
         "main/idf_component.yml": "esp-idf/main/idf_component.yml", "sdkconfig.defaults": "esp-idf/sdkconfig.defaults"}),
-    "pico": Layout("#include <cstdio>\n#include \"pico/stdlib.h\"", True, _SOURCES | {"CMakeLists.txt": "pico/CMakeLists.txt"})}  # CMakeLists.txt of pico-tflmicro
+    "pico-sdk": Layout("#include <cstdio>\n#include \"pico/stdlib.h\"", True, _SOURCES | {"CMakeLists.txt": "pico-sdk/CMakeLists.txt"})}  # CMakeLists.txt of pico-tflmicro
 
-FILES = (*LAYOUTS["generic"].files, "README.md")  # of the generic layout
+FILES = (*LAYOUTS["cmake"].files, "README.md")  # of plain CMake
 
-LAYOUT_OF = {"pico": "pico", "pico2": "pico", "nano33ble": "arduino", "esp32-s3": "esp-idf"}  # of boards; generic for the others
+LAYOUT_OF = {"pico": "pico-sdk", "pico2": "pico-sdk", "nano33ble": "arduino", "esp32-s3": "esp-idf"}  # of boards, by their maker's SDK; cmake is for all
 
 MARKER = "Written by mobilenet-keras (export_tflm). Changes are lost when the model is exported again."
 
@@ -210,7 +210,7 @@ def _values(model, flash, verdict, pixels, table, reversed_, sizes):
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000019
 def _check_folder(folder, layout):
-    "Refuse to write into a folder that someone else filled, or that holds another layout."
+    "Refuse to write into a folder that someone else filled, or that holds an app for another SDK."
     if folder.exists() and not folder.is_dir(): raise MobileNetError(f"{folder} is a file; give the name of a folder to write.")
     if not folder.is_dir() or not any(folder.iterdir()): return
     text = ""
@@ -219,7 +219,7 @@ def _check_folder(folder, layout):
         except OSError: pass
     if MARKER not in text: raise MobileNetError(f"{folder} holds files that export_tflm did not write. Give a new or an empty folder.")
     other = re.search("<!-- layout: ([a-z-]+) -->", text)
-    if other and other[1] != layout: raise MobileNetError(f"{folder} holds an app of the layout {other[1]}, this one is {layout}. Give a new or an empty folder.")
+    if other and other[1] != layout: raise MobileNetError(f"{folder} holds an app for {other[1]}, this one is for {layout}. Give a new or an empty folder.")
 
 def is_flat_softmax(
     model:Model,
@@ -244,14 +244,24 @@ def check_int8(model):
     t, outs = model.inputs[0], model.outputs
     types = [t.dtype, *(o.dtype for o in outs)]
     if "uint8" in types and set(types) <= {"int8", "uint8"} and not model.float_ops and not any(w.dtype == "uint8" and w.constant for w in model.tensors):
-        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for int8 ends. Quantize it again without --ends uint8.")
+        raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for int8 ends. Quantize it again without --io-dtype uint8.")
     if (op := untrained(model)) is not None: raise MobileNetError(f"Op {op.index} of {model.name}, SOFTMAX: its input's scale is next to nothing, and TFLM stops there. The network isn't trained, or was calibrated with noise: train it, or calibrate it with photos.")
     if set(types) != {"int8"} or any(o.scale is None for o in (t, *outs)) or model.float_ops:
         raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. {to_int8()}")
     check_runnable(model)
 
 def _check_kind(board):
-    if board.kind not in ("microcontroller", "emulated"): raise MobileNetError(f"{board.name} is no microcontroller ({board.kind}): TensorFlow Lite Micro is for those. Use mobilenet classify there.")
+    if board.kind not in ("microcontroller", "emulated"): raise MobileNetError(f"{board.name} is no microcontroller ({board.kind}): TensorFlow Lite Micro is for those. Use mobilenet predict there.")
+
+def _layout_for(board, to):
+    "The key of `LAYOUTS` that is given, or the board's; a board of another SDK is refused."
+    own = LAYOUT_OF.get(board.id, "cmake") if board else "cmake"
+    if to is None: return own
+    if to not in LAYOUTS: raise MobileNetError(f"An app is written for {', '.join(LAYOUTS)}. Received: {to!r}")
+    if board and to not in (own, "cmake"):
+        raise MobileNetError(f"{board.name} is no board of {to}: its files are those for {own}{'' if own == 'cmake' else ' or cmake'}. "
+                             f"Leave the board out, or give one of {to}: {', '.join(b for b, sdk in LAYOUT_OF.items() if sdk == to)}.")
+    return to
 
 def _check_board(board, model, flash_bytes, sizes):
     "Refuse what the board can't hold, and say what it could."
@@ -274,17 +284,16 @@ def export_tflm(
     photo=None,       # The self-test's photo: path, bytes, PIL image or uint8 array; None: seeded noise
     margin:int=MARGIN,# Bytes on top of the measured arena
     arena:int|None=None, # Bytes of arena, where tflite-micro is not available to measure it
-    board:str|Board|None=None, # A board that the app must fit, e.g. "pico"; it chooses the layout
-    layout:str|None=None, # A key of `LAYOUTS`; None: the board's, or "generic"
+    board:str|Board|None=None, # A board that the app must fit, e.g. "pico"; it chooses the files
+    to:str|None=None, # Which files are written, a key of `LAYOUTS`; None: the board's, or "cmake"
     strip:bool=False, # Leave out of the file what TFLM doesn't read: a third or more of it
 ) -> Path:            # The folder
     "Write a TensorFlow Lite Micro app that runs `model` and tests itself."
     model, folder = model if isinstance(model, Model) else Model.open(model), Path(folder)
     board = board if board is None or isinstance(board, Board) else board_of(board)
     if board: _check_kind(board)
-    layout = layout or (LAYOUT_OF.get(board.id, "generic") if board else "generic")
-    if layout not in LAYOUTS: raise MobileNetError(f"Layouts are {', '.join(LAYOUTS)}. Received: {layout!r}")
-    _check_folder(folder, layout)
+    to = _layout_for(board, to)
+    _check_folder(folder, to)
     tflm_ops(model)
     check_int8(model)
     flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
@@ -295,7 +304,7 @@ def export_tflm(
     values = _values(model, flash, verdict, pixels, table, reversed_, sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
         ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
-    _write(folder, _filled(layout, values))  # all of them are filled before the first is written
+    _write(folder, _filled(to, values))  # all of them are filled before the first is written
     return folder
 
 def exact_verdict(
@@ -388,7 +397,7 @@ def lint_tflm(
     elif not fatal: rows.append(("note", None, f"the arena was not measured: {p.arena.reason}", "please report this model" if installed_runtimes()["tflm"] is True else "install tflite-micro on Linux x86-64"))
     if board: rows += _board_findings(model, p, board, arena)
     if p.bare_bytes > p.stripped_bytes or len(model.data) > p.stripped_bytes:
-        rows.append(("note", None, f"{len(model.data) - p.stripped_bytes:,} of {len(model.data):,} bytes are read by no interpreter", "mobilenet strip, or export with --strip"))
+        rows.append(("note", None, f"{len(model.data) - p.stripped_bytes:,} of {len(model.data):,} bytes are read by no interpreter", "mobilenet convert A.tflite -o B.tflite, or export with --strip"))
     seen = dict.fromkeys(Finding(s, f"{op.index} {op.name}" if op else "", what, remedy) for s, op, what, remedy in rows)
     return Lint(model.name, sorted(seen, key=lambda f: ("error", "warning", "note").index(f.severity)), arena)
 

@@ -49,8 +49,8 @@ def flash_method(
     "How a board is flashed; a board that can't be is an error."
     board = board_of(id)
     if board.id in FLASH_METHODS: return FLASH_METHODS[board.id]
-    if board.id == "coral-micro": raise MobileNetError("coral-micro is flashed by its own SDK: mobilenet build MODEL.tflite --board coral-micro --sources DIR writes a project for it, whose README.md says how.")
-    why = {"emulated": f"it exists only as a program. Run it with: mobilenet simulate --board {board.id}", "linux": "it runs Linux. Use mobilenet classify there"}.get(board.kind, "there is no firmware for it")
+    if board.id == "coral-micro": raise MobileNetError("coral-micro is flashed by its own SDK: mobilenet export MODEL.tflite --board coral-micro writes a project for it, whose README.md says how.")
+    why = {"emulated": f"it exists only as a program. Run it with: mobilenet simulate --board {board.id}", "linux": "it runs Linux. Use mobilenet predict there"}.get(board.kind, "there is no firmware for it")
     raise MobileNetError(f"{board.id} can't be flashed: {why}. Boards that can: {', '.join(FLASH_METHODS)}.")
 
 # %% ../../nbs/api/mcu/09_volumes.ipynb #00000008
@@ -172,6 +172,7 @@ def _write(data, path):
     except OSError as e: return done, e
     return done, None
 
+# %% ../../nbs/api/mcu/09_volumes.ipynb #588df122
 def copy_image(image, volume, wait):
     "Copy an image to a board's disk and wait until the board has taken it."
     path, device = volume.path/f"firmware.{image.kind}", _device(volume.path)
@@ -190,6 +191,7 @@ def _remove(path):
     try: path.unlink(missing_ok=True)
     except OSError: pass
 
+# %% ../../nbs/api/mcu/09_volumes.ipynb #92bdb98e
 def _until_gone(volume, path, device, wait):
     "A UF2 boot loader restarts when it has all blocks; until then it keeps its disk."
     if not _soon(lambda: not _is_there(volume, device), wait):

@@ -104,6 +104,8 @@ cliff, coral reef, geyser, lakeside, promontory, sandbar, seashore, valley, volc
 yellow lady's slipper, corn, acorn, hip, buckeye, coral fungus, agaric, gyromitra, stinkhorn, earthstar, hen-of-the-woods, bolete, ear,
 toilet tissue
 """
+
+# %% ../../nbs/api/networks/00_imagenet.ipynb #ec46ac5c
 IMAGENET = tuple(_NAMES.strip().replace("\n", " ").split(", "))
 
 def imagenet_classes(

@@ -91,6 +91,7 @@ df1c3db1d0d9193719c4c70f707c56f7021f999f825bdc57454c275cf6def19f  mobilenet_v2_w
 f8aff69536bd77a692c594f559c798c19bf7f3f36668fc9fa00b21c6aab4797c  mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5
 """.strip().splitlines())
 
+# %% ../../nbs/api/networks/02_pretrained.ipynb #252bfa45
 def official_size(
     version:int,    # 1 or 2
     alpha:float,    # Width multiplier

@@ -114,7 +114,8 @@ def unpickle(
     stream, # A binary file at the start of a pickle
 ):          # Plain values, with `_Tensor` where tensors are
     "Interpret one pickle without Python's unpickler: builds tensors and containers, calls nothing."
-    stack, marks, memo = [], [], {}
+    stack:list = []
+    marks, memo = [], {}
     def cut():
         at = marks.pop()
         items = stack[at:]
@@ -231,7 +232,8 @@ def write_safetensors(
 ):
     "Write arrays of float32 as safetensors (its format is a JSON header and the bytes; github.com/huggingface/safetensors)."
     from mobilenet_keras.core import atomic_write
-    header, at = {"__metadata__": {k: str(v) for k, v in notes.items()}}, 0
+    header:dict = {"__metadata__": {k: str(v) for k, v in notes.items()}}
+    at = 0
     for name, a in arrays.items():
         header[name] = dict(dtype="F32", shape=list(a.shape), data_offsets=[at, at + a.size*4])
         at += a.size*4
@@ -480,6 +482,7 @@ def _block(data, start, size):
         yield key, block[at:at + length]
         at += length
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #af164bb5
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 def _variable_names(raw):
@@ -488,6 +491,7 @@ def _variable_names(raw):
     attributes = [_message(a) for node in _message(raw[at + 4:at + 4 + size]).get(1, []) for a in _message(node).get(2, [])]
     return {_str(a, 3): _str(a, 2) for a in attributes}
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #a1908d8a
 def _read_checkpoint(prefix):
     "(format, arrays by variable name) of the checkpoint whose files begin with `prefix`."
     entries = {k.decode("utf-8", "replace"): _message(v) for k, v in _sstable(memoryview(_read_bytes(f"{prefix}.index")))}
@@ -533,7 +537,9 @@ def _config_layers(config):
 
 def config_hints(config):
     "Flags that shapes don't tell: epsilon, activation, padding, strides, input size."
-    layers, hints, flags = _config_layers(config), {}, {}
+    layers = _config_layers(config)
+    hints:dict = {}
+    flags:dict = {}
     of = lambda kind: [l["config"] for l in layers if l.get("class_name") == kind]
     shape = next((c.get("batch_shape") or c.get("batch_input_shape") for c in of("InputLayer")), None)
     if isinstance(shape, list) and len(shape) == 4 and all(isinstance(s, int) and s > 0 for s in shape[1:]): hints["input_shape"] = tuple(shape[1:])
@@ -547,12 +553,13 @@ def config_hints(config):
     if of("Rescaling"): hints["include_preprocessing"] = True
     return hints | dict(flags=flags)
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #2906e32c
 def _numbered(group, h5py, budget):
     "{(snake-case class, number): [arrays]} of the layers of a Keras 3 file."
     found = {}
     for name in group:
         kind = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
-        if kind[1] not in _SNAKE.values(): continue
+        if kind is None or kind[1] not in _SNAKE.values(): continue
         if group.get(name, getlink=True).__class__ is not h5py.HardLink: raise ValueError(f"{name} is a link")
         values = group[name]["vars"]
         arrays = []
@@ -579,6 +586,7 @@ def _read_keras3(stream, size, config=None):
         for weight, a in zip(_VARS[kinds[kind]], values): arrays[f"{names.get((kind, i), f'{kind}_{i}' if i else kind)}/{weight}"] = a
     return arrays
 
+# %% ../../nbs/api/networks/05_weight_files.ipynb #34f351cf
 def _read_keras2(path):
     "(arrays, hints) of a Keras 2 `.h5`: weights, or a whole model."
     h5py = need("h5py", "train")
@@ -697,7 +705,7 @@ def _checkpoint_prefix(path):
     if stem != str(path) and path.is_file(): raise MobileNetError(f"{path} is a part of a checkpoint; it needs {Path(stem).name}.index beside it.")
 
 # %% ../../nbs/api/networks/05_weight_files.ipynb #00000024
-_KINDS = {  # format, what it is called, its reader of (path, bytes)
+_KINDS:dict = {  # format, what it is called, its reader of (path, bytes)
     "h5": ("keras", "a Keras HDF5 file", lambda path, data: _read_keras2(path)),
     "keras": ("keras", "a .keras file", lambda path, data: _read_keras_zip(data)),
     "torch zip": ("torch", "a PyTorch file", lambda path, data: (_read_torch_zip(data), {})),

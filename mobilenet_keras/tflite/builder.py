@@ -8,6 +8,7 @@ __all__ = ['Builder', 'example', 'example_v1']
 # %% ../../nbs/api/tflite/02_builder.ipynb #00000003
 import math
 import numpy as np
+from fastcore.basics import patch
 from .flatbuffer import flatbuffer_bytes
 from .model import Model
 
@@ -58,48 +59,59 @@ class Builder:
         size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
         return self.multiply(3, (channels, k, k, c), 0, (1, *size, channels), (1, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int8(3*relu6)}), relu6)
 
-    def depthwise(self, k=3, s=1, same=True, times=1):
+    def depthwise(self, k=3, s=1, same=True, depth_multiplier=1):
         _, h, w, c = self.shape
         size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
-        return self.multiply(4, (1, k, k, c*times), 3, (1, *size, c*times), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(times), 4: np.int8(3)}), True)
+        return self.multiply(4, (1, k, k, c*depth_multiplier), 3, (1, *size, c*depth_multiplier), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(depth_multiplier), 4: np.int8(3)}), True)
 
-    def inverted_residual(self, channels, s=1, expand=3, k=3):
+    def inverted_residual(self, channels, s=1, expansion=3, k=3):
         start, shape = self.last, self.shape
-        self.conv(shape[3]*expand).depthwise(k, s).conv(channels, relu6=False)
+        self.conv(shape[3]*expansion).depthwise(k, s).conv(channels, relu6=False)
         return self.op(0, [start, self.last], self.shape, _SCALE*1.3, 5, (11, {})) if s == 1 and channels == shape[3] else self
 
-    def pad(self, above, below, left, right):
-        _, h, w, c = self.shape
-        pads = self.tensor((4, 2), None, 0, np.array([[0, 0], [above, below], [left, right], [0, 0]], np.int32))
-        return self.op(34, [self.last, pads], (1, h + above + below, w + left + right, c), self.scale, self.zero, (22, {}))
+# %% ../../nbs/api/tflite/02_builder.ipynb #c0eae3e4
+@patch
+def pad(self:Builder, above, below, left, right):
+    _, h, w, c = self.shape
+    pads = self.tensor((4, 2), None, 0, np.array([[0, 0], [above, below], [left, right], [0, 0]], np.int32))
+    return self.op(34, [self.last, pads], (1, h + above + below, w + left + right, c), self.scale, self.zero, (22, {}))
 
-    def pool(self, code, k=3, s=1, same=True): # 1: average, 17: max
-        "A pool of k x k pixels; it keeps scale and zero point."
-        _, h, w, c = self.shape
-        size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
-        return self.op(code, [self.last], (1, *size, c), self.scale, self.zero, (5, {0: np.int8(not same), **{i: np.int32(v) for i, v in enumerate((s, s, k, k), 1)}}))
+@patch
+def pool(self:Builder, code, k=3, s=1, same=True): # 1: average, 17: max
+    "A pool of k x k pixels; it keeps scale and zero point."
+    _, h, w, c = self.shape
+    size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
+    return self.op(code, [self.last], (1, *size, c), self.scale, self.zero, (5, {0: np.int8(not same), **{i: np.int32(v) for i, v in enumerate((s, s, k, k), 1)}}))
 
-    def mean(self):
-        return self.op(40, [self.last, self.tensor((2,), None, 0, np.array([1, 2], np.int32))], (1, self.shape[3]), .01, -100, (27, {}))
+@patch
+def mean(self:Builder):
+    return self.op(40, [self.last, self.tensor((2,), None, 0, np.array([1, 2], np.int32))], (1, self.shape[3]), .01, -100, (27, {}))
 
-    def average_pool(self):
-        _, h, w, c = self.shape
-        self.op(1, [self.last], (1, 1, 1, c), self.scale, self.zero, (5, {0: np.int8(1), 1: np.int32(w), 2: np.int32(h), 3: np.int32(w), 4: np.int32(h)}))
-        return self.op(22, [self.last], (1, c), self.scale, self.zero, (17, {0: [np.int32(1), np.int32(c)]}))
+@patch
+def average_pool(self:Builder):
+    _, h, w, c = self.shape
+    self.op(1, [self.last], (1, 1, 1, c), self.scale, self.zero, (5, {0: np.int8(1), 1: np.int32(w), 2: np.int32(h), 3: np.int32(w), 4: np.int32(h)}))
+    return self.op(22, [self.last], (1, c), self.scale, self.zero, (17, {0: [np.int32(1), np.int32(c)]}))
 
-    def dense(self, classes): return self.multiply(9, (classes, math.prod(self.shape)), 0, (1, classes), (8, {}), gain=4.)
+@patch
+def dense(self:Builder, classes): return self.multiply(9, (classes, math.prod(self.shape)), 0, (1, classes), (8, {}), gain=4.)
 
-    def softmax(self): return self.op(25, [self.last], self.shape, 1/256, -128, (9, {0: np.float32(1)}))
+@patch
+def softmax(self:Builder): return self.op(25, [self.last], self.shape, 1/256, -128, (9, {0: np.float32(1)}))
 
-    def logistic(self): return self.op(14, [self.last], self.shape, 1/256, -128, (0, {}))
+@patch
+def logistic(self:Builder): return self.op(14, [self.last], self.shape, 1/256, -128, (0, {}))
 
-    def model(self, name="example", outputs=None): # Indices of tensors; the last by default
-        codes, ints = sorted({code for code, *_ in self.ops}), lambda values: [np.int32(v) for v in values]
-        ops = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints([out]), 3: np.uint8(kind), 4: options if kind else None} for code, ins, out, (kind, options) in self.ops]
-        graph = {0: self.tensors, 1: ints([0]), 2: ints(outputs or [self.last]), 3: ops, 4: "main"}
-        versions = [{0: np.int8(code), 2: np.int32(3), 3: np.int32(code)} for code in codes]
-        return Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 1: versions, 2: [graph], 4: self.buffers}, b"TFL3"), name)
+# %% ../../nbs/api/tflite/02_builder.ipynb #3b4259bd
+@patch
+def model(self:Builder, name="example", outputs=None): # Indices of tensors; the last by default
+    codes, ints = sorted({code for code, *_ in self.ops}), lambda values: [np.int32(v) for v in values]
+    ops = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints([out]), 3: np.uint8(kind), 4: options if kind else None} for code, ins, out, (kind, options) in self.ops]
+    graph = {0: self.tensors, 1: ints([0]), 2: ints(outputs or [self.last]), 3: ops, 4: "main"}
+    versions = [{0: np.int8(code), 2: np.int32(3), 3: np.int32(code)} for code in codes]
+    return Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 1: versions, 2: [graph], 4: self.buffers}, b"TFL3"), name)
 
+# %% ../../nbs/api/tflite/02_builder.ipynb #74d11743
 def example(shape=(1, 33, 31, 3), seed=0, classes=5):
     "A small V2 of odd size."
     b = Builder(shape, seed).conv(8, 3, 2).depthwise().conv(8, relu6=False).inverted_residual(12, 2).inverted_residual(12).inverted_residual(12)

@@ -55,7 +55,7 @@ def as_input(
 ) -> np.ndarray: # int8 of that shape
     "A photo as the model's input; where the model doesn't say how, pixels 0 to 255 are given as the range of its input."
     if photo is None: return (noise_photos(1, *shape)[0].astype(np.int16) - 128).astype(np.int8)
-    if shape[2] not in (1, 3): raise MobileNetError(f"The model takes {shape}, which is no photo. Give its input as an array: --input X.npy")
+    if shape[2] not in (1, 3): raise MobileNetError(f"The model takes {shape}, which is no photo. Give its input as an array: --input FILE.npy")
     rule = rule or Preprocessing.from_range(shape, scale*(-128 - zero), scale*(127 - zero))
     return rule.quantize(rule.pixels(photo), scale, zero)
 

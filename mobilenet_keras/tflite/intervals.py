@@ -7,7 +7,7 @@ __all__ = ['MULTIPLYING', 'ROUNDINGS', 'DTYPE_RANGE', 'operands', 'clamp', 'same
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #00000003
 import numpy as np
-from .fixedpoint import fixed, scaled, scaled_once
+from .fixedpoint import quantize_multiplier, scaled, scaled_once
 from .model import Model, Op
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #00000007
@@ -21,12 +21,13 @@ def operands(
     order = (2, 1, 3) if op.name == "TRANSPOSE_CONV" else (0, 1, 2)  # its input 0 is the shape of its output
     at = [op.inputs[i] if i < len(op.inputs) else -1 for i in order]
     if op.name not in MULTIPLYING or min(at[:2]) < 0 or not op.outputs: return None
-    x, w, b, out = *(model.tensors[t] if t >= 0 else None for t in at), model.tensors[op.outputs[0]]
+    x, w, out = (model.tensors[t] for t in (*at[:2], op.outputs[0]))
+    b = model.tensors[at[2]] if at[2] >= 0 else None
     rank = 2 if op.name == "FULLY_CONNECTED" else 4
     return (x, w, b, out) if len(w.shape) == rank and min(len(x.shape), len(out.shape)) >= 1 else None
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #0000000a
-ROUNDINGS = {"double": lambda x, real: scaled(x, *fixed(real)), "single": lambda x, real: scaled_once(x, *fixed(real))}
+ROUNDINGS = {"double": lambda x, real: scaled(x, *quantize_multiplier(real)), "single": lambda x, real: scaled_once(x, *quantize_multiplier(real))}
 
 # %% ../../nbs/api/tflite/08_intervals.ipynb #0000000c
 DTYPE_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
@@ -49,7 +50,9 @@ def _requantized(sums, real, op, out, roundings):
 
 def _multiplied(model, op, bounds, roundings):
     "Bounds of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED; padding is the zero point, so each tap of a larger kernel may be 0."
-    x, w, b, out = operands(model, op)
+    found = operands(model, op)
+    if found is None: return None
+    x, w, b, out = found
     if w.data is None or w.dtype not in DTYPE_RANGE or (b is not None and b.data is None) or (w.dtype == "int8" and w.zero_point.any()): return None
     low, high = (v - int(x.zero_point[0]) for v in bounds(x))
     kernel, zero = w.data.astype(np.float64), w.zero_point.astype(float)  # sums of products below 2**53 are exact in float64
@@ -151,5 +154,5 @@ def intervals(
         except (ValueError, IndexError, TypeError, AttributeError, ArithmeticError): new = None  # shapes that don't go together: anything may come out
         for out in outs:
             fits = out.index not in found and new is not None and np.shape(new[0]) == np.shape(new[1]) == (out.shape[-1],)
-            found[out.index] = tuple(np.asarray(v, np.int64) for v in new) if fits else anything(out)
+            found[out.index] = tuple(np.asarray(v, np.int64) for v in new) if fits and new else anything(out)
     return found

@@ -35,7 +35,8 @@ class Tensor:
     @property
     def nbytes(self) -> int: # 0 for strings and the like
         "Bytes of its value."
-        bits = 8 if self.dtype == "bool" else int(re.search(r"\d*$", self.dtype)[0] or 0)
+        digits = re.search(r"\d+$", self.dtype)
+        bits = 8 if self.dtype == "bool" else int(digits[0]) if digits else 0
         return (math.prod(self.shape)*bits + 7)//8
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,8 @@ def _tensor(schema, i, buffers, spend):
     if raw is not None and schema.Sparsity() is not None:
         raise MobileNetError(f"{what} is sparse, which is not supported. Convert the model again without sparsity.")
     data = None if raw is None else _constant(raw, shape, DTYPES[kind], what)
-    return Tensor(i, name, shape, DTYPES[kind], *_quantization(q, shape), constant=raw is not None, data=data), bool(schema.IsVariable())
+    scale, zero_point, axis = _quantization(q, shape)
+    return Tensor(i, name, shape, DTYPES[kind], scale, zero_point, axis, raw is not None, data), bool(schema.IsVariable())
 
 def _op_names(root, spend):
     "The names of the model's operator codes."
@@ -155,6 +157,7 @@ def _check_start(data, name):
 
 class Model:
     "A `.tflite` file: its bytes, and a checked view of its first subgraph."
+    report:dict # What quantization cost; only a model that `quantize` made has it
     def __init__(self,
                  data:bytes,        # The whole file
                  name:str="model",  # What to call it, e.g. the file's stem
@@ -349,7 +352,8 @@ def preprocessing(self:Model) -> Preprocessing|None: # Or None if the model does
         units = [u.at(1) for g in graphs[:1] for t in g.all(2)[:1] for u in t.all(4) if u.byte(0) == 1]  # NormalizationOptions
         shape = self.inputs[0].shape
         if not units or len(shape) != 4 or shape[3] not in (1, 3): return None
-        return Preprocessing(*shape[1:], mean=units[0].floats(0), std=units[0].floats(1))
+        _, height, width, channels = shape
+        return Preprocessing(height, width, channels, mean=units[0].floats(0), std=units[0].floats(1))
 
 # %% ../../nbs/api/tflite/01_model.ipynb #0000001e
 @patch
@@ -365,13 +369,13 @@ def without_metadata(self:Model) -> Model:
 
 def _describe(name, texts, classes, preprocessing, inputs, outputs):
     "The standard `ModelMetadata`, as nested tables."
-    photo = {0: "image", 1: "A photo, prepared as described under process_units."}
+    photo:dict = {0: "image", 1: "A photo, prepared as described under process_units."}
     if preprocessing:
         p = preprocessing
         space = 2 if p.channels == 1 else p.order == "rgb"  # ColorSpaceType: grayscale, RGB or unknown
         normalization = {k: [np.float32(v) for v in values] for k, values in enumerate((p.mean, p.std))}
         photo |= {3: {0: np.uint8(2), 1: {0: np.uint8(space)}}, 4: [{0: np.uint8(1), 1: normalization}]}
-    scores = {0: "probability", 1: "One value a class."}
+    scores:dict = {0: "probability", 1: "One value a class."}
     if classes: scores |= {6: [{0: "labels.txt", 1: "The names of the classes.", 2: np.uint8(2)}]}  # TENSOR_AXIS_LABELS
     graph = {2: [photo, *[{}]*(inputs - 1)], 3: [scores, *[{}]*(outputs - 1)]}
     return {**{_TEXTS[k]: v for k, v in texts.items()}, 3: [graph], 7: "1.0.0"}

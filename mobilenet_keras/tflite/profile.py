@@ -171,7 +171,7 @@ def _constant(interval): return interval[0] == interval[1]
 def _live_macs(model, op, found):
     "Multiply-adds of an op whose result depends on the input."
     macs, found_operands = _macs(model, op), operands(model, op)
-    if not macs or op.name == "TRANSPOSE_CONV" or any(found_operands[i].index not in found for i in (0, 3)): return macs
+    if not macs or op.name == "TRANSPOSE_CONV" or found_operands is None or any(found_operands[i].index not in found for i in (0, 3)): return macs
     x, w, _, out = found_operands
     dead_in, dead_out = (_constant(found[t.index]) for t in (x, out))
     if np.prod(w.shape[1:3] if len(w.shape) == 4 else 1) > 1: dead_in = dead_in & (found[x.index][0] == x.zero_point[0])
@@ -182,14 +182,14 @@ def _live_macs(model, op, found):
 @patch(as_prop=True)
 def intervals(self:Profile) -> dict: # As the function of that name gives it
     "Bounds of the activations; {} for a float model."
-    if "_intervals" not in vars(self): self._intervals = intervals(self.model)
-    return self._intervals
+    if "_intervals" not in vars(self): vars(self)["_intervals"] = intervals(self.model)
+    return vars(self)["_intervals"]
 
 @patch(as_prop=True)
 def live_macs_by_op(self:Profile) -> list: # Of int
     "Multiply-adds that do something, op by op."
-    if "_live_macs" not in vars(self): self._live_macs = [_live_macs(self.model, op, self.intervals) for op in self.model.ops]
-    return self._live_macs
+    if "_live_macs" not in vars(self): vars(self)["_live_macs"] = [_live_macs(self.model, op, self.intervals) for op in self.model.ops]
+    return vars(self)["_live_macs"]
 
 @patch(as_prop=True)
 def live_macs(self:Profile) -> int:
@@ -223,13 +223,14 @@ def arena(
     outputs, said = run_isolated(model, np.zeros(inputs[0].shape, inputs[0].dtype), ["tflm"], states)["tflm"]
     sizes = allocations(said)
     if outputs is None or not {"total", "head", "tail"} <= set(sizes): return Arena(reason=said if outputs is None else "it gave no report")
-    return Arena(*(sizes.pop(k) for k in ("total", "head", "tail")), sizes)
+    total, head, tail = (sizes.pop(k) for k in ("total", "head", "tail"))
+    return Arena(total, head, tail, sizes)
 
 @patch(as_prop=True)
 def arena(self:Profile) -> Arena:
     "TFLM's own account of its arena; asked once."
-    if "_arena" not in vars(self): self._arena = arena(self.model)
-    return self._arena
+    if "_arena" not in vars(self): vars(self)["_arena"] = arena(self.model)
+    return vars(self)["_arena"]
 
 # %% ../../nbs/api/tflite/09_profile.ipynb #00000021
 def _tail(tensors, ops, channels): return 12*tensors + 118*ops + 8*channels + 500
@@ -319,8 +320,8 @@ def code_bytes(board): return _CORES.get(board.core, (102_144,))[0]
 @patch(as_prop=True)
 def bare_bytes(self:Profile) -> int: # Bytes
     "Size of the file without metadata."
-    if "_bare" not in vars(self): self._bare = len(self.model.without_metadata().data)
-    return self._bare
+    if "_bare" not in vars(self): vars(self)["_bare"] = len(self.model.without_metadata().data)
+    return vars(self)["_bare"]
 
 @patch(as_prop=True)
 def stripped_bytes(self:Profile) -> int: # Bytes; that of the bare file where `strip` can't copy it
@@ -363,3 +364,4 @@ def smaller_for_tflm(
         if pair not in tried: tried[pair] = _scaled(profile, *pair)
         if tried[pair][0] <= board.usable_ram and tried[pair][1] + code_bytes(board) <= (board.usable_flash or 0):
             return pair[0], pair[1], -(-shape[2]*pair[1]//shape[1])
+    return None

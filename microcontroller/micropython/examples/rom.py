@@ -1,4 +1,4 @@
-# Runs a model in place from ROMFS: `mobilenet flash --micropython model.tflite --to romfs` puts it there.
+# Runs a model in place from ROMFS: `mobilenet micropython flash model.tflite --place romfs` puts it there.
 # Only the arena is on the heap, and it can be yours: given once, it is never moved or freed.
 import gc
 

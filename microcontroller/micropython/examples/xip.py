@@ -1,4 +1,4 @@
-# Runs a model in place from the flash above the firmware, as `mobilenet flash --micropython --weights-uf2` lays it out.
+# Runs a model in place from the flash above the firmware, as `mobilenet micropython flash --weights-uf2` lays it out.
 # The three numbers are what that command prints. Untested on hardware.
 import binascii
 

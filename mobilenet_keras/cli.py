@@ -10,8 +10,9 @@ __all__ = ['GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODES', '
 
 # %% ../nbs/api/08_cli.ipynb #00000003
 import argparse, dataclasses, difflib, functools, json, math, os, shutil, sys, textwrap
+from collections.abc import Callable
 from pathlib import Path
-from collections.abc import Callable, NamedTuple
+from typing import NamedTuple
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note

@@ -108,8 +108,6 @@ def test_readme_holds_the_command_that_ci_runs():
 
 LONGEST = 60  # lines of an exported cell
 LONGER = {  # (notebook, its first name): lines; older cells, of which there may be fewer and no longer ones
-    ("nbs/api/08_cli.ipynb", "train"): 333,
-    ("nbs/api/08_cli.ipynb", "VERBS"): 151,
     ("nbs/api/mcu/08_console.ipynb", "PROTOCOL"): 66,
 }
 

@@ -250,6 +250,7 @@ def check_int8(model):
         raise MobileNetError(f"{model.name} takes {t.dtype} and gives {', '.join(types[1:])}; the app is for fully quantized int8 models. {to_int8()}")
     check_runnable(model)
 
+# %% ../../nbs/api/mcu/01_tflm.ipynb #c11b0a2e
 def _check_kind(board):
     if board.kind not in ("microcontroller", "emulated"): raise MobileNetError(f"{board.name} is no microcontroller ({board.kind}): TensorFlow Lite Micro is for those. Use mobilenet predict there.")
 

@@ -606,7 +606,7 @@ def device_ask(a):
         known, test = board.identify(), board.self_test()
         seen = board.predict(a.photo) if a.photo else None
     facts = dict(identity=known.to_dict(), self_test=test.to_dict(), **({} if seen is None else dict(photo=a.photo, prediction=seen.to_dict())))
-    text = "\n".join([str(known), f"self-test: {test}", *([] if seen is None else [f"{a.photo}: {seen}"])])
+    text = "\n".join([str(known), f"self-test: {test!r}", *([] if seen is None else [f"{a.photo}: {seen!r}"])])
     if test.as_built is False: raise Failed(facts, text)
     return facts, text
 

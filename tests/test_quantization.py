@@ -2,18 +2,25 @@
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-from mobilenet_keras.networks.layers import Style, classifier_v1, depthwise_separable  # noqa: E402
-from mobilenet_keras.networks.models import Strides, stem  # noqa: E402
-from mobilenet_keras.photos import Photos  # noqa: E402
-from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
-from mobilenet_keras.tflite.inputs import ModelInput, noise_photos  # noqa: E402
-from mobilenet_keras.tflite.model import Model  # noqa: E402
-from mobilenet_keras.training import quantization as q  # noqa: E402
+from mobilenet_keras.photos import Photos
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite.inputs import ModelInput, noise_photos
+from mobilenet_keras.tflite.model import Model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks(tensorflow):
+    """Imported where the tests run, and not in each process that collects them."""
+    global keras, q, Style, Strides, classifier_v1, depthwise_separable, stem
+    import keras
+
+    from mobilenet_keras.networks.layers import Style, classifier_v1, depthwise_separable
+    from mobilenet_keras.networks.models import Strides, stem
+    from mobilenet_keras.training import quantization as q
 
 
 @pytest.fixture(scope="module")
-def network():
+def network(networks):
     """The beginning of MobileNetV1, whose batch normalization has seen data: its activations have a trained net's ranges."""
     keras.utils.set_random_seed(0)
     style = Style(bn_momentum=.5)

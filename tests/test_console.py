@@ -20,7 +20,7 @@ from mobilenet_keras.mcu import console as device
 from mobilenet_keras.mcu.console import COMMANDS, Device, decode, encode
 from mobilenet_keras.mcu.firmware import build as build_firmware
 from mobilenet_keras.tflite.builder import Builder, example
-from mobilenet_keras.tflite.inputs import as_input, noise_photos
+from mobilenet_keras.tflite.inputs import noise_photos
 from mobilenet_keras.tflite.model import Model
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
@@ -110,11 +110,11 @@ def test_device_ask_from_a_shell(small, running, tmp_path, capsys):
     assert cli.main(["device", "ask", str(photo), "--port", running.port, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["identity"]["board"] == "host" and facts["identity"]["model_crc"] == engine.header.crc
-    assert facts["self_test"]["as_built"] is True and facts["self_test"]["outputs"][0] == engine.run(some[0]).tolist()
-    assert facts["inference"]["outputs"][0] == engine.run(as_input(photo, engine.shape, engine.scale, engine.zero, None)).tolist()
+    assert facts["self_test"]["as_built"] is True and facts["self_test"]["scores"] == engine.run(some[0]).tolist()
+    assert facts["prediction"]["scores"] == engine.predict(photo).scores.tolist()
     assert cli.main(["device", "ask", "--port", running.port]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("host: example, 33x31x3 -> 5") and said[1].startswith("self-test: class ") and said[1].endswith(", as built")
+    assert said[0].startswith("host: example, 33x31x3 -> 5") and said[1].startswith("self-test: ") and said[1].endswith("; as built")
 
 
 def test_device_ask_finds_the_only_port(monkeypatch, capsys):

@@ -15,8 +15,9 @@ def requirements(key):
 
 
 extras = {name: requirements(f"{name}_requirements") for name in ("train", "pi", "mcu", "demo", "dev")}
-extras["demo"] += extras["train"] + extras["mcu"]
-extras["dev"] = sorted(set(sum(extras.values(), [])))
+without = [r for r in extras["train"] if not r.startswith("tensorflow")]
+extras["demo"] += without + requirements("cpu_requirements") + extras["mcu"]
+extras["dev"] = sorted({*extras["dev"], *extras["demo"], *extras["pi"]})
 
 setup(
     name=cfg["lib_name"],

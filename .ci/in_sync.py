@@ -48,11 +48,11 @@ def differences():
         for path in sorted({*tracked, *made}):
             if path.parts[0] == "mobilenet_keras" and path.suffix == ".py":
                 if path not in made:
-                    yield f"{path}: no notebook exports it. Remove it with: git rm {path} && nbdev_export"
+                    yield f"{path}: no notebook exports it. Remove it: git rm {path}, then: python .ci/export.py"
                 elif path not in tracked or (ROOT / path).read_bytes() != (copy / path).read_bytes():
-                    yield f"{path}: is not what the notebooks export. Edit the notebook, then run: nbdev_export"
+                    yield f"{path}: is not what the notebooks export. Edit the notebook, then run: python .ci/export.py"
             elif path.suffix == ".ipynb" and (ROOT / path).read_bytes() != (copy / path).read_bytes():
-                yield f"{path}: holds metadata that makes merge conflicts. Run: nbdev_clean"
+                yield f"{path}: holds metadata that makes merge conflicts. Run: python .ci/export.py"
     check = subprocess.run([sys.executable, ROOT / ".ci" / "readme.py", "--check"], capture_output=True, text=True)
     if check.returncode:
         yield check.stderr.strip()

@@ -88,7 +88,7 @@ def main(check=False, notebook=ROOT / "nbs" / "index.ipynb", target=ROOT / "READ
     if target.exists() and target.read_text(encoding="utf-8") == wanted:
         return
     if check:
-        raise SystemExit("README.md does not follow nbs/index.ipynb. Mend it with: python .ci/readme.py")
+        raise SystemExit("README.md does not follow nbs/index.ipynb. Mend it with: python .ci/export.py")
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=target.parent, delete=False) as part:
         part.write(wanted)
     os.chmod(part.name, 0o644)

@@ -34,7 +34,6 @@ from mobilenet_keras.mcu.firmware import Firmware, build, data_source, linker_sc
 from mobilenet_keras.mcu.simulate import run_firmware  # noqa: E402
 from mobilenet_keras.mcu.target import targets  # noqa: E402
 from mobilenet_keras.mcu.toolchain import cross_compiler, run_compiler  # noqa: E402
-from mobilenet_keras.tflite.inputs import as_input  # noqa: E402
 from mobilenet_keras.tflite.interpreters import load  # noqa: E402
 from mobilenet_keras.tflite.model import Model  # noqa: E402
 
@@ -101,7 +100,8 @@ def bakenn_sources(model, core, folder):
 def bakenn(version, alpha, board, compiler):
     """(instructions, cycles, bytes of RAM) of bakenn in our firmware, whose output is TFLM's."""
     model, t = twin(version, alpha, 96), targets()[board]
-    compiled, image = compile_model(model), as_input(None, model.inputs[0].shape[1:], 1, 0, None)
+    compiled = compile_model(model)
+    image = compiled.io.input.prepare().one
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         sources, headers, ram = bakenn_sources(model, t.core, folder)
@@ -118,7 +118,7 @@ def bakenn(version, alpha, board, compiler):
         run_compiler([*cross_compiler(t.core, compiler)[0], *flags, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections",
                              *own, *sources, folder / "glue.c", folder / "data.c", *last, "-o", "firmware.elf"], folder)
         seen = run_firmware(Firmware("bakenn", t, Elf((folder / "firmware.elf").read_bytes()), "", None), image)
-    assert seen.scores == load(model, "tflm").run(image[None])[0].ravel().tolist(), f"bakenn on {board}: not the bytes of TensorFlow Lite Micro"
+    assert (seen.scores == load(model, "tflm").run(image[None])[0].ravel()).all(), f"bakenn on {board}: not the bytes of TensorFlow Lite Micro"
     return seen.instructions, seen.cycles, ram
 
 

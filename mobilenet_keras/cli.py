@@ -105,11 +105,11 @@ def demo(a):
     from mobilenet_keras.demo import demo, digits, picture
     facts = demo(a.out, a.epochs)
     text = [f"float {facts['float_accuracy']:.1%}, int8 {facts['int8_accuracy']:.1%} on {facts['n']} test digits; "
-            + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (judge: {facts['judge']})", "",
+            + ("the int8 bytes were verified" if facts["verified"] else "NOT verified") + f" (reference: {facts['reference']})", "",
             picture(facts["seen"], digits().test), "",
             f"firmware {facts['uf2']} for a Raspberry Pi Pico", f"model    {facts['model']}", *([f"TFLM app {facts['tflm']}"] if facts["tflm"] else []), f"run      {facts['folder']}", "",
             "With a Pico at hand:", f"  mobilenet flash {quoted(facts['uf2'])}", "Your own photos, a folder per class:", "  mobilenet train my_photos --alpha 0.25 --size 96"]
-    if not (facts["verified"] and facts["board"]["as_expected"]): raise Failed(facts, "\n".join(text))
+    if not (facts["verified"] and facts["board"]["as_built"]): raise Failed(facts, "\n".join(text))
     return facts, "\n".join(text)
 
 # %% ../nbs/api/08_cli.ipynb #00000012
@@ -407,15 +407,15 @@ def lint(a):
       arg("photos", metavar="PHOTOS", nargs="*", help="photos or folders of photos (default: noise)"),
       arg("-n", type=int, metavar="N", default=16, help="at most so many photos, evenly spread (default: 16)"))
 def verify(a):
-    "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the judge."
+    "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the reference."
     import numpy as np
-    from mobilenet_keras.tflite.inputs import default_preprocessing
+    from mobilenet_keras.tflite.inputs import ModelInput
     from mobilenet_keras.tflite.model import Model
     from mobilenet_keras.tflite.verify import verify
     model, pixels, rule, unread = Model.open(a.model), None, None, []
     if a.n < 1: raise MobileNetError(f"-n is a number of photos, at least 1. Received: {a.n}")
     if a.photos:
-        rule, files = model.preprocessing or default_preprocessing(model), _photo_files(a.photos)
+        rule, files = ModelInput.of(model).rule, _photo_files(a.photos)
         chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(a.n, len(files))).astype(int)]
         found, unread = _each_readable(chosen, rule.pixels)
         pixels = np.stack([pixels for _, pixels in found])
@@ -595,13 +595,6 @@ def _only_port():
     if not found: raise MobileNetError("There is no serial line behind USB here. Plug the board in, or name its port with --port, as /dev/ttyACM0 or COM3.")
     return choose("serial lines", {k: f"{k} ({v})" for k, v in found.items()}, "--port with one of them")
 
-def _input_for(known, photo):
-    "A photo as the input of the model on a board."
-    import numpy as np
-    from mobilenet_keras.tflite.inputs import as_input
-    image = as_input(photo, known.shape, known.scale, known.zero, None)
-    return np.moveaxis(image, -1, 0) if known.nchw else image
-
 @verb("board", "mobilenet device ask photo.jpg --port /dev/ttyACM0",
       arg("photo", metavar="PHOTO", nargs="?", help="to classify on the board, besides its built-in one"),
       _PORT, _WAIT)
@@ -611,9 +604,9 @@ def device_ask(a):
     if a.photo and not Path(a.photo).is_file(): raise MobileNetError(f"No such photo: {a.photo}")
     with Device(a.port or _only_port(), timeout=a.wait) as board:
         known, test = board.identify(), board.self_test()
-        seen = board.classify(_input_for(known, a.photo)) if a.photo else None
-    facts = dict(identity=known.to_dict(), self_test=test.to_dict(), **({} if seen is None else dict(photo=a.photo, inference=seen.to_dict())))
-    text = "\n".join([str(known), f"self-test: {test}", *([] if seen is None else [f"{a.photo}: {seen}"])])
+        seen = board.predict(a.photo) if a.photo else None
+    facts = dict(identity=known.to_dict(), self_test=test.to_dict(), **({} if seen is None else dict(photo=a.photo, prediction=seen.to_dict())))
+    text = "\n".join([str(known), f"self-test: {test!r}", *([] if seen is None else [f"{a.photo}: {seen!r}"])])
     if test.as_built is False: raise Failed(facts, text)
     return facts, text
 
@@ -686,7 +679,7 @@ def predict(a):
     from mobilenet_keras.tflite.interpreters import Classifier
     if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
     classifier = Classifier(a.model, a.runtime)
-    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.classify(path, a.top))
+    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
     facts = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]
     if unread: raise Failed(facts, "\n".join(lines))

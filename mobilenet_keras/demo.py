@@ -60,19 +60,19 @@ def demo(
     note("4/5  Building firmware for a Raspberry Pi Pico, and running that machine code on an emulated one")
     firmware = build(model, "pico", photos.test[0].pixels)
     uf2, ran = firmware.save(folder/"pico.uf2"), simulate(firmware)
-    note(f"{ran!r}. {'The same bytes as in NumPy' if ran.as_expected else 'NOT the bytes that NumPy computes'}; the board itself: {ran.tested}.")
+    note(f"{ran!r}. {'The same bytes as in NumPy' if ran.as_built else 'NOT the bytes that NumPy computes'}; the board itself: {ran.tested}.")
     app = None
     if verdict.arena_bytes:
         note("5/5  Writing a TensorFlow Lite Micro app, for those who use it instead")
         app = str(export_tflm(model, folder/"tflm", photos.test[0]))
     else: note("5/5  No TensorFlow Lite Micro app: its package, which measures the memory, exists for Linux on x86-64 only")
     return dict(folder=str(folder), model=str(path), uf2=str(uf2), board=ran.to_dict(), tflm=app, float_accuracy=model.report["float_accuracy"], int8_accuracy=model.report["int8_accuracy"],
-                n=model.report["n"], verified=verdict.ok, judge=verdict.judge, arena_bytes=verdict.arena_bytes, seen=_seen(model, photos.test))
+                n=model.report["n"], verified=verdict.ok, reference=verdict.reference, arena_bytes=verdict.arena_bytes, seen=_seen(model, photos.test))
 
 def _seen(model, part, count=4):
     "The first test digits, and the first that the model gets wrong, with what it saw: {digit, said, probability, index}."
     classifier = Classifier(model)
-    scores = classifier.probabilities(part.pixels)
+    scores = np.stack([p.probabilities for p in classifier.predict(part.pixels)])
     wrong = np.flatnonzero(scores.argmax(1) != part.labels)[:1]
     return [dict(index=int(i), digit=int(part.labels[i]), said=int(scores[i].argmax()), probability=float(scores[i].max())) for i in (*range(count), *wrong)]
 

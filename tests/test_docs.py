@@ -16,6 +16,7 @@ import threading
 import pytest
 from conftest import ROOT
 from fastcore.docments import docments
+from helpers import sample
 
 from mobilenet_keras._modidx import d as INDEX
 from mobilenet_keras.boards import BOARDS
@@ -230,8 +231,10 @@ PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/whi
          "api/tflite/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 
 
-@pytest.mark.parametrize("width,height", [(390, 844), (1280, 900)], ids=["phone", "desktop"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+SCREENS = [(*size, scheme) for size in ((390, 844), (1280, 900)) for scheme in ("light", "dark")]  # a phone and a desktop
+
+
+@pytest.mark.parametrize("width,height,scheme", sample(SCREENS, kept=[SCREENS[0], SCREENS[3]]))
 def test_pages_fit_the_screen(opened, tmp_path, width, height, scheme):
     """No page scrolls sideways, all pictures load, text contrasts with the ground; DOCS_SCREENSHOTS=folder keeps the pictures."""
     tab, keep = opened(width, height, scheme), os.environ.get("DOCS_SCREENSHOTS")
@@ -239,7 +242,7 @@ def test_pages_fit_the_screen(opened, tmp_path, width, height, scheme):
         tab.goto(name)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than {width} pixels"
         tab.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
-        tab.wait_for_function("[...document.images].subsample(i => i.complete)")
+        tab.wait_for_function("[...document.images].every(i => i.complete)")
         assert tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)") == []
         ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground)[:3])) > 3 * 128) == (scheme == "light"), ground

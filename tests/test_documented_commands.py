@@ -21,17 +21,15 @@ ELSEWHERE = {
     "python3 -m venv .venv": ".ci/run and tests/test_packaging.py",
     ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
     ".venv/bin/python -m pytest": ".ci/run",
-    "mobilenet demo": "tests/test_cli.py::test_demo",
+    "mobilenet demo": "tests/test_demo.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
-    "mobilenet device ask": "tests/test_device.py::test_device_ask_from_a_shell",
-    "mobilenet micropython flash": "tests/test_micropython_flash.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
+    "mobilenet device ask": "tests/test_console.py::test_device_ask_from_a_shell",
+    "mobilenet micropython flash": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",
     ". .venv/bin/activate": "needs an interactive shell",
-    "nbdev_export": ".ci/in_sync.py, in tests/test_repository.py",
-    "nbdev_clean": ".ci/in_sync.py, in tests/test_repository.py",
-    "python .ci/readme.py": ".ci/in_sync.py, in tests/test_repository.py",
+    "python .ci/export.py": ".ci/in_sync.py, in tests/test_repository.py, makes the same in a copy",
     "python .ci/docs.py": "tests/test_docs.py",
     "python -m http.server": "the standard library; tests/test_docs.py serves the site in the same way",
 }
@@ -78,10 +76,9 @@ def photo(path, colour):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tensorflow, tmp_path_factory):
     """A folder as a reader's: my_photos, trash6, photo.jpg, mine.h5, a run for each command that trains, and model.tflite."""
-    import tensorflow as tf
-    from test_models import write_keras_2
+    from helpers import write_keras_2
 
     from mobilenet_keras.networks.models import MobileNetV1
     home = tmp_path_factory.mktemp("reader")
@@ -92,7 +89,7 @@ def folder(tmp_path_factory):
     photo(home / "photo.jpg", (80, 190, 70))
     write_keras_2(MobileNetV1(.25, (32, 32, 3), classes=5), home / "mine.h5")
     trains, quantizes = ([c for c in RUN if c.startswith(f"mobilenet {verb}")] for verb in ("train", "quantize"))
-    tf.config.run_functions_eagerly(True)  # one step is not worth a compilation
+    tensorflow.config.run_functions_eagerly(True)  # one step is not worth a compilation
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         for i, train in enumerate(trains, 1):  # as shown, but small, and without a download
@@ -101,7 +98,7 @@ def folder(tmp_path_factory):
             assert cli.main(shlex.split(f"{train} {small} {weights}")[1:]) == 0
         for quantize in quantizes:
             assert cli.main(shlex.split(quantize)[1:]) == 0
-    tf.config.run_functions_eagerly(False)
+    tensorflow.config.run_functions_eagerly(False)
     shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home)
     return home
 

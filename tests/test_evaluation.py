@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from helpers import CLASSES, mobilenet, network, one_line, photos
 from PIL import Image
-from test_cli import mobilenet, one_line, photos
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
@@ -15,14 +15,6 @@ from mobilenet_keras.evaluation import Evaluation, evaluate, wilson_interval
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.interpreters import installed_runtimes
-
-CLASSES = ["lime", "banana", "plum"]  # not in alphabetical order
-
-
-def network(preset="torch", head="softmax"):
-    b = Builder((1, 24, 28, 3), 6).conv(8, 3, 2).depthwise().conv(16, 1, 2).mean()
-    model = (b.dense(3).softmax() if head == "softmax" else b.dense(1).logistic()).model("fruit")
-    return model.with_metadata(CLASSES if head == "softmax" else CLASSES[:2], Preprocessing.preset(preset, (24, 28)))
 
 
 @pytest.fixture
@@ -136,7 +128,7 @@ def test_interrupted_at_once(tmp_path, folder):
     assert "Traceback" not in err or running.returncode == -signal.SIGINT  # before main() began
 
 
-def test_photos_in_memory_are_judged_as_their_folder(tmp_path, folder):
+def test_photos_in_memory_are_judged_as_their_folder(tensorflow, tmp_path, folder):
     """A Part, its folder, the .tflite, the .mbn and Keras: one function, one kind of answer."""
     from mobilenet_keras.networks.models import MobileNetV1
     from mobilenet_keras.photos import Part, Photos

@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import unicorn
-from conftest import ROOT
-from small_firmware import SHAPE, built, small
-from test_engine import network
+from engine_models import network
+from small_firmware import built, small, small_data
 from unicorn import arm_const as arm
 
 from mobilenet_keras import cli
@@ -121,11 +120,6 @@ def test_the_second_stage_in_the_image_does_what_its_source_does():
         assert ends == [0x10000200, 0x20001000, struct.pack("<I", 0x10000100)] and (0xF4, 0x03000218) in writes or quad
 
 
-def small_data(board):
-    compiled, image = compile_model(small()), np.zeros(SHAPE, np.int8)
-    return firmware.data_source(compiled, board, image, np.zeros(5, np.int8))
-
-
 def called(uc, function, *words):
     """r0 and r1 of a function of a built firmware."""
     for register, value in zip((arm.UC_ARM_REG_R0, arm.UC_ARM_REG_R1, arm.UC_ARM_REG_R2, arm.UC_ARM_REG_R3), words):
@@ -219,53 +213,6 @@ def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
         assert "mobilenet export MODEL.tflite --board coral-micro" in capsys.readouterr().err
 
 
-def test_the_rp2350_finds_its_image_definition():
-    start, image = built("pico2").elf.flat()
-    block = np.frombuffer(image[:4096], "<u4").tolist()
-    at = block.index(0xffffded3)
-    assert start == 0x10000000 and block[at:at + 5] == [0xffffded3, 0x10210142, 0x1ff, 0, 0xab123579]
-
-
-@pytest.mark.parametrize("board, family", [("pico", 0xe48bff56), ("pico2", 0xe48bff59)])
-def test_uf2(board, family):
-    raw, (start, image) = built(board).image("uf2"), built(board).elf.flat()
-    blocks = np.frombuffer(raw, "<u4").reshape(-1, 128)
-    assert (blocks[:, [0, 1, 2, 4, 6, 7, 127]] == [0x0a324655, 0x9e5d5157, 0x2000, 256, len(blocks), family, 0x0ab16f30]).all()
-    assert (blocks[:, 3] == start + 256 * np.arange(len(blocks))).all() and (blocks[:, 5] == np.arange(len(blocks))).all()
-    assert blocks[:, 8:72].tobytes()[:len(image)] == image
-
-
-def test_hex():
-    lines, memory, high = built("microbit").image("hex").decode().split(), {}, 0
-    for line in lines:
-        raw = bytes.fromhex(line[1:])
-        assert line[0] == ":" and sum(raw) % 256 == 0 and len(raw) == raw[0] + 5
-        if raw[3] == 4:
-            high = int.from_bytes(raw[4:6], "big") << 16
-        if raw[3] == 0:
-            memory |= {high + int.from_bytes(raw[1:3], "big") + i: b for i, b in enumerate(raw[4:-1])}
-    start, image = built("microbit").elf.flat()
-    assert raw[3] == 1 and bytes(memory[start + i] for i in range(len(image))) == image and len(memory) == len(image)
-
-
-def test_what_is_the_same_for_every_model_is_compiled_once(tmp_path, monkeypatch):
-    """Engine and board are kept in the user's cache, the model's arrays are not; a cache that can't be written is done without."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR", raising=False)
-    kept = lambda: {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.o")}  # noqa: E731
-    images = [firmware.link(targets()["pico"], small_data("pico")).flat()]
-    before = kept()
-    assert len(before) >= 8 and sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*") if p.is_file()) < 1_000_000
-    other = small_data("pico").replace("app_photo[765] __attribute__((aligned(8))) = {\n  0,", "app_photo[765] __attribute__((aligned(8))) = {\n  7,")
-    changed = firmware.link(targets()["pico"], other).flat()
-    assert kept() == before and changed != images[0]
-    (tmp_path / "file").touch()
-    for cache in (str(tmp_path / "cache"), str(tmp_path / "file/cannot/be")):
-        monkeypatch.setenv("XDG_CACHE_HOME", cache)
-        images.append(firmware.link(targets()["pico"], small_data("pico")).flat())
-    assert images[0] == images[1] == images[2]
-
-
 @pytest.mark.parametrize("board", ["pico", "mps2-an386"])
 def test_sources_compile_without_a_warning(board, tmp_path):
     folder = firmware.write_sources(small(), board, tmp_path / "app")
@@ -352,11 +299,3 @@ def test_damaged_programs_are_refused(tmp_path):
         except MobileNetError:
             refused += 1
     assert refused > 150
-
-
-def test_adding_a_board_takes_under_a_hundred_lines():
-    folder = ROOT / "microcontroller/boards"
-    for t in targets().values():
-        files = [folder / t.id / "board.txt", *(folder / name for name in t.sources)]
-        assert sum(len(f.read_text().splitlines()) for f in files) < 150, t.id
-        assert len(files[0].read_text().splitlines()) < 30

@@ -6,10 +6,9 @@ import shlex
 import numpy as np
 import pytest
 from conftest import shared
+from engine_models import network
+from helpers import mobilenet, mutations, sample
 from small_firmware import small
-from test_cli import mobilenet
-from test_engine import network
-from test_tflite import mutations
 
 from mobilenet_keras import cli
 from mobilenet_keras.boards import BOARDS
@@ -104,8 +103,9 @@ def test_boards_of_real_models():
 
 
 @pytest.mark.skipif(not MICRO, reason="needs tflite-micro")
-@pytest.mark.parametrize("name", [f"models/{name}" for name in (PERSON, VWW, "mlperf_tiny/vww_96_float", V1_128, f"{V1_128}_edgetpu")]
-                         + [f"cases/files/{name}" for name in ("int16x8", "twosig", "ei_0.1_1_int8")])
+@pytest.mark.parametrize("name", sample([*(f"models/{name}" for name in (PERSON, VWW, "mlperf_tiny/vww_96_float", V1_128, f"{V1_128}_edgetpu")),
+                                         *(f"cases/files/{name}" for name in ("int16x8", "twosig", "ei_0.1_1_int8"))],
+                                        kept=["cases/files/int16x8", f"models/{V1_128}", "cases/files/ei_0.1_1_int8"]))
 def test_tflm_fits_where_export_does_not_refuse(tmp_path, name):
     """The verdict and the figures of the app that `export --runtime tflm` writes, and `lint`'s."""
     model = Model.open(shared(f"{name}.tflite"))
@@ -181,13 +181,14 @@ def test_bad_requests():
         fits(Model(one_op_model()), "esp32-s3", "engine")
 
 
-def test_what_can_be_read_can_be_judged(monkeypatch):
+@pytest.mark.parametrize("count", sample([15, 60], kept=[15]))
+def test_what_can_be_read_can_be_judged(monkeypatch, count):
     """Broken copies of a real model: a table, or a refusal."""
     monkeypatch.setattr(profiles, "installed_runtimes", lambda: {"tflm": "not asked"})
     read = 0
-    for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), 60):
+    for data in mutations(shared(f"models/{PERSON}.tflite").read_bytes(), count):
         try:
             read += bool(str(Model(data).boards()))
         except MobileNetError:
             pass
-    assert read > 3
+    assert read > (3 if count == 60 else 0)

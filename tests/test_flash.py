@@ -1,5 +1,4 @@
 """Flashing on folders that play boards' disks, pseudo-terminals that play consoles, and scripts that play other people's tools."""
-import ctypes
 import errno
 import io
 import json
@@ -8,40 +7,30 @@ import re
 import shutil
 import stat
 import struct
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import small_firmware
-from adafruit_uf2 import uf2conv
 from conftest import emulated
 from console_app import Running, app_data, build
+from flash_images import DETAILS, INFO, RP2040, RP2350, boot_disk, contents, noise, write
 from unicorn.arm_const import UC_ARM_REG_PC
 
 from mobilenet_keras import cli
-from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
-from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import console as device
 from mobilenet_keras.mcu import flash, volumes
-from mobilenet_keras.mcu.elf import boot2_crc, intel_hex, open_image, read_hex, read_uf2, uf2
+from mobilenet_keras.mcu.elf import intel_hex, open_image, uf2
 from mobilenet_keras.mcu.emulators import Unicorn
 from mobilenet_keras.mcu.firmware import build as build_firmware
 from mobilenet_keras.mcu.target import target, targets
 from mobilenet_keras.tflite.builder import example
-from mobilenet_keras.tflite.inputs import noise_photos
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
-
-RP2040, RP2350 = 0xE48BFF56, 0xE48BFF59
-INFO = {"rp2040": "UF2 Bootloader v3.0\nModel: Raspberry Pi RP2\nBoard-ID: RPI-RP2\n",
-        "rp2350": "UF2 Bootloader v1.0\nModel: Raspberry Pi RP2350\nBoard-ID: RP2350\n"}
-DETAILS = "# DAPLink Firmware - see https://mbed.com/daplink\r\nUnique ID: 9904360249124e45005c600f00000047000000009796990b\r\nHIC ID: 9796990b\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -53,28 +42,6 @@ def no_boards_but_ours(monkeypatch, tmp_path):
     path = tmp_path / "bin"
     path.mkdir()
     monkeypatch.setenv("PATH", str(path))
-
-
-def contents(board="pico", base=0x10000000, boot=True):
-    """The flash of a board with a console app: a second stage, an image definition, the parts, but no code."""
-    engine, model = Engine(example()), example()
-    mbn, photo = compile_model(model).data, noise(engine)
-    parts, places = struct.pack("<II", 0x20001000, base + 9) + b"\xd3\xde\xff\xff" * 14, []  # vectors, where there is no second stage
-    for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.run(photo).size),
-                 board.encode() + b"\0", b"example\0", b"0.1.0\0"):
-        places.append(base + 256 * boot + len(parts))
-        parts += part + bytes(-len(part) % 4)
-    stage = bytes(252) + struct.pack("<I", boot2_crc(bytes(252)))
-    return stage * boot + parts + b"MBN-APP1" + struct.pack("<8I", *places)
-
-
-def noise(engine):
-    return (noise_photos(1, *engine.shape)[0].astype(np.int16) - 128).astype(np.int8)
-
-
-def write(path, data):
-    path.write_bytes(data)
-    return path
 
 
 @pytest.fixture
@@ -125,10 +92,7 @@ def disk(tmp_path):
 @pytest.fixture
 def idle(tmp_path):
     """A disk that takes notice of nothing."""
-    folder = tmp_path / "idle"
-    folder.mkdir()
-    (folder / "INFO_UF2.TXT").write_text(INFO["rp2040"])
-    return folder
+    return boot_disk(tmp_path / "idle")
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +132,7 @@ def mobilenet(capsys, *args):
 
 def test_flash_and_ask(image, disk, console, capsys, tmp_path):
     code, facts, _ = mobilenet(capsys, "flash", image, "--board", "pico", "--volume", disk.folder, "--port", console("right"), "--json")
-    assert code == 0 and facts["verified"] and facts["identity"]["board"] == "pico" and facts["inference"]["as_built"]
+    assert code == 0 and facts["verified"] and facts["identity"]["board"] == "pico" and facts["prediction"]["as_built"]
     assert not disk.folder.exists()
     whole = b"".join(disk.flash[a] for a in sorted(disk.flash))
     assert min(disk.flash) == 0x10000000 and whole[:len(contents())] == contents()
@@ -239,29 +203,6 @@ def test_which_board_is_asked_on_a_terminal(image, disk, idle, monkeypatch, caps
     assert mobilenet(capsys, "flash", image)[0] == 2 and "No board was chosen, and nothing was written. --volume" in sys.stderr.getvalue()
 
 
-@pytest.mark.parametrize("system", ["darwin", "win32"])
-def test_disks_of_other_systems(idle, monkeypatch, system):
-    """macOS mounts below /Volumes; Windows knows letters: here C and E, which is the board."""
-    monkeypatch.undo()
-    monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(volumes, "_VOLUMES", idle.parent)
-    monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=SimpleNamespace(GetLogicalDrives=lambda: 0b10100)), raising=False)
-    if system == "win32":
-        assert [str(p) for p in volumes._mounts()] == ["C:\\", "E:\\"]
-        text = {"E:\\/INFO_UF2.TXT": INFO["rp2350"]}
-        monkeypatch.setattr(Path, "read_text", lambda self, **more: text.get(str(self)) or self.read_bytes().decode())
-    (found,) = volumes.volumes()
-    assert (str(found.path), found.board) == (("E:\\", "pico2") if system == "win32" else (str(idle), "pico"))
-
-
-def test_names_are_escaped_in_proc_mounts(monkeypatch):
-    monkeypatch.undo()
-    lines = "proc /proc proc rw 0 0\n/dev/sdb1 /media/jörg/RPI\\040RP2 vfat rw 0 0\n"
-    monkeypatch.setattr(Path, "read_text", lambda self, **more: lines)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert volumes._mounts() == [Path("/media/jörg/RPI RP2")]
-
-
 def script(folder, name, text):
     path = folder / "bin" / name
     path.write_text("#!/bin/sh\n" + text)
@@ -318,28 +259,6 @@ def test_interrupted(image, idle, monkeypatch, capsys):
     assert code == 130 and not text and "interrupted before" in err and "hold its BOOTSEL button down" in err
 
 
-# ---- Images
-
-def test_adafruits_uf2_is_read_and_ours_is_read_by_it(monkeypatch):
-    data = contents()
-    monkeypatch.setattr(uf2conv, "familyid", RP2040)
-    monkeypatch.setattr(uf2conv, "appstartaddr", 0x10000000)
-    (address, read), = read_uf2(theirs := uf2conv.convert_to_uf2(data))[0]
-    assert address == 0x10000000 and read[:len(data)] == data and read_uf2(theirs)[1] == RP2040
-    assert uf2conv.convert_from_uf2(uf2(0x10000000, data, RP2040))[:len(data)] == data
-
-
-def test_objcopys_hex_is_read(tmp_path, monkeypatch):
-    monkeypatch.undo()
-    if not shutil.which("objcopy"):
-        pytest.skip("needs objcopy")
-    data = np.random.default_rng(0).bytes(200_001)
-    write(tmp_path / "x.bin", data)
-    for address in (0, 0x0800FFF0, 0x10000000):
-        subprocess.run(["objcopy", "-I", "binary", "-O", "ihex", f"--change-addresses={address}", tmp_path / "x.bin", tmp_path / "x.hex"], check=True)
-        assert read_hex((tmp_path / "x.hex").read_bytes()) == ((address, data),)
-
-
 def test_a_file_for_the_rp2350_with_picotools_first_block(tmp_path):
     data = contents("pico2", boot=False)
     first = struct.pack("<8I", 0x0A324655, 0x9E5D5157, 0x2000, 0x10FFFF00, 256, 0, 2, 0xE48BFF57) + b"\xef" * 476 + struct.pack("<I", 0x0AB16F30)
@@ -381,26 +300,6 @@ def test_other_wrong_requests(image, tmp_path, capsys):
     assert "takes .uf2 files" in complaint(write(tmp_path / "x.hex", intel_hex(0x10000000, contents())), "--board", "pico")
     assert "Firmware is built for one board" in complaint(tmp_path / "model.tflite")
     assert "has no image definition" in complaint(write(tmp_path / "p.uf2", uf2(0x10000000, bytes(512), RP2350)), "--board", "pico2")
-
-
-def test_damaged_images_are_refused_or_harmless(tmp_path):
-    """A turned over bit or a cut: an error, or an image whose model is still whole."""
-    rng = np.random.default_rng(0)
-    good = {"uf2": uf2(0x10000000, contents(), RP2040), "hex": intel_hex(0x10000000, contents())}
-    refused = 0
-    for kind, data in good.items():
-        for i in range(150):
-            bad = bytearray(data)
-            if i % 3:
-                bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
-            else:
-                del bad[int(rng.integers(len(bad))):]
-            try:
-                app = open_image(write(tmp_path / f"x.{kind}", bytes(bad))).app
-                assert app is None or app.intact
-            except MobileNetError:
-                refused += 1
-    assert refused > 150
 
 
 # ---- Other boards
@@ -473,7 +372,7 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
         where = ("--board", "microbit", "--volume", disk.folder, "--port", port)
         code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
         disk.close()
-        assert code == 0 and facts["verified"] and facts["inference"]["as_built"] and facts["inference"]["stack_bytes"] > 500, err
+        assert code == 0 and facts["verified"] and facts["prediction"]["as_built"] and facts["prediction"]["stack_bytes"] > 500, err
 
 
 def test_a_microbit_that_says_nothing(tmp_path, capsys):

@@ -5,7 +5,7 @@ from conftest import shared
 
 
 @pytest.fixture(scope="module")
-def photos():
+def photos(tensorflow):
     """Ten photos of each class to learn from, the test part to be asked about."""
     from mobilenet_keras.photos import Part, Photos
     found = Photos.from_folder(shared("data/trash6"), 96)

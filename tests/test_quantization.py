@@ -2,18 +2,25 @@
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-from mobilenet_keras.networks.layers import Style, classifier_v1, depthwise_separable  # noqa: E402
-from mobilenet_keras.networks.models import Strides, stem  # noqa: E402
-from mobilenet_keras.photos import Photos  # noqa: E402
-from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
-from mobilenet_keras.tflite.inputs import noise_photos, quantized  # noqa: E402
-from mobilenet_keras.tflite.model import Model  # noqa: E402
-from mobilenet_keras.training import quantization as q  # noqa: E402
+from mobilenet_keras.photos import Photos
+from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tflite.inputs import ModelInput, noise_photos
+from mobilenet_keras.tflite.model import Model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def networks(tensorflow):
+    """Imported where the tests run, and not in each process that collects them."""
+    global keras, q, Style, Strides, classifier_v1, depthwise_separable, stem
+    import keras
+
+    from mobilenet_keras.networks.layers import Style, classifier_v1, depthwise_separable
+    from mobilenet_keras.networks.models import Strides, stem
+    from mobilenet_keras.training import quantization as q
 
 
 @pytest.fixture(scope="module")
-def network():
+def network(networks):
     """The beginning of MobileNetV1, whose batch normalization has seen data: its activations have a trained net's ranges."""
     keras.utils.set_random_seed(0)
     style = Style(bn_momentum=.5)
@@ -63,7 +70,7 @@ def test_bias_correction_and_the_photos_bytes(made):
     assert constant[1] < constant[0] / 2, constant
     ours = q.requantize(real, model, seen, "min-max", inputs, folded)
     assert db(real, ours, pixels[24:], folded[3], rule) > db(real, model, pixels[24:], rule, rule) - 1
-    np.testing.assert_array_equal(quantized(ours, pixels[:2], folded[3]), (pixels[:2].astype(int) - 128).astype(np.int8))
+    np.testing.assert_array_equal(ModelInput.of(ours, folded[3]).values(pixels[:2]), (pixels[:2].astype(int) - 128).astype(np.int8))
 
 
 def test_equalized_is_the_same_function_on_calibration_photos(made):
@@ -85,7 +92,7 @@ def test_quantize_uint8_ends(network):
     photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes)
     model = q.quantize(net, photos, samples=24, io_dtype="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
-    np.testing.assert_array_equal(quantized(model, pixels[:2], model.preprocessing), pixels[:2])
+    np.testing.assert_array_equal(ModelInput.of(model).values(pixels[:2]), pixels[:2])
     report = model.report
     assert report["worst"] == min(report["layers"], key=lambda r: r["db"]) and report["kernels"].endswith("reference")
     assert report["candidates"][1]["db"] > report["candidates"][0]["db"]

@@ -9,7 +9,11 @@ import sys
 
 import pytest
 from conftest import ROOT, shared
+from helpers import sample
 
+TRAINING = {"tutorials/choose_alpha_and_size", "tutorials/photos_to_int8", "tutorials/when_int8_loses", "api/training/01_fine_tune",
+            "api/training/02_quantization", "api/networks/03_models", "api/networks/06_importers", "explain/mobilenet",
+            "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards"}  # networks, and the like: slow; their modules' tests are not
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")
                    if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts))
 
@@ -34,6 +38,64 @@ def test_notebooks_use_no_name_that_is_not_there():
 def test_modules_notebooks_and_readme_agree():
     status, said = run(sys.executable, ".ci/in_sync.py")
     assert status == 0, said
+
+
+# Modules without a test file of their own, and why: this list only shrinks.
+ELSEWHERE = {
+    "all": "two lines of code; its notebook counts the names",
+    "builder": "every model of test_engine.py is built by it, and judged by TensorFlow Lite Micro",
+    "inputs": "test_verify.py, test_evaluation.py and test_quantization.py hold its bytes against others'",
+    "names": "a table; test_packaging.py imports what it names",
+}
+
+
+def test_every_module_has_its_test_file():
+    modules = {path.stem for path in (ROOT / "mobilenet_keras").rglob("[a-z]*.py")}
+    missing = {name for name in modules if not (ROOT / f"tests/test_{name}.py").exists()}
+    assert missing == ELSEWHERE.keys(), (f"Write tests/test_<module>.py for {missing - ELSEWHERE.keys()}; "
+                                         f"take {ELSEWHERE.keys() - missing} off the list.")
+
+
+def test_no_test_file_imports_another():
+    """What two of them need stands in a module beside them, or is a fixture of conftest.py."""
+    for path in (ROOT / "tests").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [name for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))
+                 for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])]
+        assert not [name for name in names if name.startswith("test_")], path.name
+
+
+BURNS = """
+import subprocess, sys, time, pytest
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+@pytest.fixture(scope="session")
+def shared(): burn(.6)
+@pytest.fixture
+def own(): burn(.6)
+def test_quick(shared): pass
+def test_itself(): burn(.6)
+def test_its_fixture(own): pass
+def test_its_process(): subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < .6: pass"])
+def test_a_process_that_tells(pytestconfig): pytestconfig.pluginmanager.get_plugin("cpu_limit").tell(.6)
+def test_waits(): time.sleep(.6)
+@pytest.mark.slow
+def test_slow(): burn(.6)
+"""
+
+
+def test_a_test_that_takes_too_much_fails(tmp_path):
+    """Its fixtures and processes included, those that are set up for several tests apart; slow ones may."""
+    (tmp_path / "test_burns.py").write_text(BURNS)
+    (tmp_path / "conftest.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+                                          + (ROOT / "tests/conftest.py").read_text(encoding="utf-8"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\ncpu_limit = .5\n")
+    status, said = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path, "-rA", tmp_path)
+    result = {outcome: set(re.findall(rf"^{outcome} .*::(\w+)", said, re.M)) for outcome in ("PASSED", "FAILED")}
+    assert result == {"PASSED": {"test_quick", "test_waits", "test_slow"},
+                      "FAILED": {"test_itself", "test_its_fixture", "test_its_process", "test_a_process_that_tells"}}, said
+    assert status == 1 and "and a test may take 0.5" in said
 
 
 def test_readme_holds_the_command_that_ci_runs():
@@ -83,8 +145,8 @@ def test_exported_cells_are_short():
     assert not shrunk, f"LONGER can shrink: {'; '.join(shrunk)}"
 
 
-def in_notebook(path, told):
-    """The body of a process: all cells of a notebook but those flagged notest or slow; what it prints goes to a file."""
+def in_notebook(path, told, spent):
+    """The body of a process: all cells of a notebook but those flagged notest or slow; what it prints and takes goes to files."""
     with open(told, "w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
@@ -92,10 +154,11 @@ def in_notebook(path, told):
     os.environ["QUICK"] = "1"
     from nbdev.test import nbdev_test
     nbdev_test.__wrapped__(path, n_workers=0, do_print=True)
+    spent.write_text(str(sum(os.times()[:4])))
 
 
 @pytest.fixture(scope="session")
-def imported():
+def forked():
     """Processes that begin with the large packages imported: each would take eight seconds for TensorFlow alone."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -104,15 +167,17 @@ def imported():
     return context
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS)
-def test_notebook(path, imported, tmp_path):
+@pytest.mark.parametrize("path", sample(NOTEBOOKS, kept=[n for n in NOTEBOOKS if n[4:-6] not in TRAINING]))
+def test_notebook(path, forked, tmp_path, pytestconfig):
     """In a process of its own and in the notebook's folder; trainings are short."""
     for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]*\w)", (ROOT / path).read_text(encoding="utf-8")))):
         shared(needed)
-    process = imported.Process(target=in_notebook, args=(path, tmp_path / "told"))
+    process = forked.Process(target=in_notebook, args=(path, tmp_path / "told", tmp_path / "spent"))
     process.start()
     process.join(600)
     if process.is_alive():
         process.kill()
     said = (tmp_path / "told").read_text(errors="replace")
+    if (tmp_path / "spent").exists():
+        pytestconfig.pluginmanager.get_plugin("cpu_limit").tell(float((tmp_path / "spent").read_text()))
     assert process.exitcode == 0 and f"Completed {ROOT / path}" in said, said

@@ -5,12 +5,12 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import shared
-from test_cli import mobilenet, one_line
+from helpers import mobilenet, one_line
+from tflm_apps import DECLARATIONS, STAND_IN, array, check_app, files, gcc, registered, run, stand_in
 
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
@@ -25,60 +25,8 @@ from mobilenet_keras.tflite.model import Model, one_op_model
 
 needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
 needs_gcc = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
-DECLARATIONS = Path(__file__).parent / "tflm_declarations"
 HOSTILE = ['"; return 0; //', "back\\slash", "what??/", "@MODEL_DATA@", "%s%n", "Füchse 🦊", "*/ /*", "tab\tbell\a",
            "0digits1", "\0nul"]
-# What stands for TFLM: an interpreter that answers with the expected bytes, changed by macros. As a library does, it sees
-# TfLiteTensor as it was built itself.
-STAND_IN = """
-#include <cstring>
-#include "model_data.h"
-#include "tensorflow/lite/micro/micro_interpreter.h"
-#ifndef FLIP
-#define FLIP 0
-#endif
-#ifndef BREAK
-#define BREAK
-#endif
-#ifndef VERSION
-#define VERSION 3
-#endif
-static int8_t in[kInputBytes], out[kOutputBytes];
-static TfLiteTensor input, outputs[kOutputs];
-static struct {
-  TfLiteStatus started, allocated, invoked;
-  TfLiteTensor *input, *outputs;
-} test_tflm = {kTfLiteOk, kTfLiteOk, kTfLiteOk, &input, outputs};
-static void Fill(TfLiteTensor* tensor, int8_t* data, size_t bytes) { tensor->type = kTfLiteInt8, tensor->data.int8 = data, tensor->bytes = bytes; }
-static struct Filled {
-  Filled() {
-    Fill(&input, in, sizeof in);
-    int8_t* at = out;
-    for (int k = 0; k < kOutputs; at += kOutput[k++].bytes) Fill(outputs + k, at, kOutput[k].bytes);
-    BREAK;
-  }
-} filled;
-static bool Right() {
-  for (size_t i = 0; i < kInputBytes; ++i) {
-    const size_t c = i % kChannels, from = i - c + (kReversed ? kChannels - 1 - c : c);
-    if (in[i] != kPixelTable[kTestPixels[from] * kChannels + c]) return false;
-  }
-  return true;
-}
-namespace tflite {
-uint32_t Model::version() const { return VERSION; }
-TfLiteStatus MicroInterpreter::initialization_status() const { return test_tflm.started; }
-TfLiteStatus MicroInterpreter::AllocateTensors() { return test_tflm.allocated; }
-TfLiteTensor* MicroInterpreter::input(size_t) { return test_tflm.input; }
-TfLiteTensor* MicroInterpreter::output(size_t i) { return test_tflm.outputs ? test_tflm.outputs + i : nullptr; }
-TfLiteStatus MicroInterpreter::Invoke() {
-  const uint32_t event = profiler_ ? profiler_->BeginEvent("CONV_2D") : 0;
-  if (Right()) std::memcpy(out, kExpected, sizeof out), out[kOutputBytes - 1] = static_cast<int8_t>(out[kOutputBytes - 1] ^ FLIP);
-  if (profiler_) profiler_->EndEvent(event);
-  return test_tflm.invoked;
-}
-}
-"""
 # Whether the libraries are built with TF_LITE_STATIC_MEMORY, by their own build files: tools/make/Makefile of tflite-micro 90b983c;
 # Arduino_TensorFlowLite 7948b85, whose sources test it 40 times and where nothing sets it; CMakeLists.txt of esp-tflite-micro 1.4.0
 # and of pico-tflmicro dfea53b.
@@ -113,43 +61,6 @@ def remembered(monkeypatch, request, cache={}):  # noqa: B006
 
 def hostile():
     return Model(one_op_model(), 'evil"; name @LABELS@\n\\').with_metadata(HOSTILE)
-
-
-def files(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def array(folder, name):
-    """The numbers of an array of model_data.cc."""
-    body = re.search(name + r"\[[^\]]+\] = \{(.*?)\};", (folder / "model_data.cc").read_text(), re.S)[1]
-    return [int(n) for n in body.split(",") if n.strip()]
-
-
-def gcc(folder, *arguments, compiler="g++"):
-    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{DECLARATIONS}", f"-I{folder}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:2000]
-
-
-def stand_in(folder, *macros, static_memory=True):
-    """The stand-in, built as its library is: an object file."""
-    (folder / "stand_in.cc").write_text(STAND_IN)
-    gcc(folder, *(f"-D{m}" for m in macros), *["-DTF_LITE_STATIC_MEMORY"] * static_memory, "-c", "stand_in.cc", "-o", "stand_in.o")
-    return folder / "stand_in.o"
-
-
-def run(folder, *macros):
-    """The app with the stand-in: (exit code, what it printed)."""
-    gcc(folder, *(f"-D{m}" for m in macros), "main.cc", "model_data.cc", stand_in(folder, *macros), "-o", "app")
-    done = subprocess.run([folder / "app"], capture_output=True)
-    return done.returncode, done.stdout.decode("utf-8", "replace")
-
-
-def registered(folder):
-    main = (folder / "main.cc").read_text()
-    ops = re.findall(r"resolver\.Add(\w+)\(", main)
-    assert f"MicroMutableOpResolver<{len(ops)}>" in main and len(set(ops)) == len(ops)
-    return ops
 
 
 def arenas(folder):
@@ -213,25 +124,11 @@ MEASURED = {  # TFLM's arena_used_bytes() on emulated cores, gcc 12.2, sources o
 @pytest.mark.parametrize("version, alpha, size, classes", MEASURED)
 def test_arena_of_networks_is_enough_and_near(version, alpha, size, classes):
     """Arenas depend on shapes alone, so arbitrary weights do. M0+ and M7 took what the M4 took."""
-    from test_engine import network
+    from engine_models import network
     model = network(version, alpha, size, classes)
     sizes, (plain, m4, m55) = arena_sizes(model), MEASURED[version, alpha, size, classes]
     assert m4 <= sizes.small <= plain + 4096 and m55 <= sizes.helium <= m55 + 4096
     assert sizes.on(BOARDS["pico"]) == sizes.small and sizes.on(BOARDS["mps3-an547"]) == sizes.helium
-
-
-def check_app(model, app):
-    """The ops of the file and no other, TFLM's bytes for the built-in photo, and the app's own logic; what it printed."""
-    export_tflm(model, app)
-    assert {f"Add{n}" for n in registered(app)} == {tflm.TFLM_OPS[k] for k in {op.name for op in model.ops}}
-    t, rule = model.inputs[0], model.preprocessing
-    pixels = np.array(array(app, "kTestPixels"), np.uint8).reshape(t.shape[1:])
-    batch = rule.quantize(pixels[None], t.scale[0], t.zero_point[0]) if rule else (pixels[None].astype(np.int16) - 128).astype(np.int8)
-    outputs = run_tflm(model, batch)["outputs"]
-    assert array(app, "kExpected") == np.concatenate([o.ravel() for o in outputs]).tolist()
-    code, text = run(app)
-    assert code == 0 and "PASS" in text, text
-    return text
 
 
 @needs_tflm

@@ -133,8 +133,12 @@ static void put_identity(void) {
   const char *const texts[] = {ABOUT.board, ABOUT.model_name, ABOUT.version};
   put_bytes(&id, sizeof id);
   put_bytes(mbn_outputs(h), h->outputs * (uint32_t)sizeof(mbn_output));
-  for (int i = 0; i < 3; i++) put_bytes(texts[i], length_of(texts[i]) + 1);
-  for (uint32_t i = 0; i < h->labels; i++) put_bytes(mbn_label(h, i), length_of(mbn_label(h, i)) + 1);
+  for (uint32_t i = 0; i < 3u + h->labels; i++) {
+    const char *const text = i < 3 ? texts[i] : mbn_label(h, i - 3);
+    put_bytes(text, length_of(text) + 1);
+  }
+  put_bytes((const char *)h + h->metadata, h->metadata_bytes);
+  put(0);
 }
 
 static void put_result(uint32_t verdict) {

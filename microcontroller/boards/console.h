@@ -10,7 +10,8 @@
  *   sent twice with the same effect, so a client that hears nothing sends it again. What is garbled is answered by command
  *   0x80, CONSOLE_GARBLED. Text between frames is for people.
  *
- *       identify   -> console_identity, mbn_output[outputs], then board, model, version and labels, each with a 0 behind it
+ *       identify   -> console_identity, mbn_output[outputs], then board, model, version, labels and the model's
+ *                     metadata, which is JSON, each with a 0 behind it
  *       self-test  -> console_result of the built-in photo, then the outputs, int8, one behind the other
  *       begin      -> nothing
  *       row y, int8 (in_w, in_c)
@@ -25,7 +26,7 @@
 extern "C" {
 #endif
 
-#define CONSOLE_PROTOCOL 1
+#define CONSOLE_PROTOCOL 2
 
 enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONSOLE_FINISH, CONSOLE_LEAVE };
 

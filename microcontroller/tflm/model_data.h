@@ -26,6 +26,6 @@ extern const OutputInfo kOutput[kOutputs];
 extern const unsigned char kModelData[kModelBytes];  // the .tflite file, aligned to 16
 extern const int8_t kPixelTable[256 * kChannels];    // [value of a pixel][channel of the input]: its int8 input
 extern const uint8_t kTestPixels[kInputBytes];       // @PIXELS@
-extern const int8_t kExpected[kOutputBytes];         // what @JUDGE@ computed from it, output after output
+extern const int8_t kExpected[kOutputBytes];         // what @REFERENCE@ computed from it, output after output
 
 #endif  // MODEL_DATA_H_

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, cache_folder, microcontroller_folder, need, atomic_write
-from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header
+from .mbn import MAGIC, NCHW, Compiled, compile_model, read_facts, read_header, read_io
 from ..tflite.model import Model
+from ..tflite.prediction import IOSpec
 
 # %% ../../nbs/api/engine/03_engine.ipynb #00000005
 def engine_sources() -> list: # Of paths
@@ -113,6 +114,11 @@ class Engine:
         self._check(self.lib.mbn_finish(self._m, ctypes.byref(ctypes.c_void_p())))
         return self._results()
 
+    @functools.cached_property
+    def io(self) -> IOSpec:
+        "What the model takes and gives."
+        return read_io(self.file(), self.name)
+
 # %% ../../nbs/api/engine/03_engine.ipynb #b64549b7
 @patch
 def run(self:Engine,
@@ -144,6 +150,17 @@ def prepare(self:Engine,
     if pixels.dtype != np.uint8 or pixels.shape != self.shape: raise MobileNetError(f"{self.name} takes photos of uint8 {self.shape}. Received: {pixels.dtype} {pixels.shape}")
     for photo, row in zip(pixels, out): self._check(self.lib.mbn_quantize_row(self._file.ctypes.data, photo.ctypes.data, row.ctypes.data))
     return out
+
+# %% ../../nbs/api/engine/03_engine.ipynb #0000000d
+@patch
+def predict(self:Engine,
+            photo=None, # A photo or several, or an int8 array, as for `ModelInput.prepare`; None: seeded noise
+            input=None, # Instead of a photo: an array of the input's type, or the path of an .npy with one
+): # A `Prediction`, or a list of them where several photos were given
+    "What the model makes of a photo."
+    given = self.io.input.prepare(photo, input)
+    found = self.run(given.tensor)
+    return self.io.prediction(given, found if isinstance(found, list) else [found], "engine", arena_bytes=self.arena_bytes)
 
 # %% ../../nbs/api/engine/03_engine.ipynb #c089828a
 @patch

@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['END', 'ESCAPE', 'ESCAPED', 'PROTOCOL', 'COMMANDS', 'GARBLED', 'ConsoleOutput', 'encode', 'decode', 'Identity',
-           'Inference', 'LineLost', 'Device', 'ports']
+           'LineLost', 'Device', 'ports']
 
 # %% ../../nbs/api/mcu/08_console.ipynb #00000004
-import os, struct, time, zlib
+import json, os, struct, time, zlib
 from collections import namedtuple
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, need
+from ..preprocessing import Preprocessing
+from ..tflite.inputs import ModelInput, Prepared
+from ..tflite.prediction import IOSpec, Prediction, int8_output
 
 # %% ../../nbs/api/mcu/08_console.ipynb #00000006
 END, ESCAPE = b"\xc0", b"\xdb"
@@ -30,7 +33,7 @@ def decode(body:bytes) -> bytes|None: # The message, None if it is damaged
     return body[:-4] if len(body) > 4 and zlib.crc32(body[:-4]) == int.from_bytes(body[-4:], "little") else None
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000a
-PROTOCOL = 1
+PROTOCOL = 2
 COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave".split(), 1)}
 GARBLED = 64                      # CONSOLE_GARBLED: the board could not read a request
 _IDENTITY, _RESULT, _OUTPUT = "<HHIIHHHHfiIIIHH", "<QIIII", "<IIHHHHfi"
@@ -50,6 +53,7 @@ class Identity:
     labels:tuple|None                 # Names of the classes
     arena_bytes:int; arena_given:int  # RAM that the model needs, and that it has
     tick_hz:int                       # 0: ticks are instructions
+    preprocessing:Preprocessing|None = None # How photos become its input; None: the model doesn't say
     @classmethod
     def parse(cls, data:bytes):
         "From the answer to `identify`."
@@ -60,41 +64,21 @@ class Identity:
             _, engine, n, crc, h, w, c, flags, scale, zero, arena, given, hz, outputs, labels = struct.unpack_from(_IDENTITY, data)
             start, each = struct.calcsize(_IDENTITY), struct.calcsize(_OUTPUT)
             found = [struct.unpack_from(_OUTPUT, data, start + i*each)[1:] for i in range(outputs)]
-            board, model, version, *names = (t.decode("utf-8", "replace") for t in data[start + outputs*each:].split(b"\0")[:-1])
+            board, model, version, *names, meta = (t.decode("utf-8", "replace") for t in data[start + outputs*each:].split(b"\0")[:-1])
+            rule = json.loads(meta or "{}").get("preprocessing")
             if not outputs or len(names) != labels or any(n != np.prod(s) for n, *s, _, _, _ in found): raise ValueError
-        except (struct.error, ValueError): raise MobileNetError(f"The board's identity is {len(data)} bytes that make no sense. Flash it with firmware built by this version.") from None
+        except (struct.error, ValueError, AttributeError): raise MobileNetError(f"The board's identity is {len(data)} bytes that make no sense. Flash it with firmware built by this version.") from None
         outputs = tuple(ConsoleOutput((c,) if h == w == 1 else (h, w, c), scale, zero) for _, h, w, c, _, scale, zero in found)
-        return cls(board, model, version, protocol, engine, n, crc, (h, w, c), bool(flags & 2), scale, zero, outputs, tuple(names) or None, arena, given, hz)
+        return cls(board, model, version, protocol, engine, n, crc, (h, w, c), bool(flags & 2), scale, zero, outputs, tuple(names) or None, arena, given, hz, Preprocessing.from_dict(rule) if rule else None)
     def __str__(self):
         return (f"{self.board}: {self.model}, {' -> '.join('x'.join(map(str, s)) for s in (self.shape, self.outputs[0].shape))}, {self.model_bytes:,} bytes with CRC {self.model_crc:08x}, "
                 f"arena {self.arena_bytes:,} of {self.arena_given:,} bytes, built by mobilenet-keras {self.version}")
     to_dict = asdict
-
-@dataclass(frozen=True, eq=False)
-class Inference:
-    "One photo's scores, and what they cost on the board."
-    outputs:list      # Of int8 arrays
-    ticks:int         # In the engine; waiting for rows left out
-    tick_hz:int       # Ticks per second; 0: they are instructions
-    arena_bytes:int
-    stack_bytes:int|None # The most that was used; None: the board does not measure it
-    as_built:bool|None   # The built-in photo: are the scores those of the build?
-    labels:tuple|None = None # Names of the classes
     @property
-    def scores(self) -> np.ndarray: return self.outputs[0] # int8 (classes,)
-    @property
-    def label(self) -> str: # The name of the class with the highest score, or its number
-        best = int(self.scores.argmax())
-        return self.labels[best] if self.labels and self.scores.size == len(self.labels) else str(best)
-    @property
-    def milliseconds(self) -> float|None: return self.ticks/self.tick_hz*1e3 if self.tick_hz else None
-    def to_dict(self):
-        "Plain values for JSON."
-        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "labels"}
-        return facts | dict(outputs=[o.tolist() for o in self.outputs], label=self.label, milliseconds=self.milliseconds)
-    def __str__(self):
-        cost = f"{self.milliseconds:,.1f} ms" if self.tick_hz else f"{self.ticks:,} instructions"
-        return f"class {self.label}, {cost}" + {None: "", True: ", as built", False: ", NOT as built"}[self.as_built]
+    def io(self) -> IOSpec:
+        "What the model takes and gives."
+        given = ModelInput(self.model, self.shape, "int8", self.scale, self.zero, self.preprocessing, self.nchw)
+        return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in self.outputs), self.labels)
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000c
 class LineLost(MobileNetError):
@@ -182,13 +166,15 @@ def _why_nothing(self:Device, command, heard):
     return f"No answer to {command.replace('_', '-')} from {self.name} in {self.timeout:g} s. {why.rstrip('?.')}{'?' if '?' in why or 'is it' in why else '.'}"
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000f
-def _inference(data, known):
-    "From the answer to `self_test` or `finish`."
+def _predicted(known, given, data):
+    "What the answer to `self_test` or `finish` says."
     start, sizes = struct.calcsize(_RESULT), [int(np.prod(o.shape)) for o in known.outputs]
     if len(data) != start + sum(sizes): raise MobileNetError(f"The board sent {len(data) - start} scores; its model has {sum(sizes)}. Flash it with firmware built by this version.")
     ticks, hz, arena, stack, verdict = struct.unpack_from(_RESULT, data)
     each = np.split(np.frombuffer(data, np.int8, offset=start).copy(), np.cumsum(sizes)[:-1])
-    return Inference([a.reshape(o.shape) for a, o in zip(each, known.outputs)], ticks, hz, arena, stack or None, {0: False, 1: True}.get(verdict), known.labels)
+    took = dict(milliseconds=ticks/hz*1e3) if hz else dict(instructions=ticks)  # in the engine; waiting for rows left out
+    return known.io.prediction(given, [a.reshape(1, *o.shape) for a, o in zip(each, known.outputs)], "engine", board=known.board, arena_bytes=arena,
+                               stack_bytes=stack or None, as_built={0: False, 1: True}.get(verdict), **took)
 
 @patch
 def identify(self:Device) -> Identity:
@@ -197,21 +183,25 @@ def identify(self:Device) -> Identity:
     return self._known
 
 @patch
-def self_test(self:Device) -> Inference: # Its `as_built` says whether the scores are those of the build
+def self_test(self:Device) -> Prediction: # Its `as_built` says whether the scores are those of the build
     "Let the board classify its built-in photo."
-    return _inference(self._ask("self_test"), self._known or self.identify())
+    known = self._known or self.identify()
+    return _predicted(known, None, self._ask("self_test"))
 
 @patch
-def classify(self:Device,
-             image,     # int8 (height, width, channels), or as the .tflite takes it, quantized as the model's input
-) -> Inference:
-    "Send an image row by row; the outputs are those of `compiler.Engine`, byte for byte."
-    known, image = self._known or self.identify(), np.asarray(image)
-    wanted = (known.shape[2], *known.shape[:2]) if known.nchw else known.shape
-    if image.dtype != np.int8 or image.shape != wanted: raise MobileNetError(f"{known.model} takes int8 {wanted}. Received: {image.dtype} {image.shape}")
-    self._ask("begin", again=1)
-    for y, row in enumerate(np.moveaxis(image, 0, -1) if known.nchw else image): self._ask("row", y, row.tobytes())
-    return _inference(self._ask("finish"), known)
+def predict(self:Device,
+            photo=None, # A photo or several, or an int8 array, as for `ModelInput.prepare`; None: seeded noise
+            input=None, # Instead of a photo: an array of the input's type, or the path of an .npy with one
+): # A `Prediction`, or a list of them where several photos were given
+    "Send photos row by row; the outputs are those of `Engine`, byte for byte."
+    known = self._known or self.identify()
+    given = known.io.input.prepare(photo, input)
+    def one(values, pixels):
+        self._ask("begin", again=1)
+        for y, row in enumerate(values): self._ask("row", y, row.tobytes())
+        return _predicted(known, Prepared(values[None], pixels, values[None]), self._ask("finish"))
+    each = [one(v, None if given.pixels is None else given.pixels[i:i + 1]) for i, v in enumerate(given.values)]
+    return each if given.many else each[0]
 
 @patch
 def leave(self:Device):

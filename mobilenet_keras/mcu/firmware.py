@@ -14,15 +14,15 @@ from fastcore.basics import patch
 from .. import __version__
 from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..engine.engine import engine_sources
-from ..engine.lowering import io_spec, reference
-from ..engine.mbn import Compiled, compile_model
+from ..engine.lowering import reference
+from ..engine.mbn import Compiled, compile_model, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, message_bytes
 from .target import Target, target
 from .tflm import c_string
 from .toolchain import _FLAGS, cross_compiler, run_compiler
-from ..tflite.inputs import as_input
 from ..tflite.model import Model
+from ..tflite.prediction import IOSpec
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000005
 def _array(kind, name, values): # The length is written out, so that nothing depends on how a compiler counts
@@ -130,6 +130,10 @@ class Firmware:
         with atomic_write(path) as part: part.write_bytes(data)
         return path
 
+    def about(self) -> IOSpec:
+        "What the model inside takes and gives: shape, quantization, classes and preprocessing."
+        return read_io(self.elf.read("app_model"), "The model in this firmware")
+
     def with_photo(self, photo, expected=None): # int8 arrays as the model's input and output; a `Firmware`
         "The same firmware with another built-in photo."
         elf = self.elf.patched("app_photo", np.ascontiguousarray(photo, np.int8).tobytes())
@@ -144,19 +148,17 @@ class Firmware:
         return dict(model=self.name, board=self.target.id, compiler=self.compiler, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000a
-def _expected(model, steps, image):
+def _expected(compiled, image):
     "int8 (outputs,): the first output, by NumPy's integers."
-    first, results = io_spec(model).outputs[0].index, reference(steps, image)
-    return results[next((i for i, s in enumerate(steps) if s.kept == first), -1)].reshape(-1)
+    return reference(compiled.steps, image)[compiled.output_steps[0]].reshape(-1)
 
-def _prepared(model, board, photo, hot, sdk=False):
+def _parts(model, board, photo, hot, sdk=False):
     "(model, target, compiled, input, expected output), checked."
     t, model = target(board, hot, sdk), model if isinstance(model, Model) else Model.open(model)
     compiled = compile_model(model)
     check_fits(compiled, t)
-    x = io_spec(model).input
-    image = as_input(photo, compiled.steps[0].shape, float(x.scale[0]), int(x.zero_point[0]), model.preprocessing)
-    return model, t, compiled, image, _expected(model, compiled.steps, image)
+    image = compiled.io.input.prepare(photo).one
+    return model, t, compiled, image, _expected(compiled, image)
 
 def build(
     model,      # A `Model` or the path of an int8 .tflite file
@@ -166,7 +168,7 @@ def build(
     hot=None,   # "ram": start-up copies the kernels there; None: as the board's `board.txt` says, which is "flash"
 ) -> Firmware:
     "Compile and link a model, the engine and the console app for a board."
-    model, t, compiled, image, expected = _prepared(model, board, photo, hot)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot)
     elf = link(t, data_source(compiled, t.id, image, expected), cc)
     return Firmware(compiled.name, t, elf, "ziglang" if cc is None else str(cc), model)
 
@@ -228,7 +230,7 @@ def write_sources(
     "Write engine, board, model and a CMakeLists.txt as a plain C project."
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
-    model, t, compiled, image, expected = _prepared(model, board, photo, hot, True)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot, True)
     files = {p.relative_to(microcontroller_folder()).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
     else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}

@@ -109,13 +109,13 @@ def largest_fitting(
 def smaller_advice(
     found:tuple|None, # (share of its channels, alpha or None, rows of the input), as from `largest_fitting`
     shape:tuple,      # (height, width, channels) of the network's own input
-    residual=False,   # It has shortcuts, as MobileNetV2
+    shortcuts=False,  # It has some, as MobileNetV2
 ) -> tuple:           # ((share of its channels, height, width) or None, the same in words)
     "The relative of a network that is estimated to fit, as the command line would train it."
     if found is None: return None, "no usual width and size of it is estimated to fit"
     width, alpha, rows = found
     columns = -(-shape[1]*rows//shape[0])
-    size, flags = f"{rows}" if columns == rows else f"{rows}x{columns}", f"{' --net v2' if residual else ''}{' --gray' if shape[2] == 1 else ''}"
+    size, flags = f"{rows}" if columns == rows else f"{rows}x{columns}", f"{' --net v2' if shortcuts else ''}{' --gray' if shape[2] == 1 else ''}"
     how = f"mobilenet train PHOTOS{flags} --alpha {alpha:g} --size {size}" if alpha else f"{'all' if width == 1 else f'{width:g}'} of its channels at {rows}x{columns}"
     return (width, rows, columns), f"the largest that is estimated to fit: {how}"
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from fastcore.basics import patch
 from ..boards import board as board_of
 from ..core import MissingExtra, MobileNetError
-from .console import Device, Identity, Inference, ports
+from .console import Device, Identity, ports
 from .elf import App, open_image
 from .firmware import build
 from .target import target
 from .volumes import FLASH_METHODS, copy_image, choose, find_volume, volumes, flash_method
 from ..tflite.model import Model
+from ..tflite.prediction import Prediction
 
 # %% ../../nbs/api/mcu/10_flash.ipynb #00000005
 def find_port(
@@ -32,7 +33,7 @@ def ask(
     app:App,     # What the image holds
     port,        # Serial port, or a stream
     wait=20,     # Seconds for the board to start and to answer
-) -> tuple:      # (`Identity`, `Inference` of the built-in photo)
+) -> tuple:      # (`Identity`, `Prediction` of the built-in photo)
     "Ask a board whether it runs this app; a difference is an error."
     with _connected(port, wait) as device:
         known = device.identify()
@@ -86,20 +87,20 @@ class Flashed:
     dry_run:bool = False
     port:str|None = None
     identity:Identity|None = None   # What the board's console said
-    inference:Inference|None = None # Of its built-in photo
+    prediction:Prediction|None = None # Of its built-in photo
     @property
-    def verified(self) -> bool: return self.inference is not None
+    def verified(self) -> bool: return self.prediction is not None
     def __str__(self):
         end = "Untested on hardware: what is said here was tried on folders, pseudo-terminals and emulated boards only."
         if self.dry_run: return f"{self.image} is sound, and for {self.board}. {self.bytes:,} bytes would be {self.how}. Nothing was written. {end}"
-        said = (f"The board says that it is {self.identity}. Its built-in photo gives the scores of the build: {self.inference}." if self.verified else
+        said = (f"The board says that it is {self.identity}. Its built-in photo gives the scores of the build: {self.prediction!r}." if self.verified else
                 "NOT verified: the board was not asked, as no serial line is known to be its own. Connect its console and say which port with --port." if self.port is None else
                 f"NOT verified: this image has no console app to ask at {self.port}.")
         return f"{self.board}: {self.bytes:,} bytes were {self.how}. {said} {end}"
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         return dict(board=self.board, image=self.image, bytes=self.bytes, how=self.how, dry_run=self.dry_run, port=self.port, verified=self.verified,
-                    identity=self.identity and self.identity.to_dict(), inference=self.inference and self.inference.to_dict())
+                    identity=self.identity and self.identity.to_dict(), prediction=self.prediction and self.prediction.to_dict())
 
 def flash(
     firmware,     # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns

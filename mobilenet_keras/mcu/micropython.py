@@ -17,8 +17,7 @@ from . import mpy
 from .elf import FAMILIES, open_image, uf2
 from .repl import Board, BoardError, Facts, transport_errors, find_board
 from .romfs import deploy_romfs, romfs
-from ..preprocessing import Preprocessing
-from ..tflite.inputs import default_preprocessing, noise_photos
+from ..tflite.inputs import ModelInput
 from ..tflite.model import Model
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #00000005
@@ -31,17 +30,13 @@ class Bundle:
     expected:np.ndarray # int8 scores of the photo
 
 def _as_photo(engine, photo):
-    "(file name, bytes, int8 input) of a photo, as a board's few lines can read it."
-    h, w, c = engine.shape
-    if engine.header.pixels == 0 or c not in (1, 3):
-        if photo is not None: raise MobileNetError(f"{engine.name} does not say how photos become its input, so no photo can be built in. Leave --photo out, or give the .tflite instead of a .mbn.")
-        x = (noise_photos(1, h, w, c)[0].astype(np.int16) - 128).astype(np.int8)
-        return "photo.raw", x.tobytes(), x
-    known = engine.metadata.get("preprocessing")
-    if photo is None: pixels = noise_photos(1, h, w, c)[0]
-    else: pixels = (Preprocessing.from_dict(known) if known else Preprocessing(h, w, c)).pixels(photo)
+    "(file name, bytes, what `prepare` made) of a photo, as a board's few lines can read it."
+    (h, w, c), table = engine.shape, engine.header.pixels != 0 and engine.io.input.is_photo
+    if not table and photo is not None: raise MobileNetError(f"{engine.name} does not say how photos become its input, so no photo can be built in. Leave --photo out, or give the .tflite instead of a .mbn.")
+    given = engine.io.input.prepare(photo)
+    if not table or given.pixels is None: return "photo.raw", given.one.tobytes(), given
     name, magic = ("photo.pgm", b"P5") if c == 1 else ("photo.ppm", b"P6")
-    return name, magic + b"\n%d %d\n255\n" % (w, h) + pixels.tobytes(), engine.prepare(pixels)
+    return name, magic + b"\n%d %d\n255\n" % (w, h) + given.pixels[0].tobytes(), given
 
 def bundle(
     model,      # A `Model`, a `Compiled`, or the path of an int8 .tflite or a .mbn file
@@ -51,12 +46,11 @@ def bundle(
     if isinstance(model, (str, Path)) and not Path(model).is_file(): raise MobileNetError(f"No such model: {model}")
     if isinstance(model, (str, Path)) and Path(model).suffix != ".mbn": model = Model.open(model)
     if isinstance(model, Model) and model.preprocessing is None and (t := model.inputs[0]).dtype == "int8" and len(t.shape) == 4 and t.shape[3] in (1, 3):
-        model = model.with_metadata(preprocessing=default_preprocessing(model))  # without it the board could take no photo
+        model = model.with_metadata(preprocessing=ModelInput.of(model).rule)  # without it the board could take no photo
     engine = Engine(model)
     mbn = engine.file()
-    name, data, x = _as_photo(engine, photo)
-    y = engine.run(x.transpose(2, 0, 1) if engine.nchw else x)
-    return Bundle(mbn, engine.arena_bytes, (name, data), (y[0] if isinstance(y, list) else y).ravel())
+    name, data, given = _as_photo(engine, photo)
+    return Bundle(mbn, engine.arena_bytes, (name, data), engine.predict(input=given.one).scores.ravel())
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #00000008
 MARK = "# Example of mobilenet-keras, checksum {:08x}: mobilenet micropython flash replaces this file as long as nobody has changed it.\n"

@@ -12,8 +12,7 @@ import numpy as np
 from .. import __version__
 from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..tflite.model import Model
-from .tflm import exact_verdict, tflm_ops
-from ..tflite.inputs import prepared
+from .tflm import app_input, exact_verdict, tflm_ops
 
 # %% ../../nbs/api/mcu/15_openmv.ipynb #00000005
 def own_table(
@@ -53,9 +52,10 @@ def export_openmv(
     if len(t.shape) != 4 or t.shape[0] != 1 or t.shape[3] not in (1, 3) or t.dtype not in ("int8", "uint8"):
         raise MobileNetError(f"{model.name} takes {t.dtype} of {t.shape}; OpenMV gives a picture, int8 or uint8 of (1, height, width, 1 or 3).")
     plain = model.without_metadata()
-    batch, _, table, blue_first = prepared(model, photo)
+    given = app_input(model)
+    batch = given.prepare(photo).one[None]
     verdict, costs = exact_verdict(plain, batch, "one photo" if photo is not None else "seeded noise")
-    lines = dict(TABLE=own_table(table), BLUE_FIRST=blue_first, EXPECTED=verdict.outputs[0].tobytes(), PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW=window(*t.shape[1:3]))
+    lines = dict(TABLE=own_table(given.table), BLUE_FIRST=given.blue_first, EXPECTED=verdict.outputs[0].tobytes(), PIXELS="GRAYSCALE" if t.shape[3] == 1 else "RGB565", WINDOW=window(*t.shape[1:3]))
     values = dict(NAME=" ".join(model.name.split()), VERSION=__version__, BYTES=f"{len(plain.data):,}",
                   ARENA=f"{costs.arena.total:,} bytes on this 64-bit machine" if costs.arena.total else "unknown, as tflite-micro is not installed")
     files = {"model.tflite": plain.data, "photo.raw": batch.tobytes()}

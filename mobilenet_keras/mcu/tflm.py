@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TFLM_OPS', 'MARGIN', 'LAYOUTS', 'FILES', 'LAYOUT_OF', 'MARKER', 'CMSIS_NN_OPS', 'tflm_ops', 'c_string',
-           'c_identifier', 'ArenaSizes', 'arena_sizes', 'run_tflm', 'Layout', 'is_flat_softmax', 'untrained',
-           'photo_bytes', 'check_int8', 'export_tflm', 'exact_verdict', 'Finding', 'Lint', 'lint_tflm']
+           'c_identifier', 'ArenaSizes', 'arena_sizes', 'run_tflm', 'Layout', 'app_input', 'is_flat_softmax',
+           'untrained', 'photo_bytes', 'check_int8', 'export_tflm', 'exact_verdict', 'Finding', 'Lint', 'lint_tflm']
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000003
 import dataclasses, html, re, textwrap
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
+from fastcore.basics import patch
 from ..boards import Board, board as board_of
 from ..core import MissingExtra, MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
-from ..tflite.fixedpoint import SOFTMAX_LEAST
-from ..tflite.inputs import prepared
+from ..tflite.fixedpoint import is_flat
+from ..tflite.inputs import ModelInput
 from ..tflite.interpreters import check_runnable, installed_runtimes
 from ..tflite.intervals import operands
 from ..tflite.model import Model, Op, to_int8
@@ -119,14 +120,15 @@ def arena_sizes(
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000012
 def run_tflm(
     model, # A `Model` or the path of a .tflite file
-    image, # A photo (path, bytes, PIL image, uint8 array), or the model's input, (1, ...) of its own type
+    image=None, # A photo (path, bytes, PIL image, uint8 array), or the model's input, of its own type; None: seeded noise
+    input=None, # Instead of it, the model's input, an array or the path of an .npy
 ) -> dict: # runtime, outputs (a list of arrays), names, shapes, labels, arena (bytes by section), arena_on_board
     "Run one image in TensorFlow Lite Micro itself: its outputs, and its arena by section."
     model, states = model if isinstance(model, Model) else Model.open(model), installed_runtimes()
     if states["tflm"] is not True: raise MissingExtra(f"TensorFlow Lite Micro is {states['tflm']}.")
-    t = model.inputs[0]
-    given = isinstance(image, np.ndarray) and image.dtype == t.dtype and image.shape == t.shape
-    outputs, said = run_isolated(model, image if given else prepared(model, image)[0], ["tflm"], states)["tflm"]
+    given = ModelInput.of(model).prepare(image, input)
+    _ = given.one  # or an error
+    outputs, said = run_isolated(model, given.tensor, ["tflm"], states)["tflm"]
     if outputs is None: raise MobileNetError(f"TensorFlow Lite Micro can't run {model.name}: {said}.")
     costs = _profiled(model, said)
     took = costs.arena
@@ -195,17 +197,23 @@ def _output_values(model, outputs):
                 CLASSIFIER="false" if labels is None else "true", CLASSES=1 if labels is None else len(labels),
                 LABELS="\n".join(f"  {c_string(c)}," for c in labels or [""]), EXPECTED=_c_bytes(np.concatenate([y.reshape(-1) for y in outputs])))
 
-def _values(model, flash, verdict, pixels, table, reversed_, sizes):
+def app_input(model:Model) -> ModelInput:
+    "What the app fills: the bytes of the model's input in its own order, also where its planes come first."
+    given = ModelInput.of(model)
+    return dataclasses.replace(given, shape=given.file_shape, nchw=False)
+
+def _values(model, flash, verdict, pixels, sizes):
     "What stands in the holes of the templates."
-    ops, rule, t = tflm_ops(model), model.preprocessing, model.inputs[0]
+    ops, rule, t, given = tflm_ops(model), model.preprocessing, model.inputs[0], app_input(model)
+    table = given.table
     order = {1: "gray", 3: "red, green, blue"}.get(table.shape[1], "channels as in training")
     return dict(MARKER=MARKER, PROJECT=c_identifier(model.name), NAME_STRING=c_string(model.name), ARENA_BYTES=sizes.small, ARENA_HELIUM=sizes.helium,
                 ARENA_64=sizes.host, ARENA_WHY=sizes.why, ARENA_COMMENT="\n// ".join(textwrap.wrap("Bytes of RAM. " + sizes.why, 110)), OP_COUNT=len(ops),
                 OPS=len(model.ops), ADD_OPS=" &&\n         ".join(f'Added(resolver.{op}(), "{op}")' for op in ops),
                 OPS_USED=f"{len(model.ops)} ops of {len(ops)} kinds", MODEL_BYTES=len(flash.data), MODEL_DATA=_c_bytes(np.frombuffer(flash.data, np.uint8)),
-                INPUT_BYTES=t.nbytes, INPUT_SHAPE=" x ".join(map(str, t.shape)), CHANNELS=table.shape[1], REVERSED=str(bool(reversed_)).lower(),
+                INPUT_BYTES=t.nbytes, INPUT_SHAPE=" x ".join(map(str, t.shape)), CHANNELS=table.shape[1], REVERSED=str(given.blue_first).lower(),
                 PIXEL_ORDER=order, RESIZE="" if rule is None else f" (rule: {rule.resize}" + (f", the central {rule.crop:g} of each side)" if rule.crop < 1 else ")"),
-                PIXEL_TABLE=_c_bytes(table), TEST_PIXELS=_c_bytes(pixels), PIXELS=verdict.pixels, JUDGE=verdict.judge, REASON=verdict.reason,
+                PIXEL_TABLE=_c_bytes(table), TEST_PIXELS=_c_bytes(pixels), PIXELS=verdict.pixels, REFERENCE=verdict.reference, REASON=verdict.reason,
                 **_output_values(model, verdict.outputs))
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000019
@@ -227,7 +235,7 @@ def is_flat_softmax(
 ) -> bool:
     "True of a softmax whose input has next to no scale, which TFLM and the engine refuse."
     scale = model.tensors[op.inputs[0]].scale if op.name == "SOFTMAX" and op.inputs else None
-    return scale is not None and 0 < scale[0]*op.options.get("beta", 1)*SOFTMAX_LEAST < 1
+    return scale is not None and is_flat(scale[0], op.options.get("beta", 1))
 
 def untrained(
     model:Model,
@@ -297,12 +305,13 @@ def export_tflm(
     _check_folder(folder, to)
     tflm_ops(model)
     check_int8(model)
-    flash, (batch, pixels, table, reversed_) = model.strip() if strip else model.without_metadata(), prepared(model, photo)
-    verdict, costs = exact_verdict(flash, batch, "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
+    flash, given = model.strip() if strip else model.without_metadata(), app_input(model).prepare(photo)
+    if given.pixels is None: raise MobileNetError("The app's self-test begins with the pixels of a photo, and an array of the model's input was given. Give a photo: a path, bytes, a PIL image or a uint8 array.")
+    verdict, costs = exact_verdict(flash, given.one[None], "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
-    else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.judge == "tflm" else None, margin)
+    else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.reference == "tflm" else None, margin)
     if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
-    values = _values(model, flash, verdict, pixels, table, reversed_, sizes) | dict(
+    values = _values(model, flash, verdict, given.pixels[0], sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
         ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
     _write(folder, _filled(to, values))  # all of them are filled before the first is written
@@ -318,7 +327,7 @@ def exact_verdict(
     names = [n for n in ("tflm", "litert-reference", "tflite-runtime-reference") if states[n] is True]
     found = run_isolated(flash, batch, names, states)
     verdict = verdict_of(flash, what, found, states)
-    if verdict.judge is None or ("tflm" in names and verdict.judge != "tflm"): raise MobileNetError(f"{flash.name}: {verdict.reason}")
+    if verdict.reference is None or ("tflm" in names and verdict.reference != "tflm"): raise MobileNetError(f"{flash.name}: {verdict.reason}")
     return verdict, _profiled(flash, found["tflm"][1]) if "tflm" in found else profile(flash)
 
 def _write(folder, files):
@@ -407,3 +416,12 @@ def _board_findings(model, p, board, arena):
     try: _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*3, ""))
     except MobileNetError as e: return [("error", None, str(e), "a smaller alpha or input size, or another board: mobilenet boards")]
     return [("note", None, f"an arena of {arena or p.arena_on_board:,} of {board.usable_ram:,} bytes on {board.name}; untested on hardware", "none needed")]
+
+@patch
+def lint(self:Model,
+         runtime="tflm", # What is to run it: TensorFlow Lite Micro so far
+         board=None,     # As for `lint_tflm`
+) -> Lint:
+    "What a runtime lacks for this model or does slowly, with the remedy for each."
+    if runtime != "tflm": raise MobileNetError(f"lint knows tflm, TensorFlow Lite Micro. Received: {runtime!r}. Whether the engine takes a model says Model.compile.")
+    return lint_tflm(self, board)

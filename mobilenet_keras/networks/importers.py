@@ -463,8 +463,8 @@ def _rule(file, system, net, shape):
     "The preprocessing: what the file says, else the row's."
     if "preprocessing" in file.hints: return Preprocessing.from_dict(file.hints["preprocessing"])
     if "model" in file.hints:
-        from mobilenet_keras.tflite.inputs import default_preprocessing
-        return default_preprocessing(file.hints["model"])
+        from mobilenet_keras.tflite.inputs import ModelInput
+        return ModelInput.of(file.hints["model"]).rule
     if file.hints.get("include_preprocessing"): return Preprocessing(shape[0], shape[1], shape[2], mean=(0,), std=(1,))
     rule, scale, mean = _preprocessing(system.preset, shape), file.hints.get("scale"), file.hints.get("mean")
     if rule is None or not (scale or mean): return rule

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError
-from .inputs import default_preprocessing, quantized, dequantized
 from .model import Model
+from .prediction import IOSpec
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000005
 @dataclass(frozen=True)
@@ -171,12 +171,9 @@ def _captured():
             os.close(saved)
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000013
-def _last_op(model):
-    "Name of the op that computes the first output, ignoring changes of shape and type."
-    writers, at = {t: op for op in model.ops for t in op.outputs}, model.outputs[0].index
-    while at in writers and writers[at].name in ("RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE") and writers[at].inputs[0] != at:
-        at = writers.pop(at).inputs[0]
-    return writers[at].name if at in writers else ""
+def _predict(io, interpreter, photo, input=None):
+    given = io.input.prepare(photo, input)
+    return io.prediction(given, interpreter.run(given.tensor), interpreter.name)
 
 class Classifier:
     "A model with its labels and preprocessing: photos in, names and probabilities out."
@@ -189,35 +186,27 @@ class Classifier:
     ):
         self.model = model if isinstance(model, Model) else Model.open(model)
         self.interpreter = load(self.model, runtime, threads)
-        self.preprocessing = preprocessing or default_preprocessing(self.model)
-        shape, self.last = self.model.outputs[0].shape, _last_op(self.model)
-        if len(shape) != 2: raise MobileNetError(f"{self.model.name} is not a classifier: its output is {shape}, wanted (1, classes).")
-        if shape[1] == 1 and self.last != "LOGISTIC":
-            raise MobileNetError(f"{self.model.name} has one output that ends in {self.last}, so it is no probability: not a classifier.")
-        self.classes = list(classes or self.model.classes or map(str, range(max(2, shape[1]))))
-        if len(self.classes) != max(2, shape[1]):
-            raise MobileNetError(f"{self.model.name} has {max(2, shape[1])} classes; {len(self.classes)} names were given.")
+        self.io = IOSpec.of(self.model, preprocessing, classes)
+        output, name = self.io.outputs[0], self.model.name
+        if len(output.shape) != 1: raise MobileNetError(f"{name} is not a classifier: its output is {self.model.outputs[0].shape}, wanted (1, classes). Model.predict runs it.")
+        if not output.is_classifier: raise MobileNetError(f"{name} has one output that ends in no sigmoid, so it is no probability: not a classifier. Model.predict runs it.")
+        n = max(2, output.shape[0])
+        self.classes = list(self.io.classes or map(str, range(n)))
+        if len(self.classes) != n: raise MobileNetError(f"{name} has {n} classes; {len(self.classes)} names were given.")
+        self.preprocessing = self.io.input.rule
+
+    def predict(self,
+                photo, # A photo (path, bytes, PIL image, uint8 array), a list or batch of them, or whatever else `ModelInput.prepare` takes
+    ):         # A `Prediction`, or a list of them where several photos were given
+        "What is in a photo."
+        return _predict(self.io, self.interpreter, photo)
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000014
 @patch
-def probabilities(self:Classifier,
-                  photos, # A photo (path, bytes, PIL image, uint8 array), a list of them or uint8 (N, H, W, C)
-) -> np.ndarray:          # float64 (N, classes)
-    "The probability of every class."
-    many = isinstance(photos, (list, tuple)) or (isinstance(photos, np.ndarray) and photos.ndim == 4)
-    pixels = [self.preprocessing.pixels(p) for p in (photos if many else [photos])]
-    if not pixels: raise MobileNetError("No photos were given.")
-    out = dequantized(self.model.outputs[0], self.interpreter.run(quantized(self.model, np.stack(pixels), self.preprocessing))[0])
-    if out.shape[1] == 1: return np.concatenate([1 - out, out], 1)  # one sigmoid: the probability of the second class
-    if self.last in ("SOFTMAX", "LOGISTIC"): return out
-    e = np.exp(out - out.max(1, keepdims=True))
-    return e/e.sum(1, keepdims=True)
-
-@patch
-def classify(self:Classifier,
-             photo,     # Path, bytes, PIL image or uint8 array
-             top:int=5, # How many classes
-) -> list:              # Of (name, probability), likeliest first
-    "What is in a photo."
-    p = self.probabilities(photo)[0]
-    return [(self.classes[i], float(p[i])) for i in np.argsort(-p, kind="stable")[:max(1, top)]]
+def predict(self:Model,
+            photo=None,  # A photo (path, bytes, PIL image, uint8 array), a list or batch of them, or an array of the input's own type; None: seeded noise
+            runtime=None,# A name of `RUNTIMES`, or None for the smallest that is installed
+            input=None,  # Instead of a photo: an array of the input's type, or the path of an .npy with one
+): # A `Prediction`, or a list of them where several photos were given
+    "What this model makes of a photo, whether it classifies or not. For many calls make a `Classifier`, which keeps its interpreter."
+    return _predict(IOSpec.of(self), load(self, runtime), photo, input)

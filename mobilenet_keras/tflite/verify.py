@@ -10,10 +10,10 @@ import html, os, re, subprocess, sys, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
-from ..preprocessing import Preprocessing
-from .inputs import default_preprocessing, noise_photos, quantized
+from .inputs import ModelInput
 from .interpreters import RUNTIMES, Interpreter, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
 
@@ -21,7 +21,7 @@ from .model import Model, to_int8
 _RUN = "from mobilenet_keras.tflite.verify import _isolated_main; _isolated_main()"
 
 def _isolated_main():
-    "The process of one judge: `sys.argv` holds a runtime's name and a folder with the model and the batch."
+    "The process of one runtime: `sys.argv` holds a runtime's name and a folder with the model and the batch."
     name, folder = sys.argv[1], Path(sys.argv[2])
     try:
         interpreter = Interpreter(Model((folder/"model.tflite").read_bytes(), folder.name), name)
@@ -67,12 +67,12 @@ class Verdict:
     "Who computed what on the same pixels."
     model:str      # Its name
     pixels:str     # What they were
-    judge:str|None # The runtime that the others are compared with, or None if none ran
+    reference:str|None # The runtime that the others are compared with, or None if none ran
     rows:list      # One dict a runtime: runtime, kernels, ran, max_lsb, differing, bytes, top1, note
     ok:bool        # All exact runtimes that ran agree bit for bit, and there were at least two
     reason:str     # Why, in a sentence
     arena_bytes:int|None = None # TFLM's arena_used_bytes on this 64-bit machine
-    outputs:list|None = field(default=None, repr=False) # The judge's outputs
+    outputs:list|None = field(default=None, repr=False) # The reference's outputs
 
     def to_dict(self) -> dict: # Plain values, for JSON
         "Everything but the outputs."
@@ -90,26 +90,26 @@ class Verdict:
     def _repr_html_(self): return "".join(f"<p>{html.escape(l)}</p>" for l in self._lines()) + html_table(*self._table())
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000007
-def _compare(outputs, judge):
+def _compare(outputs, reference):
     "max_lsb, differing, bytes and top1 of two lists of arrays."
-    if [(o.shape, o.dtype) for o in outputs] != [(o.shape, o.dtype) for o in judge]:
+    if [(o.shape, o.dtype) for o in outputs] != [(o.shape, o.dtype) for o in reference]:
         return dict(max_lsb=None, differing=None, bytes=None, top1=None)
-    gaps = [abs(a.astype(np.int64) - b.astype(np.int64)) for a, b in zip(outputs, judge)]
-    flat = [o[0].reshape(len(o[0]), -1).argmax(1) for o in (outputs, judge)]
+    gaps = [abs(a.astype(np.int64) - b.astype(np.int64)) for a, b in zip(outputs, reference)]
+    flat = [o[0].reshape(len(o[0]), -1).argmax(1) for o in (outputs, reference)]
     return dict(max_lsb=int(max(g.max(initial=0) for g in gaps)), differing=int(sum((g > 0).sum() for g in gaps)),
                 bytes=int(sum(g.size for g in gaps)), top1=float((flat[0] == flat[1]).mean()))
 
-def _conclude(rows, judge):
+def _conclude(rows, reference):
     "(ok, reason) of a table of rows."
     exact = [r for r in rows if r["ran"] and r["kernels"] != "optimized"]
     wrong = [r["runtime"] for r in exact if r["differing"] != 0]
     tflm = next((r for r in rows if r["runtime"] == "tflm"), None)
-    absent = "" if judge == "tflm" else " TFLM did not take part: " + (tflm["note"] if tflm else "it was not asked") + "."
+    absent = "" if reference == "tflm" else " TFLM did not take part: " + (tflm["note"] if tflm else "it was not asked") + "."
     if tflm and not tflm["ran"] and tflm["installed"]: return False, f"TFLM can't run this model: {tflm['note']}"
-    if judge is None: return False, "no exact interpreter ran, so there is nothing to compare with." + absent
-    if wrong: return False, f"{', '.join(wrong)} and {judge} compute different bytes." + absent
-    if len(exact) < 2: return False, f"only {judge} ran; a comparison needs two." + absent
-    return True, f"{', '.join(r['runtime'] for r in exact)} agree bit for bit; judge: {judge}." + absent
+    if reference is None: return False, "no exact interpreter ran, so there is nothing to compare with." + absent
+    if wrong: return False, f"{', '.join(wrong)} and {reference} compute different bytes." + absent
+    if len(exact) < 2: return False, f"only {reference} ran; a comparison needs two." + absent
+    return True, f"{', '.join(r['runtime'] for r in exact)} agree bit for bit; reference: {reference}." + absent
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000008
 def _check_integer(model):
@@ -119,54 +119,50 @@ def _check_integer(model):
         raise MobileNetError(f"{model.name} computes in {t.dtype if t.dtype.startswith('float') else 'float inside'}; only fully quantized "
                              f"int8 or uint8 models promise the same bytes everywhere. {to_int8()}")
 
-def _input_batch(model, pixels, preprocessing):
-    "(batch, description of the pixels)."
-    shape, given = model.inputs[0].shape, pixels is not None
-    if not given:
-        if len(shape) != 4: raise MobileNetError(f"{model.name} takes {shape}, which is not a photo: give a batch of its own input type as pixels=.")
-        pixels = noise_photos(4, *shape[1:])
-    pixels = np.asarray(pixels)
-    what = f"{len(pixels)} {'given inputs' if given else 'images of seeded noise (not photos)'}"
-    if given and pixels.dtype == model.inputs[0].dtype and (pixels.dtype != np.uint8 or len(shape) != 4): return pixels, what
-    if preprocessing is None and not given and model.preprocessing is None and len(shape) == 4 and shape[3] in (1, 3):
-        preprocessing = Preprocessing.preset("keras", shape[1:3], shape[3])  # noise is noise: nothing to say
-    return quantized(model, pixels, preprocessing or default_preprocessing(model)), what
-
 def verify(
     model,             # A `Model` or the path of a .tflite file; int8 or uint8
-    pixels=None,       # uint8 (N, height, width, channels), or int8 as the model takes it; None: four images of seeded noise
+    photos=None,       # Photos, a `Part` such as `photos.test`, uint8 pixels (N, height, width, channels), or inputs as the model takes them; None: four images of seeded noise
     runtimes=None,     # Names of `RUNTIMES`, or None for every one that is installed, TensorFlow only in place of a smaller one
     preprocessing=None,# A `Preprocessing` instead of the model's own
-    expected=None,     # (N, ...) bytes from elsewhere, e.g. a board, that must equal the judge's first output
+    expected=None,     # (N, ...) bytes from elsewhere, e.g. a board, that must equal the reference's first output
 ) -> Verdict:
-    "Run the same pixels through every interpreter and compare their bytes."
+    "Run the same photos through every interpreter and compare their bytes."
     model = model if isinstance(model, Model) else Model.open(model)
     check_runnable(model); _check_integer(model)
-    batch, what = _input_batch(model, pixels, preprocessing)
+    given = ModelInput.of(model, preprocessing).prepare(photos, noise=4)
+    what = f"{len(given)} {'images of seeded noise (not photos)' if photos is None else 'given inputs'}"
     states = installed_runtimes()
     names = list(runtimes) if runtimes is not None else [n for n in RUNTIMES if not n.startswith("tensorflow")]
     if runtimes is None and all(states[n] is not True for n in names if n.endswith("-reference")): names.append("tensorflow-reference")
     unknown = [n for n in names if n not in RUNTIMES]
     if unknown: raise MobileNetError(f"Runtimes are {', '.join(RUNTIMES)}. Received: {unknown[0]!r}")
-    found = run_isolated(model, batch, names, states)
+    found = run_isolated(model, given.tensor, names, states)
     if expected is not None: found["expected"] = ([np.asarray(expected)], "")
     return verdict_of(model, what, found, states)
+
+@patch
+def verify(self:Model,
+           photos=None, # As for `verify`
+           **how,       # As for `verify`
+) -> Verdict:
+    "Run the same photos through every interpreter and compare their bytes."
+    return verify(self, photos, **how)
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000009
 def verdict_of(model, what, found, states):
     "The `Verdict` on {name: (outputs or None, what it said)}."
     ran = [n for n, (outputs, _) in found.items() if outputs is not None]
-    judge = next((n for n in ("tflm", "litert-reference", "tflite-runtime-reference", "tensorflow-reference") if n in ran), None)
+    reference = next((n for n in ("tflm", "litert-reference", "tflite-runtime-reference", "tensorflow-reference") if n in ran), None)
     rows = []
     for name, (outputs, said) in found.items():
         kernels = RUNTIMES[name].kernels if name in RUNTIMES else "given"
         row = dict(runtime=name, kernels=kernels, installed=states.get(name, True) is True, ran=outputs is not None,
                    max_lsb=None, differing=None, bytes=None, top1=None, note="" if outputs is not None else said)
-        if outputs is not None and judge:
-            truth = found[judge][0][:1] if kernels == "given" else found[judge][0]
+        if outputs is not None and reference:
+            truth = found[reference][0][:1] if kernels == "given" else found[reference][0]
             row |= _compare(outputs, truth)
-            row["note"] = ("the judge" if name == judge else "may round differently" if kernels == "optimized" and row["differing"] else
+            row["note"] = ("the reference" if name == reference else "may round differently" if kernels == "optimized" and row["differing"] else
                            f"shape {outputs[0].shape} of {outputs[0].dtype}, wanted {truth[0].shape} of {truth[0].dtype}" if row["differing"] is None else "")
         rows.append(row)
     arena = allocations(found.get("tflm", (None, ""))[1]).get("total")
-    return Verdict(model.name, what, judge, rows, *_conclude(rows, judge), arena, found[judge][0] if judge else None)
+    return Verdict(model.name, what, reference, rows, *_conclude(rows, reference), arena, found[reference][0] if reference else None)

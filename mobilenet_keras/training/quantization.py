@@ -17,7 +17,7 @@ from ..photos import Part, Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import silenced, note, track
 from ..run import Run
-from ..tflite.inputs import default_preprocessing, dequantized, quantized
+from ..tflite.inputs import ModelInput, dequantized
 from ..tflite.interpreters import installed_runtimes, load
 from ..tflite.model import Model
 from ..tflite.verify import run_isolated
@@ -287,11 +287,11 @@ def layer_sqnr(
     rule=None, # `Preprocessing` of the float network; the int8 model's own by default
 ) -> LayerSQNR:
     "Signal-to-quantization-noise of every layer, float activations against dequantized int8 ones."
-    rule = rule or default_preprocessing(model)
+    rule = rule or ModelInput.of(model).rule
     pairs = [(r, q) for r, q in _pairs(real, model) if q.name not in ("RESHAPE", "SQUEEZE", "PAD")]
     sums = [[0., 0., 0.] for _ in pairs]
     own = model.preprocessing or rule
-    for a, b in zip(traces(real, rule(pixels)), traces(model, quantized(model, pixels, own))):
+    for a, b in zip(traces(real, rule(pixels)), traces(model, ModelInput.of(model, own).values(pixels))):
         for s, (r, q) in zip(sums, pairs):
             x = a[r.outputs[0]].reshape(-1, a[r.outputs[0]].shape[-1])
             e = b[q.outputs[0]].reshape(x.shape) - x
@@ -318,7 +318,7 @@ class Report(dict):
 
 def _scores(model, pixels):
     "(runtime, quantized scores) of reference kernels where they run."
-    batch, states = quantized(model, pixels, model.preprocessing), installed_runtimes()
+    batch, states = ModelInput.of(model).values(pixels), installed_runtimes()
     for name in ("litert-reference", "tflite-runtime-reference", "tensorflow-reference", "tflm"):
         outputs = run_isolated(model, batch, [name], states)[name][0] if states[name] is True else None
         if outputs is not None: return name, outputs[0]
@@ -342,7 +342,7 @@ def _logits(model, pixels, rule):
     "Scores before the softmax, (N, classes), less each photo's mean, which a softmax ignores."
     last = next(op for op in model.ops[::-1] if op.name != "QUANTIZE")
     at = last.inputs[0] if last.name in FIXED else last.outputs[0]
-    scores = np.array([t[at].ravel() for t in traces(model, quantized(model, pixels, rule))])
+    scores = np.array([t[at].ravel() for t in traces(model, ModelInput.of(model, rule).values(pixels))])
     return scores - scores.mean(1, keepdims=True) if scores.shape[1] > 1 else scores
 
 CALIBRATION_SIZES = (100, 300, 600)  # of calibration, that are tried

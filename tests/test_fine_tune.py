@@ -10,60 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # for `python tests/test_training.py`
-
-
-def tiny(seed=None):
-    """A classifier with everything that has state: batch normalization, dropout, a head behind a pool."""
-    import keras
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
-    x = inputs = keras.Input((12, 12, 3))
-    for layer in (keras.layers.Conv2D(6, 3, 2, use_bias=False), keras.layers.BatchNormalization(momentum=.9), keras.layers.ReLU(6),
-                  keras.layers.DepthwiseConv2D(3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(.3)):
-        x = layer(x)
-    net = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x), name="tiny")
-    net.pretrained, net.preprocessing, net.classes = False, None, ["dark", "light"]
-    return net
-
-
-def spots(n=30, seed=0):
-    """Noise, darker and lighter, three dark ones for two light ones."""
-    from mobilenet_keras.photos import Photos
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % 5 % 2
-    pixels = rng.normal(100 + 40 * labels[:, None, None, None], 50, (n, 12, 12, 3)).clip(0, 255).astype(np.uint8)
-    return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3, augment_scale=1.5)
-
-
-CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", ema_decay=.9, patience=3, head_views=2,
-               augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15, contrast=.1, cutout=.3))
-
-
-def train(folder, **changes):
-    from mobilenet_keras.training.fine_tune import fine_tune
-    return fine_tune(tiny(0), spots(), folder=folder, **{**CHOICES, **changes})
-
-
-def weights(run):
-    return b"".join(np.asarray(w).tobytes() for w in run.net.weights)
+from small_training import CHOICES, eagerly, spots, tiny, train, weights
 
 
 @pytest.fixture(scope="module", autouse=True)
-def eager():
-    """A few steps aren't worth a compilation."""
-    import tensorflow as tf
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    return train(folder)
+def eager(tensorflow):
+    with eagerly():
+        yield
 
 
 # Where to kill: before or after the n-th time that a file is moved into place, before it reaches the disk, or after so many seconds.
@@ -90,13 +43,13 @@ def kill_at(moment):
     os.replace, os.fsync = (lambda *a: watched("replace", *a)), (lambda *a: watched("fsync", *a))
 
 
-def chain(folder):
+def chain(folder, moments):
     """Train in `folder` in a process for each moment, then in one that nothing kills; prints what became of each."""
     import tensorflow as tf  # a forked process has it at once; nothing has run yet, so there are no threads to lose
 
     import mobilenet_keras.training.fine_tune  # noqa: F401
     ends = []
-    for moment in [*MOMENTS, None]:
+    for moment in [*moments, None]:
         pid = os.fork()
         if not pid:
             tf.config.run_functions_eagerly(True)
@@ -110,12 +63,13 @@ def chain(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path):
+@pytest.mark.parametrize("moments", [MOMENTS[2:4], pytest.param(MOMENTS, marks=pytest.mark.slow)], ids=len)
+def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, tmp_path, moments):
     from mobilenet_keras.run import Run
-    done = subprocess.run([sys.executable, __file__, tmp_path / "run"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, tmp_path / "run", "killed", *moments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     ends = json.loads(done.stdout.splitlines()[-1])
-    assert [e["signal"] for e in ends] == [signal.SIGKILL] * len(MOMENTS) + [0] and ends[-1]["code"] == 0, (ends, done.stderr[-2000:])
+    assert [e["signal"] for e in ends] == [signal.SIGKILL] * len(moments) + [0] and ends[-1]["code"] == 0, (ends, done.stderr[-2000:])
     run = Run.open(tmp_path / "run")
     assert weights(run) == weights(whole) and run.history == whole.history and run.chosen == whole.chosen
     assert sorted(os.listdir(tmp_path / "run")) == sorted(os.listdir(whole.folder)) == ["log.csv", "model.keras", "run.json"]
@@ -241,23 +195,6 @@ def test_numpy_numbers_are_numbers(tmp_path):
     assert run.settings["seed"] == 3 and run.settings["class_weights"] == {"dark": 2}
 
 
-def test_a_run_knows_its_photos(whole, tmp_path):
-    """Photos that were added since are told: a new split mixes what was learned from with what is tested on."""
-    assert whole.differs(spots()) == ""
-    assert "for validation then, " in whole.differs(spots(40))
-    assert "with other pixels or labels" in whole.differs(spots(seed=1))
-
-
-def test_a_run_without_its_checkpoint_is_told(whole, tmp_path):
-    from mobilenet_keras.core import MobileNetError
-    from mobilenet_keras.run import Run
-    shutil.copytree(whole.folder, tmp_path / "run")
-    facts = json.loads((tmp_path / "run/run.json").read_text())
-    (tmp_path / "run/run.json").write_text(json.dumps(facts | dict(finished=False)))
-    with pytest.raises(MobileNetError, match="its checkpoint.npz is gone: nothing that was learned is left"):
-        Run.open(tmp_path / "run")
-
-
 def test_a_part_is_not_photos():
     from mobilenet_keras.core import MobileNetError
     from mobilenet_keras.evaluation import evaluate
@@ -313,25 +250,6 @@ def test_mixed_precision_leaves_a_float32_network(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "cut", mixed_precision=True)
     assert weights(train(tmp_path / "cut", mixed_precision=True)) == weights(whole)
-
-
-def test_views_are_cut_from_the_larger_photos():
-    """A checkerboard with squares of one pixel at the network's size: turned and moved it stays sharper where it is read from a larger one."""
-    from mobilenet_keras.photos import Photos
-    from mobilenet_keras.training.augment import AUGMENTATION
-    from mobilenet_keras.training.fine_tune import _Trainer
-    board = ((np.indices((48, 48)) // 4).sum(0) % 2 * 255).astype(np.uint8)
-    contrast = []
-    for augment_scale in (1, 4):
-        photos = Photos.from_arrays((np.stack([board] * 8), np.arange(8) % 2), image_size=12, validation=.25, group=False,
-                                    augment_scale=augment_scale)
-        assert photos.validation.large is None and photos.train.pixels.shape == (6, 12, 12, 3)
-        assert photos.train.large is None if augment_scale == 1 else photos.train.large.shape == (6, 48, 48, 3)
-        settings = dict(label_smoothing=0, class_weights=None, augment=AUGMENTATION, seed=0, batch_size=4, head_views=1)
-        views, again = (_Trainer(tiny(0), photos, settings).augmented(3)(np.arange(6)) for _ in range(2))
-        assert views.shape == (6, 12, 12, 3) and views.dtype == np.float32 and (views == again).all()
-        contrast.append(views.std())
-    assert contrast[1] > 1.3 * contrast[0]
 
 
 def test_batches_are_equally_large():
@@ -415,6 +333,7 @@ def other_kernels(folder, command):
     print(json.dumps([code, _onednn()]))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, capsys):
     """oneDNN's have other bits; a new run has them, one that began without them goes on without them, or says so."""
     from PIL import Image
@@ -445,4 +364,4 @@ def test_a_run_goes_on_with_the_kernels_that_it_began_with(tmp_path, capsys):
 
 
 if __name__ == "__main__":
-    other_kernels(*sys.argv[1:]) if sys.argv[2:] else chain(sys.argv[1])
+    chain(sys.argv[1], sys.argv[3:]) if sys.argv[2] == "killed" else other_kernels(*sys.argv[1:])

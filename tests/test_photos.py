@@ -9,7 +9,6 @@ from PIL import Image
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.photos import Photos
-from mobilenet_keras.preprocessing import Preprocessing
 
 
 @pytest.fixture
@@ -58,21 +57,6 @@ def test_a_folder_that_can_not_be_read_is_told(folder):
     (folder / "cat/locked").mkdir(mode=0)
     with pytest.raises(MobileNetError, match="locked can't be read"):
         read(folder)
-
-
-@pytest.mark.parametrize("mode,size,wanted", [("1", (9, 9), 255), ("LA", (9, 9), None), ("CMYK", (9, 9), None), ("I;16", (9, 9), None),
-                                              ("P", (1, 1), None), ("RGBA", (300, 1), None)])
-def test_every_kind_of_photo_becomes_pixels(mode, size, wanted, tmp_path):
-    image = Image.new(mode, size, 1 if mode == "1" else 0)
-    image.save(tmp_path / "a.tif" if mode in ("CMYK", "I;16") else tmp_path / "a.png")
-    pixels = Preprocessing(16, 16).pixels(next(tmp_path.iterdir()))
-    assert pixels.shape == (16, 16, 3) and pixels.dtype == np.uint8 and (wanted is None or (pixels == wanted).all())
-
-
-def test_a_photo_of_floats_is_refused(tmp_path):
-    Image.fromarray(np.linspace(0, 1, 81, dtype=np.float32).reshape(9, 9)).save(tmp_path / "a.tif")
-    with pytest.raises(MobileNetError, match="floating-point"):
-        Preprocessing(16, 16).pixels(tmp_path / "a.tif")
 
 
 def test_a_near_duplicate_never_straddles_a_split(tmp_path):

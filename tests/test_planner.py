@@ -6,14 +6,19 @@ expects, computes with what it read by the NumPy reference, and may write anywhe
 small or an overlay too close, something live is overwritten, and its reader notices.
 """
 import struct
+import time
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
+import engine_models
 import numpy as np
 import pytest
+from engine_models import some_images
 
+from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.lowering import _REFERENCE, OPS, lower, reference
 from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, Header, compile_model
+from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.tflite.builder import Builder
 
 CONTEXT, STATE, DIRECT = 48, 12, 0xffffffff  # as mbn_format.h says
@@ -508,3 +513,50 @@ def test_an_arena_one_byte_smaller_and_a_ring_over_states_are_noticed(break_it):
     executed(model, "streamed", {})
     with pytest.raises(Violation):
         executed(model, "streamed", {}, sabotage=break_it)
+
+
+TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),
+           ("V2", .35, 224): (47_000, 168_000, None), ("V2", 1., 224): (106_000, 212_000, None)}
+
+
+@pytest.mark.parametrize("version, alpha, size", TARGETS)
+def test_arena_of_the_published_networks(version, alpha, size):
+    model = engine_models.network(version, alpha, size)
+    streamed, held, tflm = TARGETS[version, alpha, size]
+    started = time.process_time()
+    found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
+    assert time.process_time() - started < 4, "under 2 s each"
+    assert found["streamed"].arena <= streamed and found["held"].arena <= held
+    assert tflm is None or found["streamed"].arena * 6 < tflm
+    shape = (size, size, 3)
+    for compiled in found.values():  # not only promised: it runs in it
+        engine = Engine(compiled)
+        image = some_images(shape, 2)[0]
+        assert (engine.run(image) == engine.run(image)).all() and engine.canaries_intact
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_plan_of_random_networks(seed):
+    """The plan is the best of all ways to cut, and the C, whose sanitized twin is below, stays inside it."""
+    import itertools
+
+    rng = np.random.default_rng(seed)
+    b = Builder((1, *map(int, rng.integers(9, 40, 2)), int(rng.integers(1, 5))), seed).conv(int(rng.integers(2, 9)), 3, int(rng.integers(1, 3)))
+    for _ in range(rng.integers(1, 4)):
+        if rng.random() < .6:
+            channels = b.shape[3] if rng.random() < .6 else int(rng.integers(2, 12))
+            b.inverted_residual(channels, int(rng.integers(1, 3)), int(rng.integers(1, 5)), int(rng.choice([3, 5])))
+        else:
+            k, s, same = int(rng.integers(1, 6)), int(rng.integers(1, 3)), bool(rng.random() < .5 or min(b.shape[1:3]) < 6)
+            b.depthwise(k, s, same).conv(int(rng.integers(2, 12)))
+    model = b.mean().dense(3).model()
+    steps = lower(model)
+    for kind in ("streamed", "held"):
+        cuts = _cuts(steps)
+        inner = itertools.chain.from_iterable(itertools.combinations(cuts[1:-1], n) for n in range(len(cuts) - 1))
+        ends = {(a, z): _stage(steps, a, z, 1, kind == "held" or a > 0).end for a in cuts for z in cuts if a < z}
+        assert plan(steps, kind).least == min(max(ends[e] for e in zip((0, *c), (*c, len(steps)), strict=True)) for c in inner)
+        image = some_images(steps[0].shape, 2)[0]
+        for slack in (0, .1, 10):
+            engine = Engine(compile_model(model, kind, slack))
+            assert (engine.run(image) == reference(steps, image)[-1].ravel()).all() and engine.canaries_intact

@@ -19,8 +19,7 @@ HUGE = 10**12
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    pytest.importorskip("keras", reason="needs the extra [train]")
+def files(tensorflow, tmp_path_factory):
     return valid(tmp_path_factory.mktemp("valid"))
 
 
@@ -181,7 +180,7 @@ def fuzz(kind, path, count, seed, folder):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_mutations(kind, files, tmp_path):
     """In a process of its own, so that a crash in a C library is a failure and not the end of the tests."""
-    code = (f"import sys; sys.path.insert(0, {str(__file__.rsplit('/', 1)[0])!r})\nfrom pathlib import Path\nfrom test_import_hostile import fuzz\n"
+    code = (f"import sys; sys.path.insert(0, {str(__file__.rsplit('/', 1)[0])!r})\nfrom pathlib import Path\nfrom test_weight_files import fuzz\n"
             f"print(*fuzz({kind!r}, Path({str(files[kind])!r}), 300, 0, Path({str(tmp_path)!r})))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -3,19 +3,17 @@ import io
 import json
 import subprocess
 import sys
-import time
 import zipfile
 
 import numpy as np
 import pytest
 from conftest import shared
+from helpers import sample
 
-from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
-from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
 from mobilenet_keras.tflite.inputs import noise_photos
 from mobilenet_keras.tflite.interpreters import installed_runtimes, load
-from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.model import Model
 from mobilenet_keras.tflite.profile import profile
 
 SMALL = ["mlperf_tiny/vww_96_int8", "tflite_micro/person_detect"]
@@ -84,11 +82,12 @@ def test_real_files_are_read_as_litert_reads_them(name):
 PEERS_MINIMUM = {("int8", .25, 96): 55_296, ("int8", .35, 96): 138_240}  # bytes, as others count V1 and V2 layer by layer
 
 
-@pytest.mark.parametrize("kind,version,alpha,shape", [
-    ("int8", 1, .25, (96, 96, 3)), ("int8", 1, .1, (33, 57, 1)), ("float", 1, 1, (64, 64, 3)),
-    ("int8", 2, .35, (96, 96, 3)), ("float", 2, .1, (49, 32, 1)), ("int8", 2, 1.4, (64, 64, 3))])
-def test_exported_files_are_read_as_litert_reads_them(kind, version, alpha, shape):
-    pytest.importorskip("tensorflow", reason="needs the extra [train]")
+EXPORTED = [("int8", 1, .25, (96, 96, 3)), ("int8", 1, .1, (33, 57, 1)), ("float", 1, 1, (64, 64, 3)),
+            ("int8", 2, .35, (96, 96, 3)), ("float", 2, .1, (49, 32, 1)), ("int8", 2, 1.4, (64, 64, 3))]
+
+
+@pytest.mark.parametrize("kind,version,alpha,shape", sample(EXPORTED, kept=[EXPORTED[1]]))
+def test_exported_files_are_read_as_litert_reads_them(tensorflow, kind, version, alpha, shape):
     from mobilenet_keras.networks import models
     from mobilenet_keras.training.quantization import convert
     net = (models.MobileNetV1 if version == 1 else models.MobileNetV2)(alpha, shape, classes=3)
@@ -110,7 +109,7 @@ def forward(name, data, images):
     return [out.tobytes() for out in load(Model(data), name).run(images)]
 
 
-@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("name", sample(QUANTIZED, kept=QUANTIZED[:3]))
 def test_strip_keeps_every_byte_of_the_output(name):
     model = real(name)
     small = model.strip()
@@ -135,86 +134,11 @@ def test_float_and_compiled_models_are_described():
     assert [op.name for op in real("coral/mobilenet_v1_0.25_128_quant_edgetpu").ops] == ["edgetpu-custom-op"]
 
 
-def mutations(data, count):
-    """Files cut short, with random bytes, and with random words: offsets, lengths and types."""
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        broken = bytearray(data)
-        if i % 3 == 0:
-            broken = broken[:rng.integers(len(data))]
-        else:
-            head = 40_000 if i % 2 else len(data)  # the tables of a real file lie at both of its ends
-            for at in rng.integers(8, min(head, len(data)) - 4, 1 + i % 16):
-                word = rng.integers(1 << 32) if i % 3 == 1 else rng.choice([0, 1, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
-                broken[at:at + 4] = int(word).to_bytes(4, "little")
-        yield bytes(broken)
-
-
-@pytest.mark.parametrize("source", ["tiny", *SMALL])
-def test_broken_files_end_in_a_sentence(source):
-    data = Model(one_op_model()).with_metadata(map(str, range(10))).data if source == "tiny" else real(source).data
-    outcomes = []
-    for broken in mutations(data, 240):
-        started = time.perf_counter()
-        try:
-            model = Model(broken)
-            outcomes.append("model")
-            try:
-                model.metadata, model.classes, model.preprocessing, repr(model), model._repr_html_(), model.float_ops
-                model.with_metadata(description="still here").strip()
-            except MobileNetError:
-                pass
-        except MobileNetError:
-            outcomes.append("error")
-        assert time.perf_counter() - started < 5
-    assert outcomes.count("error") >= 80
-
-
-def test_a_file_that_is_cut_short_is_told_in_words():
-    """Not in those of `struct` or of NumPy."""
-    data = Model(one_op_model()).with_metadata(map(str, range(10))).data
-    said = set()
-    for n in range(8, len(data) - 1, 7):
-        try:
-            repr(Model(data[:n]).metadata)
-        except MobileNetError as e:
-            said.add(str(e))
-            assert not any(word in str(e) for word in ("unpack", "buffer of", "error", "Error", "index out")), str(e)
-    assert any("it refers to bytes that it doesn't have" in text for text in said)
-
-
-def test_a_small_file_can_not_take_long():
-    """A vector of a million tensors that are all the same table is refused before it is read."""
-    data = bytearray(one_op_model())
-    model = Model(data)
-    at = model._root.Subgraphs(0)._tab
-    start = at.Vector(at.Offset(4)) - 4
-    data[start:start + 4] = (1_000_000).to_bytes(4, "little")
-    started = time.perf_counter()
-    with pytest.raises(MobileNetError, match="larger than the file"):
-        Model(data)
-    assert time.perf_counter() - started < 1
-
-
-def test_a_signature_longer_than_its_shape_is_refused():
-    """LiteRT trusts its length and dies of it."""
-    graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x", 7: [np.int32(-1)] * 9}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
-    with pytest.raises(MobileNetError, match="signature of 9"):
-        Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 2: [graph], 4: [{}]}, b"TFL3"))
-
-
-def test_weights_outside_the_flatbuffer_are_refused():
-    graph = {0: [{0: [np.int32(1)], 1: np.int8(9), 3: "x"}], 1: [np.int32(0)], 2: [np.int32(0)], 3: []}
-    data = flatbuffer_bytes(lambda _: {0: np.uint32(3), 2: [graph], 4: [{1: np.uint64(4096), 2: np.uint64(64)}]}, b"TFL3")
-    with pytest.raises(MobileNetError, match="outside its flatbuffer"):
-        Model(data)
-
-
 def described(model):
     shape = model.inputs[0].shape
     names = ["no person 🚶", 'a "person"\nof two lines'] if model.outputs[0].shape == (1, 2) else None
     return model.with_metadata(names, Preprocessing.preset("torch" if shape[3] == 3 else "keras", shape[1:3], shape[3]),
-                               description="ActivationStats?", author="me", license="Apache-2.0", version="2")
+                               description="Seen?", author="me", license="Apache-2.0", version="2")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -224,7 +148,7 @@ def test_metadata_round_trip(name, tmp_path):
     again = Model.open(told.save(tmp_path / "told.tflite"))
     assert again.classes == ["no person 🚶", 'a "person" of two lines']
     assert again.preprocessing == told.preprocessing and again.preprocessing.channels == model.inputs[0].shape[3]
-    assert again.metadata["license"] == "Apache-2.0" and again.metadata["description"] == "ActivationStats?"
+    assert again.metadata["license"] == "Apache-2.0" and again.metadata["description"] == "Seen?"
     with zipfile.ZipFile(tmp_path / "told.tflite") as z:
         assert z.testzip() is None and z.namelist() == ["labels.txt"]
     assert described(told).data == told.data, "metadata written twice must not change a byte"
@@ -241,6 +165,7 @@ print(json.dumps([json.loads(shown.get_metadata_json()), shown.get_packed_associ
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12) or sys.platform != "linux", reason="tflite-support has no wheel for this Python")
 def test_metadata_is_read_by_tflite_support(index, tmp_path):
     """Google's own reader, alone in an environment: it conflicts with today's TensorFlow."""
@@ -253,7 +178,7 @@ def test_metadata_is_read_by_tflite_support(index, tmp_path):
     told, files, labels = json.loads(done.stdout)
     graph = told["subgraph_metadata"][0]
     assert {k: told[k] for k in ("name", "description", "version", "author", "license")} == {
-        "name": "person_detect", "description": "ActivationStats?", "version": "2", "author": "me", "license": "Apache-2.0"}
+        "name": "person_detect", "description": "Seen?", "version": "2", "author": "me", "license": "Apache-2.0"}
     photo, scores = graph["input_tensor_metadata"][0], graph["output_tensor_metadata"][0]
     assert photo["content"]["content_properties"] == {"color_space": "GRAYSCALE"}
     assert photo["process_units"][0]["options"] == {"mean": [127.5], "std": [127.5]}

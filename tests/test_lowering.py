@@ -1,0 +1,74 @@
+"""From a graph to the engine's steps: what is stripped, and what is refused by name."""
+import numpy as np
+import pytest
+from conftest import shared
+from engine_models import Judge, needs_tflm, some_images
+
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.lowering import graph_ends, lower
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.tflite.builder import Builder
+
+
+@needs_tflm
+def test_float_ends_are_stripped():
+    """QUANTIZE and DEQUANTIZE at the ends: the file says how to do it, the engine takes and gives int8."""
+    b = Builder((1, 20, 24, 3), 4)
+    b.tensors[0] = {**{k: v for k, v in b.tensors[0].items() if k != 4}, 1: np.int8(0)}
+    b.op(114, [0], (1, 20, 24, 3), .02, -9, (0, {})).conv(8, 3, 2).depthwise().mean().dense(5)
+    b.op(6, [b.last], b.shape, .1, 0, (0, {}))
+    b.tensors[-1] = {**{k: v for k, v in b.tensors[-1].items() if k != 4}, 1: np.int8(0)}
+    model = b.model()
+    end, engine, judge = graph_ends(model), Engine(compile_model(model)), Judge(model)
+    x, (y,) = end.input, end.outputs
+    assert (engine.scale, engine.zero) == (x.scale[0], -9) and engine.outputs[0][2:] == (y.scale[0], y.zero_point[0])
+    for image in some_images((20, 24, 3), 8):
+        real = judge((image.astype(np.float32) + 9) * x.scale[0])
+        assert (engine.run(image) == np.round(real / y.scale[0]) + y.zero_point[0]).all()
+
+
+@needs_tflm
+def test_uint8_ends_are_stripped():
+    """As converters write them: a QUANTIZE that only flips the sign bit, at the input and at the output."""
+    b = Builder((1, 20, 24, 3), 4)
+    quantized = lambda zero: b.tensors[-1][4] | {3: [np.int64(zero)]}  # noqa: E731
+    b.tensors[0] |= {1: np.int8(3), 4: quantized(131)}
+    b.op(114, [0], (1, 20, 24, 3), b.scale, 3, (0, {})).conv(8, 3, 2).depthwise().mean().dense(5).softmax()
+    b.op(114, [b.last], b.shape, 1 / 256, 0, (0, {}))
+    b.tensors[-1] |= {1: np.int8(3), 4: quantized(0)}
+    model = b.model()
+    engine, judge = Engine(model), Judge(model)
+    for image in some_images((20, 24, 3), 8):
+        assert (engine.run(image) + 128 == judge((image.astype(int) + 128).astype(np.uint8))).all()
+    from mobilenet_keras.mcu.simulate import simulate_tflm
+    beside = simulate_tflm(model, input=(image.astype(int) + 128).astype(np.uint8))
+    assert beside.engine_agrees and "the same bytes out" in beside.engine, "simulate --runtime tflm gives both the same photo"
+
+
+def test_what_can_not_be_streamed_is_refused_by_name():
+    def refused(builder, match):
+        with pytest.raises(MobileNetError, match=match):
+            lower(builder.model())
+    start = lambda: Builder((1, 16, 16, 4)).conv(8)  # noqa: E731
+    refused(start().op(28, [0], (1, 16, 16, 4), .1, 0, (0, {})), "Op 1 of example, TANH.*engine has no such step")
+    refused(start().depthwise(9), "kernel is .9, 9.")
+    refused(start().pad(1, 1, 1, 1).mean(), "goes to something else than a convolution or a pool")
+    refused(start().pool(1, 9), "kernel is .9, 9.")
+    for k in (2, 3):  # SAME adds padding of its own, for an even kernel below and to the right only
+        refused(start().pad(1, 0, 1, 0).pool(17, k), "pads what a PAD has padded already")
+    b = start()
+    refused(b.op(0, [b.last, b.last], b.shape, .1, 0, (11, {})), "adds a tensor to itself")
+    b = start()
+    large = b.mark()
+    left = b.conv(8, 3, 2).mean().dense(3).last
+    with pytest.raises(MobileNetError, match="Op 4 of example, DEPTHWISE_CONV_2D.*Let branches begin behind the global pool"):
+        lower(b.back(large).depthwise().mean().model("example", [left, b.last]))
+    b = start()
+    refused(b.op(22, [b.last], (1, 8, 16, 16), b.scale, b.zero, (17, {})).depthwise(), "was reshaped")
+    b = start()
+    mark = b.mark()
+    with pytest.raises(MobileNetError, match="nothing needs its output"):
+        lower(b.depthwise().model("example", [mark[0]]))
+    with pytest.raises(MobileNetError, match="uint8"):
+        lower(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))

@@ -1,0 +1,78 @@
+"""The .mbn file: its size, damages of every kind, its limits."""
+import struct
+import time
+
+import pytest
+from conftest import ROOT, shared
+from engine_models import PERSON, VWW, some_images
+
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.lowering import lower
+from mobilenet_keras.engine.mbn import MAGIC, compile_model
+from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.model import Model
+
+
+@pytest.fixture(scope="module")
+def small():
+    return compile_model(example())
+
+
+def test_the_file_is_little_more_than_the_weights_and_always_the_same(small):
+    assert small.data == compile_model(Model(example().data, "example")).data
+    for name in (VWW, PERSON):
+        compiled = compile_model(shared(f"models/{name}.tflite"))
+        multiplying = [s for s in compiled.steps if s.weights is not None]
+        budget = sum(s.weights.size for s in multiplying) + 10 * sum(s.out[2] for s in multiplying) + 64 * len(compiled.steps) + 2048
+        assert len(compiled.data) <= budget
+
+
+def test_saved_and_opened_again(small, tmp_path):
+    image = some_images((33, 31, 3), 2)[0]
+    assert (Engine(small.save(tmp_path / "m.mbn")).run(image) == Engine(small).run(image)).all()
+
+
+@pytest.mark.parametrize("n", [0, 3, 63, 64, 100, 1000, -1])
+def test_a_file_that_is_cut_short(small, n):
+    with pytest.raises(MobileNetError, match="shorter than it says|a compiled model has more"):
+        Engine(small.data[:n])
+
+
+def test_every_flipped_bit_is_noticed(small):
+    for at in range(0, len(small.data) * 8, 97):
+        broken = bytearray(small.data)
+        broken[at // 8] ^= 1 << at % 8
+        with pytest.raises(MobileNetError):
+            Engine(bytes(broken))
+
+
+def test_other_versions_and_layouts_are_told_apart(small):
+    for offset, what in ((0, "does not begin with MBN1"), (4, "another version"), (6, "laid out for other kernels")):
+        broken = bytearray(small.data)
+        broken[offset] ^= 2
+        with pytest.raises(MobileNetError, match=what):
+            Engine(bytes(broken))
+
+
+def test_a_table_of_60000_steps_is_refused_at_once(small):
+    broken = bytearray(small.data) + bytes(60_000 * 52)
+    struct.pack_into("<I", broken, 8, len(broken))
+    struct.pack_into("<H", broken, 26, 60_000)
+    struct.pack_into("<H", broken, 72 + 24 + 2, 60_000)
+    started = time.process_time()
+    with pytest.raises(MobileNetError, match="contradicts itself"):
+        Engine(bytes(broken))
+    assert time.process_time() - started < 1
+
+
+def test_maps_too_large_for_the_file_are_refused():
+    with pytest.raises(MobileNetError, match="too large"):
+        lower(Builder((1, 1, 70_000, 1)).conv(1).model())
+
+
+def test_the_header_says_what_the_file_holds(small):
+    """mbn_format.h and the writer describe the same structs."""
+    header = (ROOT / "microcontroller/engine/mbn_format.h").read_text(encoding="utf-8")
+    assert f"{MAGIC:#x}u" in header
+    assert struct.unpack_from("<IHHI", small.data) == (MAGIC, 1, 0, len(small.data))

@@ -13,7 +13,7 @@ from conftest import shared
 from helpers import mobilenet, one_line, photos
 
 from mobilenet_keras import cli
-from mobilenet_keras.cli import GROUPS, VERBS
+from mobilenet_keras.cli import VERB_GROUPS, VERBS
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model, one_op_model
@@ -21,9 +21,9 @@ from mobilenet_keras.tflite.model import Model, one_op_model
 
 def test_help_of_every_verb_has_an_example():
     code, out, _ = mobilenet("--help")
-    at = [out.index(f"\n{group}: ") for group in GROUPS]
+    at = [out.index(f"\n{group}: ") for group in VERB_GROUPS]
     assert code == 0 and at == sorted(at) and len(at) == 5
-    for group, start, end in zip(GROUPS, at, [*at[1:], None], strict=True):
+    for group, start, end in zip(VERB_GROUPS, at, [*at[1:], None], strict=True):
         listed = re.findall(r"^  ([a-z]+) ", out[start:end].partition("\noptions:")[0], re.M)
         assert sorted(listed) == sorted({verb.split()[0] for verb in VERBS if VERBS[verb].group == group})
     assert "classify" not in out, "an alias is understood, not shown"

@@ -733,7 +733,7 @@ def parser() -> argparse.ArgumentParser: return parsers()[""] # Of the whole com
 # %% ../nbs/api/08_cli.ipynb #00000050
 def _unknown(what, word, known, help):
     "An error that names the nearest word."
-    near = difflib.get_close_matches(word, known, 1, .5)
+    near = difflib.get_close_matches(word, known, 1)
     return MobileNetError(f"{what} {word}. " + (f"Did you mean {near[0]}?" if near else help))
 
 def _verb_of(argv):

@@ -118,6 +118,7 @@ def test_a_bar_in_a_terminal_gives_the_cursor_back():
     assert process.wait() == 0 and b"Counting [sheep]" in said and said.rindex(b"\x1b[?25h") > said.index(b"\x1b[?25l")
 
 
+@pytest.mark.slow
 def test_tensorflow_is_imported_without_a_word():
     """Whatever it wants to say about its processor; in a notebook that would be a red box below the first cell."""
     pytest.importorskip("keras")

@@ -67,7 +67,7 @@ class Identity:
             board, model, version, *names, meta = (t.decode("utf-8", "replace") for t in data[start + outputs*each:].split(b"\0")[:-1])
             rule = json.loads(meta or "{}").get("preprocessing")
             if not outputs or len(names) != labels or any(n != np.prod(s) for n, *s, _, _, _ in found): raise ValueError
-        except (struct.error, ValueError, AttributeError): raise MobileNetError(f"The board's identity is {len(data)} bytes that make no sense. Flash it with firmware built by this version.") from None
+        except (struct.error, ValueError, AttributeError, RecursionError): raise MobileNetError(f"The board's identity is {len(data)} bytes that make no sense. Flash it with firmware built by this version.") from None
         outputs = tuple(ConsoleOutput((c,) if h == w == 1 else (h, w, c), scale, zero) for _, h, w, c, _, scale, zero in found)
         return cls(board, model, version, protocol, engine, n, crc, (h, w, c), bool(flags & 2), scale, zero, outputs, tuple(names) or None, arena, given, hz, Preprocessing.from_dict(rule) if rule else None)
     def __str__(self):

@@ -12,7 +12,7 @@ __all__ = ['VERB_GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODE
 import argparse, dataclasses, difflib, functools, json, math, os, shutil, sys, textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note
@@ -178,11 +178,11 @@ def train(a):
     from mobilenet_keras.training.fine_tune import fine_tune
     photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit)
     note(str(photos))
-    make = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[a.net]
+    nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
     models.keras.utils.set_random_seed(a.seed)
     weights = None if a.weights == "none" else a.weights
     if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
-    net = make(a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
+    net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience)
     return _trained(run, photos)
@@ -555,15 +555,15 @@ def simulate(a):
     if a.photos and (a.photo or a.input): raise MobileNetError("--photos is a folder of photos: leave out --photo and --input.")
     if a.runtime == "tflm":
         if a.board or a.photos: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board and --photos.")
-        found = simulate_tflm(a.model, a.photo, a.input)
-        return found.to_dict(), str(found)
+        ran = simulate_tflm(a.model, a.photo, a.input)
+        return ran.to_dict(), str(ran)
     if a.photos:
         found = simulate_folder(a.model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc)
         facts = found.to_dict() | dict(folder=a.photos)
         if found.skipped: raise Failed(facts, str(found))
         return facts, str(found)
-    found = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
-    return found.to_dict(), str(found)
+    answer = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
+    return answer.to_dict(), str(answer)
 
 # %% ../nbs/api/08_cli.ipynb #0000003e
 @verb("board", "mobilenet flash firmware.uf2 --board pico",
@@ -680,7 +680,7 @@ def predict(a):
     if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
     classifier = Classifier(a.model, a.runtime)
     seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
-    facts = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
+    facts:list[dict] = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]
     if unread: raise Failed(facts, "\n".join(lines))
     return facts, "\n".join(lines)
@@ -688,7 +688,7 @@ def predict(a):
 # %% ../nbs/api/08_cli.ipynb #0000004c
 EXIT_CODES = "exit codes: 0 done; 1 a check failed or some photos could not be read; 2 unusable input; 3 an extra is not installed; 130 interrupted"
 
-_Parser = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
+_Parser:Any = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
 
 def _below(path=""):
     "{word: what it does} of the verbs one word below `path`, in the order of the groups."
@@ -710,7 +710,7 @@ def _by_group():
 # %% ../nbs/api/08_cli.ipynb #0000004e
 def parsers() -> dict: # {"": the whole, "train": a verb's, "micropython flash": a sub-verb's `ArgumentParser`}
     "The command line, from the table of verbs."
-    raw = dict(formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw:dict = dict(formatter_class=argparse.RawDescriptionHelpFormatter)
     found = {"": _Parser("mobilenet", usage="mobilenet VERB ...", description=f"Take a MobileNet from photos to a small board.\n\n{_by_group()}",
                          epilog="mobilenet VERB --help says more on a verb.\n" + EXIT_CODES, **raw)}
     found[""].add_argument("--version", action="version", version=f"mobilenet-keras {__version__}")

@@ -2,14 +2,12 @@
 import re
 import subprocess
 import sys
-import tomllib
 
 import pytest
 from conftest import ROOT
 
 pytest.importorskip("mypy", reason="needs the extra [dev]")
 
-CONFIG = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 USES = """
 from mobilenet_keras.tflite.model import Model
 model = Model.open("model.tflite")
@@ -26,18 +24,9 @@ def mypy(*arguments):
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.14"])  # the oldest Python, and the newest
-def test_types(version, tmp_path):
-    """No errors, but in the modules that pyproject.toml lists as not clean, each of which has some, so that the list only shrinks."""
-    config = tomllib.loads(CONFIG)["tool"]["mypy"]
-    ignored = {module for override in config["overrides"] if override.get("ignore_errors") for module in override["module"]}
-    strict = CONFIG.replace("ignore_errors = true", "ignore_errors = false").replace(".ci/mypy_patch.py", (ROOT / ".ci/mypy_patch.py").as_posix())
-    (tmp_path / "pyproject.toml").write_text(strict, encoding="utf-8")
-    status, said = mypy("--python-version", version, "--config-file", tmp_path / "pyproject.toml", *config["files"])
-    errors = [line.replace("\\", "/") for line in said.splitlines() if ": error: " in line]
-    found = {line.split(".py:")[0].replace("/", "."): line for line in errors}
-    assert status in (0, 1), said
-    assert not found.keys() - ignored, "\n".join(line for line in errors if line.split(".py:")[0].replace("/", ".") not in ignored)
-    assert not ignored - found.keys(), f"These are clean now; remove them from the list in pyproject.toml: {', '.join(ignored - found.keys())}"
+def test_types(version):
+    status, said = mypy("--python-version", version)
+    assert status == 0, said
 
 
 def test_patched_methods_are_known_and_typing_errors_are_not(tmp_path):

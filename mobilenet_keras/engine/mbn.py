@@ -142,6 +142,7 @@ def pack(
         packed += _packed_steps(s, found.kept, constants)
     flags, pixels, labels, text, meta = _descriptions(model, end.input, steps[0].shape, constants)
     total, x = tables + len(constants.data), end.input
+    assert x.scale is not None and x.zero_point is not None, "lower takes no other"
     header = lambda crc: struct.pack(_HEADER, MAGIC, VERSION, 0, total, crc, found.arena, HELD*found.held + NCHW*end.nchw + flags, 4, len(found.stages), len(steps), len(end.outputs), labels,
                                      *steps[0].shape, 0, x.scale[0], x.zero_point[0], found.base - CONTEXT_BYTES, pixels, *text, *meta)
     rest = _packed_outputs(end, steps, found) + stages + packed + bytes(constants.data)

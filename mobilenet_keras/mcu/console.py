@@ -107,8 +107,8 @@ def _opened(port, baud, timeout):
     except (OSError, ValueError) as e:
         there = ", ".join(ports()) or "none"
         hint = {2: "Plug the board or the adapter in.", 13: "Your user may not open it: on Linux, join the group dialout (sudo usermod -aG dialout $USER) and log in again.",
-                11: "Another program has it open.", 16: "Another program has it open."}.get(getattr(e, "errno", None), "")
-        raise MobileNetError(f"The serial port {port} can't be opened: {e.strerror if getattr(e, 'strerror', None) else e}. {hint} Ports here: {there}.") from None
+                11: "Another program has it open.", 16: "Another program has it open."}.get(getattr(e, "errno", None) or 0, "")
+        raise MobileNetError(f"The serial port {port} can't be opened: {getattr(e, 'strerror', None) or e}. {hint} Ports here: {there}.") from None
 
 def ports(
     usb=None, # (vendor, product) pairs; None: any

@@ -121,10 +121,11 @@ class TflmRun(Prediction):
         "Plain values."
         return super().to_dict() | {k: getattr(self, k) for k in ("arena", "arena_on_board", "engine_arena_bytes", "engine_agrees", "engine")}
     def _table(self):
-        rows = [("head: activations", self.arena["head"]), ("tail: bookkeeping", self.arena["tail"]), *((f"  {k}", v) for k, v in self.arena["sections"].items()), ("all", self.arena["total"]),
-                ("with 1 KB to spare, estimated for a 32-bit core", self.arena_on_board["small"])]
+        here, there = self.arena or {}, self.arena_on_board or {}
+        rows = [("head: activations", here["head"]), ("tail: bookkeeping", here["tail"]), *((f"  {k}", v) for k, v in here["sections"].items()), ("all", here["total"]),
+                ("with 1 KB to spare, estimated for a 32-bit core", there["small"])]
         return ("arena of " + self.model, "bytes"), rows
-    def __str__(self): return f"{Prediction.__str__(self)}\n{text_table(*self._table())}\n{self.engine}"
+    def __str__(self): return f"{Prediction.__str__(self)}\n{text_table(*self._table())}\n{self.engine}"  # type: ignore[call-arg]  # mypy sees object's
     def _repr_html_(self): return f"{Prediction._repr_html_(self)}{html_table(*self._table())}<p>{self.engine}</p>"
 
 def _as_int8(values): return (values.astype(np.int16) - 128).astype(np.int8) if values.dtype == np.uint8 else values  # of uint8 ends, what is inside

@@ -138,7 +138,9 @@ def run_tflm(
 def _profiled(model, said):
     "The `Profile` with the arena that TFLM reported in `said`, so that it needn't be asked again."
     costs, report = profile(model), allocations(said)
-    if {"total", "head", "tail"} <= set(report): costs._arena = Arena(*(report.pop(k) for k in ("total", "head", "tail")), report)
+    if {"total", "head", "tail"} <= set(report):
+        total, head, tail = (report.pop(k) for k in ("total", "head", "tail"))
+        vars(costs)["_arena"] = Arena(total, head, tail, report)
     return costs
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000015

@@ -57,7 +57,7 @@ class ModelInput:
 @patch(as_prop=True)
 def _range(self:ModelInput): # (low, high) that pixels 0 to 255 become where the model doesn't say
     if not self.quantized: return -1., 1.
-    return tuple(self.scale*(q - self.zero) for q in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
+    return tuple((self.scale or 0)*(q - self.zero) for q in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
 
 @patch(as_prop=True)
 def _quiet_rule(self:ModelInput):

@@ -69,7 +69,7 @@ class IOSpec:
     ):
         "What a `.tflite` file takes and gives."
         ends = (_last_op(model, t) not in ("SOFTMAX", "LOGISTIC") for t in model.outputs)
-        outputs = tuple(ModelOutput(tuple(t.shape[1:]), t.dtype, *((None, 0) if t.scale is None else (float(t.scale[0]), int(t.zero_point[0]))), logits)
+        outputs = tuple(ModelOutput(tuple(t.shape[1:]), t.dtype, None if t.scale is None else float(t.scale[0]), 0 if t.scale is None else int(t.zero_point[0]), logits)
                         for t, logits in zip(model.outputs, ends))
         classes = classes or model.classes
         return cls(ModelInput.of(model, preprocessing), outputs, tuple(map(str, classes)) if classes else None)

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
 from .inputs import ModelInput
-from .interpreters import RUNTIMES, Interpreter, check_runnable, first_line, installed_runtimes
+from .interpreters import RUNTIMES, Interpreter, _Micro, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000005
@@ -26,7 +26,7 @@ def _isolated_main():
     try:
         interpreter = Interpreter(Model((folder/"model.tflite").read_bytes(), folder.name), name)
         outputs = interpreter.run(np.load(folder/"batch.npy"))
-        if name == "tflm": interpreter._invoke.micro.print_allocations()  # to standard error, which the parent reads
+        if isinstance(interpreter._invoke, _Micro): interpreter._invoke.micro.print_allocations()  # to standard error, which the parent reads
         np.savez(folder/f"{name}.npz", *outputs)
     except (MobileNetError, RuntimeError, ImportError) as e: sys.exit(f"refused: {first_line(e)}")
 
@@ -49,8 +49,8 @@ def run_isolated(
     states:dict, # As `installed_runtimes` gives them
 ) -> dict:       # {name: (list of outputs or None, what the process said)}
     "Run a batch on each runtime, each in a process of its own."
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)/"model"; folder.mkdir()
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent)/"model"; folder.mkdir()
         (folder/"model.tflite").write_bytes(model.data)
         np.save(folder/"batch.npy", batch)
         return {name: _run_isolated(name, folder) if states[name] is True else (None, states[name]) for name in names}
@@ -165,4 +165,5 @@ def verdict_of(model, what, found, states):
                            f"shape {outputs[0].shape} of {outputs[0].dtype}, wanted {truth[0].shape} of {truth[0].dtype}" if row["differing"] is None else "")
         rows.append(row)
     arena = allocations(found.get("tflm", (None, ""))[1]).get("total")
-    return Verdict(model.name, what, reference, rows, *_conclude(rows, reference), arena, found[reference][0] if reference else None)
+    ok, reason = _conclude(rows, reference)
+    return Verdict(model.name, what, reference, rows, ok, reason, arena, found[reference][0] if reference else None)

@@ -32,6 +32,22 @@ def test_real_models_are_tflm_byte_for_byte(name):
 
 
 @needs_tflm
+@pytest.mark.parametrize("order", ["map, its reshape, scores", "its reshape, scores", "scores, its reshape, map"])
+def test_an_output_may_be_the_reshape_of_an_earlier_map(order):
+    """Its bytes are the map's, and its shape its own."""
+    b = Builder((1, 12, 10, 3)).conv(8, 3, 2)
+    start, found = b.mark(), {"map": b.last}
+    found["its reshape"] = b.op(22, [b.last], (1, 240), b.scale, b.zero, (17, {0: [np.int32(1), np.int32(240)]})).last
+    found["scores"] = b.back(start).depthwise().mean().dense(5).softmax().last
+    names = order.split(", ")
+    model = b.model(outputs=[found[name] for name in names])
+    engine, tflm = Engine(model), Judge(model)
+    assert [o.shape for o in engine.outputs] == [{"map": (6, 5, 8), "its reshape": (240,), "scores": (5,)}[name] for name in names]
+    for image in some_images((12, 10, 3), 8):
+        assert (np.concatenate([y.ravel() for y in engine.run(image)]) == tflm(image)).all()
+
+
+@needs_tflm
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("seed", sample([0, 1], kept=[0]))
 def test_small_models_are_tflm_byte_for_byte(name, seed):

@@ -249,6 +249,7 @@ class GraphEnds:
     "Where in a graph the engine begins and ends."
     input:Tensor    # (1, height, width, channels)
     outputs:list    # Of `Tensor`
+    roots:list      # For each, the index of the tensor whose bytes it is: a RESHAPE moves none
     nchw:bool       # The file itself takes (channels, height, width)
     skipped:set     # Indices of the ops outside
 
@@ -261,14 +262,17 @@ def graph_ends(model:Model) -> GraphEnds:
         if op.inputs[:1] != (x.index,) or not (turned or op.name == "QUANTIZE" and x.dtype != "int8"): break
         x, nchw = model.tensors[op.outputs[0]], nchw or turned
         skipped.add(op.index)
-    makers, outputs = {op.outputs[0]: op for op in model.ops if len(op.outputs) == 1}, []
+    makers, outputs, roots = {op.outputs[0]: op for op in model.ops if len(op.outputs) == 1}, [], []
     for y in model.outputs:
         op = makers.get(y.index)
         if op and (op.name == "DEQUANTIZE" or op.name == "QUANTIZE" and y.dtype != "int8"):
             skipped.add(op.index)
             y = model.tensors[op.inputs[0]]
         outputs.append(y)
-    return GraphEnds(x, outputs, nchw, skipped)
+        roots.append(y.index)
+        for op in reversed(model.ops):
+            if op.name == "RESHAPE" and op.outputs[:1] == (roots[-1],): roots[-1] = op.inputs[0]
+    return GraphEnds(x, outputs, roots, nchw, skipped)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #75553000
 def lower(

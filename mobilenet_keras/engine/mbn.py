@@ -119,11 +119,11 @@ def _descriptions(model, x, shape, constants):
 
 def _packed_outputs(end, steps, found):
     "The table of outputs."
-    kept = {k.kept: k for k in steps if k.op == "keep"}
-    places = {g.index: (found.kept[g.index], kept[g.index].shape) for g in end.outputs if g.index in kept}
+    kept = {k.kept: k.shape for k in steps if k.op == "keep"}
     packed = b""
-    for y in end.outputs:
-        at, (h, w, c) = places.get(y.index, (found.arena - found.stages[-1].out_bytes, steps[-1].out))
+    for y, root in zip(end.outputs, end.roots):
+        at, shape = (found.kept[root], kept[root]) if root in kept else (found.arena - found.stages[-1].out_bytes, steps[-1].out)
+        h, w, c = (1, 1, y.shape[1]) if len(y.shape) == 2 and y.shape[1] < 1 << 16 else shape
         packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, y.scale[0], y.zero_point[0])
     return packed
 
@@ -176,7 +176,7 @@ def compile_model(
     found = plan(steps, input, slack, group)
     data = pack(model, steps, found, end)
     kept = {s.kept: i for i, s in enumerate(steps) if s.op == "keep"}
-    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(y.index, len(steps) - 1) for y in end.outputs))
+    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(root, len(steps) - 1) for root in end.roots))
 
 @patch
 def compile(self:Model, input="streamed", slack=.06) -> Compiled:

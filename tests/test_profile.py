@@ -269,6 +269,7 @@ def test_list_models_quotes_the_benchmark():
 
 
 @pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
+@pytest.mark.slow
 def test_a_published_model_measured_again(tensorflow):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from published_models import measure

@@ -44,7 +44,6 @@ def test_modules_notebooks_and_readme_agree():
 ELSEWHERE = {
     "all": "two lines of code; its notebook counts the names",
     "builder": "every model of test_engine.py is built by it, and judged by TensorFlow Lite Micro",
-    "inputs": "test_verify.py, test_evaluation.py and test_quantization.py hold its bytes against others'",
     "names": "a table; test_packaging.py imports what it names",
 }
 

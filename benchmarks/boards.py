@@ -23,9 +23,9 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from engine_models import network, photos, some_images  # noqa: E402
 from ram import twin  # noqa: E402
 from record import record  # noqa: E402
-from test_engine import network, photos, some_images  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError, microcontroller_folder  # noqa: E402
 from mobilenet_keras.engine.mbn import compile_model  # noqa: E402

@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from engine_models import SMALL, WARNINGS  # noqa: E402
 from record import record  # noqa: E402
-from test_engine import SMALL, WARNINGS  # noqa: E402
 
 from mobilenet_keras.core import text_table  # noqa: E402
 from mobilenet_keras.engine.engine import engine_sources  # noqa: E402

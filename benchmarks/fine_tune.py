@@ -255,7 +255,7 @@ def kills(n=20, epochs=12):
     import tensorflow as tf  # before the forks, which then have it at once; nothing runs in this process, so there are no threads to lose
     from test_training import train, weights
 
-    from mobilenet_keras.run import Run, _read_checkpoint
+    from mobilenet_keras.run import Run, read_checkpoint
     rows, chance = [], random.Random(0)
 
     def trained(folder, after=None):
@@ -275,7 +275,7 @@ def kills(n=20, epochs=12):
         return cut.with_suffix(".weights").read_bytes() == whole.with_suffix(".weights").read_bytes()
 
     def done(folder):
-        return len(_read_checkpoint(folder / "checkpoint.npz")[0]["history"]) if (folder / "checkpoint.npz").exists() else 0
+        return len(read_checkpoint(folder / "checkpoint.npz")[0]["history"]) if (folder / "checkpoint.npz").exists() else 0
     with tempfile.TemporaryDirectory() as d:
         whole, cut = Path(d) / "whole", Path(d) / "cut"
         seconds = trained(whole)[1]

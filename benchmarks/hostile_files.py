@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from helpers import mutations  # noqa: E402
 from record import record  # noqa: E402
-from test_tflite import mutations  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError  # noqa: E402
 from mobilenet_keras.tflite.model import Model, one_op_model  # noqa: E402

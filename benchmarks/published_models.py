@@ -13,8 +13,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import numpy as np  # noqa: E402
+from helpers import randomized  # noqa: E402
 from record import record  # noqa: E402
-from test_models import randomized  # noqa: E402
 
 from mobilenet_keras.networks.layers import keras
 from mobilenet_keras.networks.models import MobileNetV1, MobileNetV2  # noqa: E402

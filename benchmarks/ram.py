@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import numpy as np  # noqa: E402
 import test_engine  # noqa: E402
 import tflite  # noqa: E402
+from engine_models import TARGETS, network  # noqa: E402
 from record import record  # noqa: E402
-from test_engine import TARGETS, network  # noqa: E402
 
 from mobilenet_keras.core import text_table  # noqa: E402
 from mobilenet_keras.engine.engine import Engine  # noqa: E402

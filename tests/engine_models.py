@@ -178,6 +178,7 @@ def bare(shape, seed):
     return b.model()
 
 
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four channels": (v1, (1, 33, 64, 4)),
          "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
          "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
@@ -203,3 +204,8 @@ def network(version, alpha, size, classes=10, channels=3):
         for i in range(times):
             b.inverted_residual(divisible(channels * alpha), stride if i == 0 else 1, 6)
     return b.conv(int(1280 * max(alpha, 1))).mean().dense(classes).softmax().model(f"V2 {alpha} {size}")
+
+
+# Bytes of arena: rows streamed, image held, TFLM's
+TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),
+           ("V2", .35, 224): (47_000, 168_000, None), ("V2", 1., 224): (106_000, 212_000, None)}

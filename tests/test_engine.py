@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, shared
-from engine_models import PERSON, SMALL, VWW, Judge, agree, needs_tflm, photos, some_images, v1
+from engine_models import PERSON, SMALL, VWW, WARNINGS, Judge, agree, needs_tflm, photos, some_images, v1
 from helpers import sample
 
 from mobilenet_keras.core import MobileNetError
@@ -18,8 +18,6 @@ from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.model import Model
-
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 
 @needs_tflm

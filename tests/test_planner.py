@@ -13,7 +13,7 @@ from itertools import takewhile
 import engine_models
 import numpy as np
 import pytest
-from engine_models import some_images
+from engine_models import TARGETS, some_images
 
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.lowering import _REFERENCE, OPS, lower, reference
@@ -513,10 +513,6 @@ def test_an_arena_one_byte_smaller_and_a_ring_over_states_are_noticed(break_it):
     executed(model, "streamed", {})
     with pytest.raises(Violation):
         executed(model, "streamed", {}, sabotage=break_it)
-
-
-TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),
-           ("V2", .35, 224): (47_000, 168_000, None), ("V2", 1., 224): (106_000, 212_000, None)}
 
 
 @pytest.mark.parametrize("version, alpha, size", TARGETS)

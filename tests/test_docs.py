@@ -96,7 +96,7 @@ def test_every_notebook_is_a_page(site):
     for path in (ROOT / "nbs").rglob("*.ipynb"):
         if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
             title = re.search(r"^# (.+)", "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]), re.M)[1]
-            name = "" if path.stem == "index" else f"{path.parent.name}/{re.sub('^[0-9]+_', '', path.stem)}"
+            name = "" if path.stem == "index" else (path.parent.relative_to(ROOT / "nbs") / re.sub("^[0-9]+_", "", path.stem)).as_posix()
             assert title.replace("`", "") in words(page(site, name))
 
 
@@ -217,7 +217,7 @@ def test_search_a_tutorial_and_the_api(opened):
     assert "int8" in tab.locator("h1").inner_text()
     tab.locator(".md-tabs__link", has_text="API").click()
     tab.wait_for_url("**/api/")
-    tab.locator("article a", has_text="fine_tune").first.click()
+    tab.locator("article a", has_text=re.compile("^fine_tune$")).first.click()
     tab.wait_for_url("**/api/training/fine_tune/#fine_tune")
     assert tab.locator("#fine_tune").is_visible()
     assert "Photos per step" in tab.locator("article").inner_text()
@@ -234,7 +234,7 @@ PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/whi
 SCREENS = [(*size, scheme) for size in ((390, 844), (1280, 900)) for scheme in ("light", "dark")]  # a phone and a desktop
 
 
-@pytest.mark.parametrize("width,height,scheme", sample(SCREENS, kept=[SCREENS[0], SCREENS[3]]))
+@pytest.mark.parametrize("width,height,scheme", sample(SCREENS, kept=[SCREENS[0]]))
 def test_pages_fit_the_screen(opened, tmp_path, width, height, scheme):
     """No page scrolls sideways, all pictures load, text contrasts with the ground; DOCS_SCREENSHOTS=folder keeps the pictures."""
     tab, keep = opened(width, height, scheme), os.environ.get("DOCS_SCREENSHOTS")

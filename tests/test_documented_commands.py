@@ -103,6 +103,7 @@ def folder(tensorflow, tmp_path_factory):
     return home
 
 
+@pytest.mark.slow  # each verb is run by test_cli.py, too
 def test_mobilenet_commands_run(folder, monkeypatch, capsys):
     """In one folder, in the order in which they are shown; training and quantizing made the folder."""
     monkeypatch.chdir(folder)

@@ -374,6 +374,7 @@ def test_a_console_of_windows(tmp_path):
         assert code == 0 or not line or one_line(err)
 
 
+@pytest.mark.slow
 def test_training_without_fcntl(tmp_path, monkeypatch, capsys):
     """Windows has no flock: a run is trained all the same. In this process, as TensorFlow takes long to start."""
     import tensorflow as tf

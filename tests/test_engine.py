@@ -21,7 +21,7 @@ from mobilenet_keras.tflite.model import Model
 
 
 @needs_tflm
-@pytest.mark.parametrize("name", [VWW, PERSON])
+@pytest.mark.parametrize("name", sample([VWW, PERSON], kept=[VWW]))
 def test_real_models_are_tflm_byte_for_byte(name):
     model = Model.open(shared(f"models/{name}.tflite"))
     shape = lower(model)[0].shape

@@ -235,6 +235,7 @@ def test_the_head_sees_as_many_views_as_wanted(tmp_path, monkeypatch):
     assert all(np.abs(a - b).max() > 1e-3 for a, b in [(seen[0], seen[1]), (seen[1], seen[2]), (seen[0], seen[2])])
 
 
+@pytest.mark.slow
 def test_mixed_precision_leaves_a_float32_network(tmp_path, monkeypatch):
     """float16 inside, a scaled loss, and nothing of it in what is kept; cut short, it too ends with the same bits."""
     from mobilenet_keras.run import Run
@@ -277,6 +278,7 @@ def test_curves_grow_in_a_notebook(whole, monkeypatch):
     assert len(shown) in (2, 3) and shown[0] != shown[-1] and all(p[:4] == b"\x89PNG" for p in shown)
 
 
+@pytest.mark.slow
 def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     """`--out RUN` again and `--resume RUN` both go on; other choices are refused."""
     from PIL import Image

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import unicorn
 from engine_models import network
+from helpers import sample
 from small_firmware import built, small, small_data
 from unicorn import arm_const as arm
 
@@ -213,7 +214,7 @@ def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
         assert "mobilenet export MODEL.tflite --board coral-micro" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("board", ["pico", "mps2-an386"])
+@pytest.mark.parametrize("board", sample(["pico", "mps2-an386"], kept=["pico"]))
 def test_sources_compile_without_a_warning(board, tmp_path):
     folder = firmware.write_sources(small(), board, tmp_path / "app")
     command = next(line for line in (folder / "README.md").read_text().splitlines() if line.strip().startswith(GCC)).split()

@@ -165,6 +165,7 @@ def test_tensorflow_1(tmp_path, name, make, options):
     close(net(x), theirs(x))
 
 
+@pytest.mark.slow
 def test_slim_v2_in_all_its_files(tmp_path):
     theirs, t = foreign.slim_v2(tmp_path / "checkpoint/model", ema=True, classes=1000)
     t.frozen(tmp_path / "frozen.pb")
@@ -295,7 +296,7 @@ def test_our_state_dict_runs_in_pytorch(tmp_path, version, alpha):
     close(net(x), y)
 
 
-@pytest.mark.parametrize("version,alpha,top", [(1, .25, False), (2, .35, True)])
+@pytest.mark.parametrize("version,alpha,top", sample([(1, .25, False), (2, .35, True)], kept=[(1, .25, False)]))
 def test_keras_in_all_its_layouts(tmp_path, version, alpha, top):
     theirs = (keras.applications.MobileNet if version == 1 else keras.applications.MobileNetV2)
     options = dict(classifier_activation=None) if top else {}
@@ -364,7 +365,7 @@ def test_a_fine_tune_starts_from_a_converted_file(tmp_path):
     np.testing.assert_array_equal(before, np.asarray(load(path).get_layer("conv1").kernel))
 
 
-@pytest.mark.parametrize("name", sample(["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"], kept=["mlperf_tiny/vww_96_float"]))
+@pytest.mark.parametrize("name", sample(["coral/mobilenet_v1_0.25_128_quant", "mlperf_tiny/vww_96_float"], kept=[]))
 def test_the_ways_from_a_file_to_int8(tmp_path, name, capsys):
     """What `compile` and `quantize` advise for a file that isn't int8: its weights for other classes, and the network as it is."""
     from mobilenet_keras import cli

@@ -11,9 +11,11 @@ import pytest
 from conftest import ROOT, shared
 from helpers import sample
 
-TRAINING = {"tutorials/choose_alpha_and_size", "tutorials/photos_to_int8", "tutorials/when_int8_loses", "api/training/01_fine_tune",
+SLOW = {"tutorials/choose_alpha_and_size", "tutorials/photos_to_int8", "tutorials/when_int8_loses", "api/training/01_fine_tune",
             "api/training/02_quantization", "api/networks/03_models", "api/networks/06_importers", "explain/mobilenet",
-            "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards"}  # networks, and the like: slow; their modules' tests are not
+            "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards", "api/networks/04_heads",  # networks are trained or built
+            "api/08_cli", "api/mcu/01_tflm", "api/mcu/02_fit", "api/tflite/06_verify", "tutorials/tflm_app", "tutorials/micropython",
+            "explain/streaming", "how_to/build_and_simulate", "how_to/other_systems"}  # more than 2 seconds; their modules' tests are not slow
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")
                    if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts))
 
@@ -164,7 +166,7 @@ def forked():
     return context
 
 
-@pytest.mark.parametrize("path", sample(NOTEBOOKS, kept=[n for n in NOTEBOOKS if n[4:-6] not in TRAINING]))
+@pytest.mark.parametrize("path", sample(NOTEBOOKS, kept=[n for n in NOTEBOOKS if n[4:-6] not in SLOW]))
 def test_notebook(path, forked, tmp_path, pytestconfig):
     """In a process of its own and in the notebook's folder; trainings are short."""
     for needed in sorted(set(re.findall(r"\.\./shared/([\w./-]*\w)", (ROOT / path).read_text(encoding="utf-8")))):

@@ -230,8 +230,9 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version,extras", [(v, ["pi", "mcu"]) for v in PYTHONS] + [(v, ["train"]) for v in PYTHONS[1:]],
-                         ids=lambda v: v if isinstance(v, str) else "-".join(v))
+@pytest.mark.parametrize("version,extras", [
+    pytest.param(v, extras.split(), id=f"{v} {extras}", marks=pytest.mark.xdist_group(f"{v} {extras}"))  # each waits for a download
+    for v, extras in [*((v, "pi mcu") for v in PYTHONS), *((v, "train") for v in PYTHONS[1:])]])
 def test_extras_work_alone(wheels, index, tmp_path, version, extras):
     """The base and extras from the package index, alone in an environment, on every Python that is here."""
     python = interpreter(version)

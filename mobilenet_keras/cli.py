@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note
-from .run import run_facts
 
 # %% ../nbs/api/08_cli.ipynb #00000005
 class Failed(Exception):
@@ -190,6 +189,7 @@ def train(a):
 # %% ../nbs/api/08_cli.ipynb #0000001a
 def _as_it_began(folder):
     "The facts of a run; TensorFlow, which is not imported yet, will have the kernels that it began with, unless the environment says otherwise."
+    from mobilenet_keras.run import run_facts
     facts = run_facts(Path(folder))
     began = facts.get("versions", {}).get("onednn")
     if began is not None: os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", str(int(bool(began))))
@@ -315,6 +315,7 @@ def quantize(a):
     "Turn a run into a full-integer int8 .tflite file."
     from mobilenet_keras.photos import Photos
     if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
+    from mobilenet_keras.run import run_facts
     run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
     from mobilenet_keras.training.quantization import quantize
     from mobilenet_keras.run import Run

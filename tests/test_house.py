@@ -96,8 +96,7 @@ def test_a_model_is_light():
     assert done.stdout == "module 'mobilenet_keras' has no attribute 'Modle'\n", done.stderr
 
 
-def test_public_names_resolve():
-    pytest.importorskip("keras")
+def test_public_names_resolve(tensorflow):
     from mobilenet_keras import all as star
     from mobilenet_keras import names
     assert len(star.__all__) <= 25 and all(hasattr(star, name) for name in star.__all__)

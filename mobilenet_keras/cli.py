@@ -9,10 +9,10 @@ __all__ = ['VERB_GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODE
            'micropython_module', 'predict', 'parsers', 'parser', 'main']
 
 # %% ../nbs/api/08_cli.ipynb #00000003
-import argparse, dataclasses, difflib, functools, json, math, os, shutil, sys, textwrap
+import argparse, dataclasses, difflib, json, math, os, shutil, sys, textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
 from .progress import note
@@ -689,7 +689,11 @@ def predict(a):
 # %% ../nbs/api/08_cli.ipynb #0000004c
 EXIT_CODES = "exit codes: 0 done; 1 a check failed or some photos could not be read; 2 unusable input; 3 an extra is not installed; 130 interrupted"
 
-_Parser:Any = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
+class _Parser(argparse.ArgumentParser):
+    "One that takes no abbreviations, and answers a line that it can't read with one of its own."
+    def __init__(self, prog, **how): super().__init__(prog, allow_abbrev=False, **how)
+    def error(self, message) -> NoReturn: raise MobileNetError(f"{self.prog}: {message}. Its usage: {self.prog} --help")
+
 
 def _below(path=""):
     "{word: what it does} of the verbs one word below `path`, in the order of the groups."

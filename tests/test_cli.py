@@ -14,6 +14,7 @@ from helpers import mobilenet, one_line, photos
 
 from mobilenet_keras import cli
 from mobilenet_keras.cli import VERB_GROUPS, VERBS
+from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model, one_op_model
@@ -37,6 +38,7 @@ def test_help_of_every_verb_has_an_example():
 def test_bad_usage(args):
     code, out, err = mobilenet(*args)
     assert (code, out) == (2, "") and "usage:" in err and "Traceback" not in err
+    assert not args[1:] or len(err.splitlines()) == 1, "what can't be read is answered by a line"
 
 
 def test_no_verb_is_answered_by_all_of_them():
@@ -65,7 +67,7 @@ def test_no_abbreviation_is_taken_and_a_typo_is_answered(verb, capsys):
         for short in {flag[:n] for n in range(4, len(flag))} - set(flags):
             assert cli.main([*words, "x", short, "1"]) == 2, short
             assert f"mobilenet {verb} has no flag {short}" in one_line(capsys.readouterr().err)
-            with pytest.raises(SystemExit):  # argparse itself takes none either
+            with pytest.raises(MobileNetError):  # argparse itself takes none either
                 cli.parser().parse_args([*words, "x", short, "1"])
             capsys.readouterr()
     for flag in flags:

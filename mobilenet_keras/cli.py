@@ -201,7 +201,7 @@ def _train_on(a):
     from mobilenet_keras.photos import Photos
     from mobilenet_keras.training.fine_tune import resume
     folder = a.photos or source.get("folder")
-    if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with training.resume({a.resume!r}, photos).")
+    if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with mobilenet_keras.resume({a.resume!r}, photos).")
     photos = Photos.from_folder(**dict(source, folder=folder))
     run = resume(a.resume, photos)
     _warn(run, photos)

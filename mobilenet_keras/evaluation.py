@@ -196,7 +196,7 @@ def _opened(model, runtime):
     path = Path(model) if isinstance(model, (str, Path)) else None
     if path is not None and not path.exists(): raise MobileNetError(f"No such model: {path}")
     if path is None and not any(hasattr(model, name) for name in ("net", "layers", "ops", "data")):
-        raise MobileNetError(f"Wanted a model: a file, the folder of a run, a `Run`, a Keras classifier, a `Compiled` or a `tflite.Model`. Received: {type(model).__name__}")
+        raise MobileNetError(f"Wanted a model: a file, the folder of a run, a `Run`, a Keras classifier, a `Compiled` or a `Model`. Received: {type(model).__name__}")
     if hasattr(model, "net") or hasattr(model, "layers") or (path is not None and path.is_dir()): return _keras(model, runtime)
     compiled = path.suffix.lower() == ".mbn" if path is not None else not hasattr(model, "ops")
     return (_engine if compiled else _interpreter)(model, runtime)
@@ -226,10 +226,10 @@ def _checked(name, classes, part, rule, outputs):
     return list(part.classes)
 
 def evaluate(
-    model,        # A .mbn or .tflite file, the folder of a run, a `Run`, a Keras classifier that was built here, a `Compiled` or a `tflite.Model`
+    model,        # A .mbn or .tflite file, the folder of a run, a `Run`, a Keras classifier that was built here, a `Compiled` or a `Model`
     photos,       # Class folders of photos, or train/validation/test folders of class folders; or a `Part`, such as `photos.test`
     part=None,    # Of folders: "train", "validation" or "test"; None: the test folder where there is one, else all
-    runtime=None, # Interpreter of a .tflite, see `runtime.RUNTIMES`
+    runtime=None, # Interpreter of a .tflite, see `RUNTIMES`
     workers=None, # Threads; by default one a core
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."

@@ -17,7 +17,7 @@ from .core import MobileNetError
 MAX_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb: larger photos are refused unread
 
 def open_photo(
-    source, # Path, bytes, PIL image, array (H, W), (H, W, 1|3|4) of uint8, or a `data.Photo`
+    source, # Path, bytes, PIL image, array (H, W), (H, W, 1|3|4) of uint8, or a `Photo`
 ) -> Image.Image: # Upright, 8 bits a channel, mode "L" or "RGB"
     "Open `source` as an upright 8-bit RGB or grayscale image; raises `MobileNetError` if it is not one."
     if isinstance(getattr(source, "pixels", None), np.ndarray): source = source.pixels

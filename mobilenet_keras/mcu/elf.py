@@ -213,7 +213,7 @@ class Image:
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #f9c6245a
 def open_image(
-    firmware,   # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
+    firmware,   # Path of a .uf2, .hex, .bin or .elf, or what `build` returns
     board=None, # A board's id: only a .bin needs it, as it does not say where it belongs
 ) -> Image:
     "Read an image, and check what can be checked by itself."

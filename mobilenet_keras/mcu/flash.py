@@ -103,7 +103,7 @@ class Flashed:
                     identity=self.identity and self.identity.to_dict(), prediction=self.prediction and self.prediction.to_dict())
 
 def flash(
-    firmware,     # Path of a .uf2, .hex, .bin or .elf, or what `firmware.build` returns
+    firmware,     # Path of a .uf2, .hex, .bin or .elf, or what `build` returns
     board=None,   # A board's id; by default the one that the image was built for
     volume=None,  # Where the board's disk is mounted, if there are several
     port=None,    # Of its console, to ask it; by default the board's own line, if it has one

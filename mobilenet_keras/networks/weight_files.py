@@ -597,7 +597,7 @@ def _read_keras2(path):
     config = json.loads(config) if isinstance(config, (str, bytes)) else None
     return {f"{layer}/{w}": a for layer, ws in read_h5(path).items() for w, a in ws.items()}, config_hints(config) if config else {}
 
-NOTES = "mobilenet_keras.json"  # what `importers.save` adds to a `.keras` file
+NOTES = "mobilenet_keras.json"  # what `save` adds to a `.keras` file
 
 def _read_keras_zip(data):
     z = _members(data)

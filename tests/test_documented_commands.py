@@ -104,6 +104,7 @@ def folder(tensorflow, tmp_path_factory):
 
 
 @pytest.mark.slow  # each verb is run by test_cli.py, too
+@pytest.mark.xdist_group("documented commands")
 def test_mobilenet_commands_run(folder, monkeypatch, capsys):
     """In one folder, in the order in which they are shown; training and quantizing made the folder."""
     monkeypatch.chdir(folder)

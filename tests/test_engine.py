@@ -131,6 +131,7 @@ def test_a_trained_model_is_tflm(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("trained models")  # beside the other tests of TensorFlow, which take as long together
 @needs_tflm
 @pytest.mark.parametrize("name", TRAINED)
 def test_trained_models_are_tflm(name, tmp_path, tensorflow):

@@ -282,7 +282,7 @@ def convert(a):
     net = importers.load(file, a.system, input_shape=None if size is None else (size, size, 3) if isinstance(size, int) else (*size, 3))
     path = dict(zip(writable, (importers.save, importers.export_keras, importers.export_torch)))[kind](net, a.out)
     source, rule = net.source, net.preprocessing
-    facts = dict(model=str(path), **{k: importers._plain(source[k]) for k in ("system", "version", "alpha", "flags")}, classes=len(net.classes or []),
+    facts = dict(model=str(path), **{k: importers.plain(source[k]) for k in ("system", "version", "alpha", "flags")}, classes=len(net.classes or []),
                  parameters=net.count_params(), preprocessing=rule and rule.to_dict())
     flags = ", ".join(f"{k} {v}" for k, v in facts["flags"].items())
     return facts, (f"{file.path} is {source['who']}: MobileNetV{source['version']}, alpha {source['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, "

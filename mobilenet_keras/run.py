@@ -22,7 +22,6 @@ def run_facts(
     folder:Path, # Of a run
 ) -> dict:       # What `training` wrote there
     "run.json of a run, or an error."
-    import json
     if folder.is_file(): raise MobileNetError(f"{folder} is a file, and a run is a folder, which mobilenet train makes. Train one with: mobilenet train PHOTOS")
     if not (folder/"run.json").is_file(): raise MobileNetError(f"{folder} is not a finished run: it has no run.json. Train one with: mobilenet train PHOTOS{'' if folder.exists() else f' --out {quoted(folder)}'}")
     try: facts = json.loads((folder/"run.json").read_text(encoding="utf-8"))

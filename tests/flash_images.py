@@ -19,11 +19,14 @@ INFO = {"rp2040": "UF2 Bootloader v3.0\nModel: Raspberry Pi RP2\nBoard-ID: RPI-R
 DETAILS = "# DAPLink Firmware - see https://mbed.com/daplink\r\nUnique ID: 9904360249124e45005c600f00000047000000009796990b\r\nHIC ID: 9796990b\r\n"
 
 
+IMAGE_DEFINITION = struct.pack("<5I", 0xffffded3, 0x10210142, 0x1ff, 0, 0xab123579)  # of an RP2350, as pico-sdk writes it
+
+
 def contents(board="pico", base=0x10000000, boot=True):
     """The flash of a board with a console app: a second stage, an image definition, the parts, but no code."""
     engine, model = Engine(example()), example()
     mbn, photo = compile_model(model).data, noise(engine)
-    parts, places = struct.pack("<II", 0x20001000, base + 9) + b"\xd3\xde\xff\xff" * 14, []  # vectors, where there is no second stage
+    parts, places = struct.pack("<II", 0x20001000, base + 9) + IMAGE_DEFINITION + bytes(36), []  # vectors, where there is no second stage
     for part in (mbn, struct.pack("<I", len(mbn)), photo.tobytes(), engine.run(photo).tobytes(), struct.pack("<I", engine.run(photo).size),
                  board.encode() + b"\0", b"example\0", b"0.1.0\0"):
         places.append(base + 256 * boot + len(parts))

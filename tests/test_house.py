@@ -85,6 +85,14 @@ def test_arrows_point_down(module):
     assert not met, f"{module} imports {met}: the halves meet only at the .tflite file"
 
 
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_private_names_stay_at_home(module):
+    taken = [a.name for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+             and (node.level or (node.module or "").startswith("mobilenet_keras"))
+             for a in node.names if a.name.startswith("_") and a.name != "__version__"]
+    assert not taken, f"{module} imports {taken}: a name that two modules share is a public one"
+
+
 def test_a_model_is_light():
     """And what later modules gave it is there."""
     code = ("import sys, mobilenet_keras\nModel = mobilenet_keras.Model\n"

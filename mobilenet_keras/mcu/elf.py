@@ -7,7 +7,7 @@ __all__ = ['RP2040', 'RP2350', 'RP2350_IMAGE', 'FAMILIES', 'Elf', 'boot2_crc', '
            'read_hex', 'App', 'Image', 'open_image']
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #00000003
-import struct, zlib
+import re, struct, zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +76,7 @@ class Elf:
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #00000007
 RP2040, RP2350 = 0xe48bff56, 0xe48bff59 # families of UF2
-RP2350_IMAGE = struct.pack("<I", 0xffffded3) # begins the block that says what the flash holds (RP2350 datasheet, 5.9)
+RP2350_IMAGE = re.compile(b"\xd3\xde\xff\xff\x42\x01..(?:.{4})*?\x79\x35\x12\xab", re.DOTALL) # the block that says what the flash holds: its start, the item of the image's type, its end (RP2350 datasheet, 5.9)
 
 def boot2_crc(
     data:bytes, # The first 252 bytes
@@ -94,7 +94,7 @@ def boot_fault(
 ) -> str|None:   # None: it would start
     "What the boot ROM of an RP2040 or RP2350 finds wrong with a program before it starts it; emulators don't look."
     if family == RP2040 and boot2_crc(start[:252]) != int.from_bytes(start[252:256], "little"): return "the checksum of its second-stage boot is wrong, and the chip would not start it"
-    if family == RP2350 and RP2350_IMAGE not in start[:4096]: return "it has no image definition in its first 4 KB, and the chip would not start it"
+    if family == RP2350 and not RP2350_IMAGE.search(start[:4096]): return "it has no image definition in its first 4 KB, and the chip would not start it"
     return None
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #0000000a

@@ -20,7 +20,7 @@ from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, message_bytes
 from .target import Target, target
 from .tflm import c_string
-from .toolchain import _FLAGS, cross_compiler, run_compiler
+from .toolchain import C_FLAGS, cross_compiler, run_compiler
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec
 
@@ -70,7 +70,7 @@ def link(t, data, cc=None):
         boards = microcontroller_folder()/"boards"
         sources = [p for p in (*engine_sources(), *board_sources(t)) if p.suffix == ".c"]
         (compiler, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        command = [*compiler, t.optimize, *_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else [])]
+        command = [*compiler, t.optimize, *C_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else [])]
         run_compiler([*command, "-c", "data.c", "-o", "data.o"], folder)  # the model's own arrays; the rest is the same for every model
         run_compiler([*command, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, "data.o", *last, "-o", "firmware.elf"], folder, keep=True)
         return Elf((folder/"firmware.elf").read_bytes())
@@ -238,7 +238,7 @@ def write_sources(
     cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
     flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft{' -DMBN_IN_RAM' if t.hot == 'ram' else ''}"
-    command = f"arm-none-eabi-gcc {flags} {t.optimize} {' '.join(_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
+    command = f"arm-none-eabi-gcc {flags} {t.optimize} {' '.join(C_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
     holes = dict(OPTIMIZE=t.optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
                  TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)
     fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SYSTEMS', 'KerasModel', 'System', 'Unit', 'units', 'array_names', 'Match', 'match', 'detect', 'canonical',
-           'find_alpha', 'load', 'save', 'export_keras', 'export_torch', 'variant_flags']
+           'find_alpha', 'load', 'save', 'plain', 'export_keras', 'export_torch', 'variant_flags']
 
 # %% ../../nbs/api/networks/06_importers.ipynb #00000003
 import datetime, json, re, zipfile
@@ -511,7 +511,7 @@ def save(
     path = Path(path)
     if path.suffix != ".keras": raise MobileNetError(f"A whole model goes into a .keras file; export_keras and export_torch write others. Received: {path}")
     rule = getattr(net, "preprocessing", None)
-    notes = dict(classes=getattr(net, "classes", None) and list(net.classes), source=_plain(getattr(net, "source", None)))
+    notes = dict(classes=getattr(net, "classes", None) and list(net.classes), source=plain(getattr(net, "source", None)))
     if rule is not None: notes["preprocessing"] = rule.to_dict()
     about = dict(keras_version=keras.__version__, date_saved=datetime.datetime.now().isoformat(timespec="seconds"))
     parts = {"metadata.json": about, "config.json": keras.saving.serialize_keras_object(net), NOTES: notes}
@@ -523,10 +523,10 @@ def save(
             z.write(weights, weights.name)
     return path
 
-def _plain(value):
+def plain(value):
     "Without what Keras wraps around lists and dictionaries."
-    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 # %% ../../nbs/api/networks/06_importers.ipynb #cfc41a9a
 def export_keras(

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
 from .inputs import ModelInput
-from .interpreters import RUNTIMES, Interpreter, _Micro, check_runnable, first_line, installed_runtimes
+from .interpreters import RUNTIMES, Interpreter, TflmInterpreter, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
 
 # %% ../../nbs/api/tflite/06_verify.ipynb #00000005
@@ -26,7 +26,7 @@ def _isolated_main():
     try:
         interpreter = Interpreter(Model((folder/"model.tflite").read_bytes(), folder.name), name)
         outputs = interpreter.run(np.load(folder/"batch.npy"))
-        if isinstance(interpreter._invoke, _Micro): interpreter._invoke.micro.print_allocations()  # to standard error, which the parent reads
+        if isinstance(interpreter._invoke, TflmInterpreter): interpreter._invoke.micro.print_allocations()  # to standard error, which the parent reads
         np.savez(folder/f"{name}.npz", *outputs)
     except (MobileNetError, RuntimeError, ImportError) as e: sys.exit(f"refused: {first_line(e)}")
 

@@ -19,7 +19,7 @@ from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
 from ..run import RUN_FILES, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
-from .augment import _Augment, check_augmentation, draw_augmentation
+from .augment import Augment, check_augmentation, draw_augmentation
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
 if TYPE_CHECKING: import keras  # so that editors and checkers know it
@@ -239,7 +239,7 @@ class _Trainer:
         self.targets = [np.eye(len(photos.classes), dtype=np.float32)[part.labels] for part in (photos.train, photos.validation)]
         self.weights = sample_weights(photos.train.labels, photos.classes, settings["class_weights"])
         low, high = self.rule(np.stack([np.full(self.rule.shape, v, np.uint8) for v in (0, 255)]))
-        self.augment = _Augment(self.rule.shape, settings["augment"].get("cutout", 0), float(low.min()), float(high.max())) if settings["augment"] else None
+        self.augment = Augment(self.rule.shape, settings["augment"].get("cutout", 0), float(low.min()), float(high.max())) if settings["augment"] else None
 
     def arrays(self): return [np.array(w) for w in self.net.weights]
 

@@ -1,11 +1,14 @@
 """The emulators: QEMU and Unicorn count the same, other people's are asked, and what start-up waits for."""
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from small_firmware import QEMU, built, small_data
+from small_firmware import QEMU, built, patched, small_data
+from unicorn import UC_ARCH_ARM, UC_MODE_THUMB, Uc
 
 from mobilenet_keras.core import MissingExtra, MobileNetError
 from mobilenet_keras.mcu import emulators
@@ -50,6 +53,17 @@ def test_the_uart_of_a_pico_leaves_reset_only_with_its_clock(board, uart, resets
     with pytest.raises(MobileNetError, match="not ready after 1 seconds and was stopped. It had said: nothing"):
         shipped.run(seconds=1)
     assert shipped.writes == [(clear, others | uart)] and shipped._bits(resets + 8) == others, "all answer but the UART"
+
+
+def test_a_new_emulator_stops_no_other():
+    """unicorn's own time-out takes its clock from a global variable that each new emulator sets anew: one of 200 runs ended in the middle."""
+    hanging = patched(built("pico"), "mbn_open", b"\xfe\xe7")  # a branch to itself
+    with ThreadPoolExecutor(1) as pool:
+        start = time.monotonic()
+        run = pool.submit(emulators.Unicorn(hanging, counted=False).run, seconds=2)
+        while not run.done():
+            Uc(UC_ARCH_ARM, UC_MODE_THUMB).mem_map(0, 4096)
+        assert time.monotonic() - start >= 2 and "not ready after 2 seconds" in str(run.exception())
 
 
 @pytest.mark.parametrize("board", [b for b, t in targets().items() if t.ready])

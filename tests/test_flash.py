@@ -77,16 +77,18 @@ class Disk:
                 seen.add(number)
         return total is not None and len(seen) == total
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.over = True
         self.thread.join()
 
 
 @pytest.fixture
 def disk(tmp_path):
-    found = Disk(tmp_path / "RPI-RP2")
-    yield found
-    found.close()
+    with Disk(tmp_path / "RPI-RP2") as found:
+        yield found
 
 
 @pytest.fixture
@@ -265,9 +267,8 @@ def test_a_file_for_the_rp2350_with_picotools_first_block(tmp_path):
     path = write(tmp_path / "pico2.uf2", first + uf2(0x10000000, data, RP2350))
     image = open_image(path)
     assert image.family == RP2350 and image.app.board == "pico2" and image.memory[0][1][:len(data)] == data
-    pico2 = Disk(tmp_path / "RP2350", "rp2350")
-    assert "the board took them" in str(flash.flash(path, volume=pico2.folder))
-    pico2.close()
+    with Disk(tmp_path / "RP2350", "rp2350") as pico2:
+        assert "the board took them" in str(flash.flash(path, volume=pico2.folder))
 
 
 @pytest.mark.parametrize("make, complaint", [
@@ -330,18 +331,20 @@ class Microbit:
                     self.taken = data
                     self.then(data)
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.over = True
         self.thread.join()
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_microbit(tmp_path, capsys, fails, monkeypatch):
-    board = Microbit(tmp_path / "MICROBIT", fails)
-    monkeypatch.setattr(volumes, "_mounts", lambda: [board.folder])
-    data = intel_hex(0, contents("microbit-v2", 0, False))
-    code, text, err = mobilenet(capsys, "flash", write(tmp_path / "firmware.hex", data))
-    board.close()
+    with Microbit(tmp_path / "MICROBIT", fails) as board:
+        monkeypatch.setattr(volumes, "_mounts", lambda: [board.folder])
+        data = intel_hex(0, contents("microbit-v2", 0, False))
+        code, text, err = mobilenet(capsys, "flash", write(tmp_path / "firmware.hex", data))
     assert board.taken == data
     if fails:
         assert code == 2 and "The board refused the image: error: The hex file cannot be decoded." in err
@@ -368,10 +371,9 @@ def test_from_a_model_to_a_board_that_runs_it(tmp_path, monkeypatch, capsys):
             assert data == hex_file.read_bytes()
             board.stdin.write("cont\n")
             board.stdin.flush()
-        disk = Microbit(tmp_path / "MICROBIT", id="9900", then=start)
-        where = ("--board", "microbit", "--volume", disk.folder, "--port", port)
-        code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
-        disk.close()
+        with Microbit(tmp_path / "MICROBIT", id="9900", then=start) as disk:
+            where = ("--board", "microbit", "--volume", disk.folder, "--port", port)
+            code, facts, err = mobilenet(capsys, "flash", tmp_path / "model.tflite", *where, "--json")
         assert code == 0 and facts["verified"] and facts["prediction"]["as_built"] and facts["prediction"]["stack_bytes"] > 500, err
 
 
@@ -450,9 +452,8 @@ def test_a_real_image_arrives_whole_and_runs(tmp_path, monkeypatch, board):
     """What `mobilenet build` makes is what the ROM would write, with everything that the ROM looks for; its console answers."""
     monkeypatch.setenv("PATH", os.defpath)
     built = small_firmware.built(board)
-    disk = Disk(tmp_path / "disk", dict(pico="rp2040", pico2="rp2350")[board])
-    assert "the board took them" in str(flash.flash(built, volume=disk.folder))
-    disk.close()
+    with Disk(tmp_path / "disk", dict(pico="rp2040", pico2="rp2350")[board]) as disk:
+        assert "the board took them" in str(flash.flash(built, volume=disk.folder))
     address, data = built.elf.flat()
     assert b"".join(disk.flash[a] for a in sorted(disk.flash))[:len(data)] == data and min(disk.flash) == address
     app = open_image(built).app

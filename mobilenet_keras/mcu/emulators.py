@@ -142,9 +142,16 @@ def run(self:Unicorn,
 ) -> str:
     "What the board says until it is ready."
     import unicorn
-    try: self.uc.emu_start(self.pc | 1, 0xfffffffe, timeout=int(seconds*1e6))
+    ended, late = threading.Event(), threading.Event()
+    def watch():
+        if not ended.wait(seconds): late.set()
+        while not ended.wait(.01): self.uc.emu_stop()  # again and again: a stop before the start is forgotten
+    threading.Thread(target=watch, daemon=True).start()
+    try: self.uc.emu_start(self.pc | 1, 0xfffffffe)
     except unicorn.UcError as e: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault ({e}) after {_tail(self.sent)}.") from None
-    if not self.stopped: raise _late(self.target, seconds, self.sent)
+    finally: ended.set()
+    if late.is_set() and not self.stopped: raise _late(self.target, seconds, self.sent)
+    if not self.stopped: raise MobileNetError(f"The emulated {self.target.id} stopped before it was ready. It had said: {_tail(self.sent)}")
     return self.sent.decode("ascii", "replace")
 
 def _late(t, seconds, said): return MobileNetError(f"The emulated {t.id} was not ready after {seconds} seconds and was stopped. It had said: {_tail(said)}")

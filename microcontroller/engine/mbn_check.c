@@ -1,8 +1,9 @@
 /* Opening a file without believing it: every number in it is a stranger's. */
 #include "mbn.h"
+#include "kernels/packed.h"
 #include <stddef.h>
 
-typedef char file_fits[sizeof(mbn_header) == 72 && sizeof(mbn_output) == 24 && sizeof(mbn_stage) == 20 && sizeof(mbn_step) == 52 ? 1 : -1];
+typedef char file_fits[sizeof(mbn_header) == 72 && sizeof(mbn_output) == 24 && sizeof(mbn_stage) == 24 && sizeof(mbn_step) == 52 ? 1 : -1];
 
 typedef struct {
   const mbn_header *h;
@@ -37,7 +38,21 @@ static int window_ok(const mbn_step *s) {
   return covers(s->in_h, s->out_h, s->kh, s->sh, s->pt, 1) && covers(s->in_w, s->out_w, s->kw, s->sw, s->pl, 0);
 }
 
+/* Weights of the file's layout, whose extents and shifts its kernels rely on. */
+static int packed_ok(const checker *c, const mbn_step *s) {
+  const int layout = c->h->layout;
+  const mbn_extent e = mbn_packed_extent(layout, s);
+  if (mbn_taps_of(s) > MBN_MAX_TAPS || !e.weights || s->weights % 4 || !in_file(c, s->weights, e.weights)) return 0;
+  if (s->constants % 4 || !in_file(c, s->constants, e.constants)) return 0;
+  for (int32_t o = 0; o < s->out_c; o++) {
+    const int32_t *k = mbn_packed_scale(layout, s, (const int8_t *)words_at(c, s->weights), words_at(c, s->constants), o);
+    if (k[1] < 0 || k[2] < 1 || k[2] > 30) return 0;
+  }
+  return 1;
+}
+
 static int convolution_ok(const checker *c, const mbn_step *s) {
+  if (s->packed) return packed_ok(c, s);
   const uint32_t taps = s->op == MBN_CONV ? (uint32_t)s->kh * s->kw * s->in_c : (uint32_t)s->kh * s->kw;
   if (taps > MBN_MAX_TAPS || !in_file(c, s->weights, (uint64_t)taps * s->out_c)) return 0;
   if (s->op == MBN_DEPTHWISE && s->out_c % s->in_c) return 0;
@@ -68,6 +83,7 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
   if (s->op >= MBN_OPS || (s->flags & ~(mbn_is_pool(s) ? MBN_COUNTS_PADS : 0)) != (head ? MBN_HEAD : 0)) return 0;
+  if (s->packed > 1 || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
   if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
   if (head && (!s->group || s->group > s->out_w)) return 0;
   switch (s->op) {
@@ -137,10 +153,15 @@ static int buffers_ok(const checker *c, const mbn_stage *st, const mbn_step *fir
   const mbn_step *end = first + st->count;
   const range in = range_of(c->h->arena_bytes - st->in_bytes, st->in_bytes), out = range_of(st->out, st->out_bytes);
   uint32_t a_in = st->group, a_out, b_in, b_out;
+  uint32_t most = 0;
+  for (const mbn_step *a = first; a < end; a++) most = mbn_scratch_bytes(c->h->layout, a) > most ? mbn_scratch_bytes(c->h->layout, a) : most;
+  const range scratch = range_of(st->scratch, most);
+  if (most && (st->scratch % 4 || !in_arena(c, st->scratch, most) || !disjoint(scratch, in) || !disjoint(scratch, out))) return 0;
   for (const mbn_step *a = first; a < end; a++, a_in = a_out) {
     a_out = mbn_is_head(a) ? a->group : a_in;
     const range kept = state_range(a, a_in), passed = output_range(a, a_out);
     if (!disjoint(kept, in) || !disjoint(kept, out) || !disjoint(passed, in) || !disjoint(passed, out)) return 0;
+    if (!disjoint(scratch, kept) || !disjoint(scratch, passed)) return 0;
     b_in = st->group;
     for (const mbn_step *b = first; b < end; b++, b_in = b_out) {
       b_out = mbn_is_head(b) ? b->group : b_in;
@@ -202,7 +223,7 @@ mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
   if (file_bytes < sizeof *h) return MBN_CUT_SHORT;
   if (h->magic != MBN_MAGIC) return MBN_NOT_A_MODEL;
   if (h->version != MBN_VERSION) return MBN_VERSION_UNKNOWN;
-  if (h->layout >= MBN_LAYOUTS) return MBN_LAYOUT_UNKNOWN;
+  if (h->layout >= MBN_LAYOUTS || !mbn_kernels[h->layout][MBN_CONV]) return MBN_LAYOUT_UNKNOWN;
   if (h->file_bytes > file_bytes) return MBN_CUT_SHORT;
   if (!header_ok(&c)) return MBN_BROKEN;
   uint32_t height = h->in_h, width = h->in_w, channels = h->in_c, steps = 0;

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
-#define MBN_VERSION 1
+#define MBN_VERSION 2
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -14,9 +14,14 @@
 #define MBN_MAX_BYTES (1 << 30) /* of a file, an arena, a row: offsets inside them fit in 31 bits */
 #define MBN_DIRECT 0xffffffffu /* a step's output goes straight into the next ring, or the stage's output */
 
-/* How weights lie, which is not for which instruction set they are: kernels of several may read one layout. */
+/* How the weights of a file lie. A step whose shape has no place in the file's layout has portable weights all the same, and says
+ * so. kernels/packed.h says how each layout packs a step; a build has portable kernels, and those of the layout that is the fastest
+ * on its core. */
 typedef enum {
   MBN_PORTABLE,       /* as mbn_op says */
+  MBN_V6M,            /* two pixels in one multiplication: Cortex-M0, M0+, M3 */
+  MBN_DSP,            /* two products an instruction: Cortex-M4, M7, M33 */
+  MBN_MVE,            /* sixteen products an instruction: Cortex-M55 */
   MBN_LAYOUTS
 } mbn_layout;
 
@@ -46,8 +51,8 @@ typedef enum {
 
 typedef struct {
   uint32_t magic;           /* "MBN1" */
-  uint16_t version;         /* 1 */
-  uint16_t layout;          /* of the weights: 0 is portable */
+  uint16_t version;         /* 2 */
+  uint16_t layout;          /* of the weights: mbn_layout */
   uint32_t file_bytes;      /* all of it, metadata too */
   uint32_t crc;             /* CRC-32 (IEEE 802.3) of the whole file with this field zero */
   uint32_t arena_bytes;     /* everything the engine writes, but the C stack */
@@ -79,7 +84,8 @@ typedef struct {
   uint32_t in_bytes;        /* of the whole map it reads, which ends where the arena ends; 0: rows are pushed */
   uint32_t out;             /* arena offset of the map it writes, over input that was consumed */
   uint32_t out_bytes;       /* of that map */
-} mbn_stage; /* 20 bytes */
+  uint32_t scratch;         /* arena offset of what the kernels of its steps may use meanwhile: mbn_scratch_bytes of the hungriest; 0: none needs any */
+} mbn_stage; /* 24 bytes */
 
 typedef struct {
   uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS */
@@ -88,7 +94,7 @@ typedef struct {
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
   int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside */
   int8_t low, high;         /* bounds of the output: the fused activation */
-  uint8_t reserved;
+  uint8_t packed;           /* 1: weights and constants lie as the file's layout says; 0: portable */
   uint16_t group;           /* a head makes at most so many pixels at once */
   uint32_t out;             /* arena offset of its output group, or MBN_DIRECT */
   uint32_t buffer;          /* arena offset of its ring, sums, pixels put aside or kept */

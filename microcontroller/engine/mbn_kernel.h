@@ -11,11 +11,12 @@ extern "C" {
 typedef struct {
   const mbn_step *step;
   const int8_t *row[MBN_MAX_KERNEL]; /* (columns, in_c) each; row[0] is the input of steps that are no head */
-  int32_t ky0, ky1;          /* kernel rows ky0 <= ky < ky1 lie inside the map */
-  int32_t column;            /* of tap 0 of the first output, counted from row[]; negative: outside on the left */
-  int32_t width;             /* columns from row[] to the right edge */
+  int32_t ky0, ky1;          /* of a head: kernel rows ky0 <= ky < ky1 lie inside the map */
+  int32_t column;            /* of a head: of tap 0 of the first output, counted from row[]; negative: outside on the left */
+  int32_t width;             /* of a head: columns from row[] to the right edge */
   int32_t n;                 /* output pixels */
   const int8_t *other;       /* ADD: (n, out_c) */
+  int8_t *scratch;           /* mbn_scratch_bytes, aligned to 4 */
   const int8_t *weights;
   const int32_t *constants;
   int8_t *out;               /* (n, out_c) */
@@ -29,7 +30,7 @@ typedef void (*mbn_kernel)(const mbn_call *call);
 #else
 #define MBN_HOT
 #endif
-extern const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS]; /* in kernels/table.c; sums, TEE, KEEP and RECALL have none */
+extern const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS]; /* in kernels/table.c; sums, TEE, KEEP and RECALL have none; a layout that a build lacks has none at all */
 
 /* MEAN and GLOBAL_AVERAGE: pixels are added as they come, and the sums become the one output pixel. */
 void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels); /* pixels: (n, channels) */

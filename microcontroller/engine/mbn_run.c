@@ -78,7 +78,7 @@ static mbn_state *state_of(mbn *m, const mbn_step *s) { return (mbn_state *)(voi
 /* Rows: kh - 1 slots of whole rows (in_w, in_c), where row y has slot y % (kh - 1), then the window, which holds the pixels
  * from column `base` on of the row that arrives. */
 static int8_t *slot_of(mbn *m, const mbn_step *s, int32_t y) {
-  return arena_of(m) + s->buffer + y % (s->kh - 1) * s->in_w * s->in_c;
+  return arena_of(m) + s->buffer + (s->kh == 3 ? y & 1 : y % (s->kh - 1)) * s->in_w * s->in_c; /* a division is a call on an M0 */
 }
 
 static int8_t *window_of(mbn *m, const mbn_step *s) { return arena_of(m) + s->buffer + (s->kh - 1) * s->in_w * s->in_c; }
@@ -149,6 +149,7 @@ static void run_kernel(mbn *m, int i, mbn_call *c) {
   const mbn_step *s = c->step;
   c->weights = (const int8_t *)mbn_bytes(m->file) + s->weights;
   c->constants = (const int32_t *)(const void *)(mbn_bytes(m->file) + s->constants);
+  c->scratch = arena_of(m) + stage_of(m)->scratch;
   mbn_kernels[m->file->layout][s->op](c);
   COUNT(i, c->n);
   (void)i;
@@ -159,7 +160,8 @@ static void ring_make(mbn *m, int i, int32_t n, int8_t *out) {
   const mbn_step *s = step_of(m, i);
   mbn_state *r = state_of(m, s);
   const int32_t top = r->ring.oy * s->sh - s->pt, left = r->ring.ox * s->sw - s->pl, from = left < 0 ? 0 : left;
-  mbn_call c = {.step = s, .column = left - from, .width = s->in_w - from, .n = n, .out = out};
+  mbn_call c; /* no initializer: it would be a call of memset */
+  c.step = s, c.column = left - from, c.width = s->in_w - from, c.n = n, c.out = out;
   c.ky0 = top < 0 ? -top : 0;
   c.ky1 = top + s->kh > s->in_h ? s->in_h - top : s->kh;
   for (int32_t ky = c.ky0; ky < c.ky1; ky++)
@@ -207,7 +209,7 @@ static void take_aside(mbn *m, int i, const int8_t *pixels, int32_t n, int8_t *o
     const int32_t room = (int32_t)(s->capacity - a->aside.out), k = n < room ? n : room;
     const int8_t *other = arena_of(m) + s->buffer + a->aside.out * s->out_c;
     if (s->op == MBN_RECALL) { memcpy(out, other, (size_t)(k * s->out_c)); COUNT(i, k); }
-    else { mbn_call c = {.step = s, .row = {pixels}, .n = k, .other = other, .out = out}; run_kernel(m, i, &c); }
+    else { mbn_call c; c.step = s, c.row[0] = pixels, c.n = k, c.other = other, c.out = out; run_kernel(m, i, &c); }
     a->aside.out = k == room ? 0 : a->aside.out + (uint32_t)k;
     pixels += k * s->in_c, out += k * s->out_c, n -= k;
   }
@@ -221,7 +223,8 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
     const mbn_step *s = step_of(m, i);
     if (mbn_is_aside(s)) { put_aside(m, s, pixels, n); continue; }
     int8_t *out = place_of(m, i);
-    mbn_call c = {.step = s, .row = {pixels}, .ky1 = 1, .width = n, .n = n, .out = out};
+    mbn_call c;
+    c.step = s, c.row[0] = pixels, c.n = n, c.out = out;
     if (s->op == MBN_ADD || s->op == MBN_RECALL) take_aside(m, i, pixels, n, out);
     else run_kernel(m, i, &c);
     pixels = out;

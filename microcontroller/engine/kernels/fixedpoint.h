@@ -33,20 +33,4 @@ static inline int8_t clamp(int32_t x, const mbn_step *s) {
   return (int8_t)(x < s->low - s->zero_out ? s->low : x > s->high - s->zero_out ? s->high : x + s->zero_out);
 }
 
-/* ---- the output of CONV and DEPTHWISE ---- */
-
-typedef struct { const int32_t *bias, *multiplier; const int8_t *shift; } requant;
-
-/* The output of channel o from its sum of products. The bias is added last, and may wrap: a channel of zero weights can have
- * one near the limit, while the products alone fit (MBN_MAX_TAPS). */
-MBN_HOT static int8_t requantize(const mbn_step *s, const requant *q, int32_t o, int32_t sum) {
-  return clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)q->bias[o]), q->multiplier[o], q->shift[o]), s);
-}
-
-static inline requant requant_of(const mbn_call *c) {
-  const int32_t n = c->step->out_c;
-  const requant q = {c->constants, c->constants + n, (const int8_t *)(c->constants + 2 * n)};
-  return q;
-}
-
 #endif

@@ -1,21 +1,29 @@
-/* Which kernel makes an op, by the layout of the weights: constant, and chosen by the compiler. A row starts from portable; an
- * instruction set overrides ops in it. For that its kernels/<isa>.c defines them inside its #ifdef, so that every build compiles every
- * file, and its kernels/<isa>.h, included here inside the same #ifdef, declares them and says
- *
- *     #define MBN_OVERRIDES [MBN_CONV] = mbn_mve_conv, [MBN_DEPTHWISE] = mbn_mve_depthwise,
- *
- * A kernel that reads other weights is no override but belongs in the row of its layout. */
-#include "portable.h"
+/* Which kernel makes an op, by the layout of the file: constant, and chosen by the compiler. A layout's row starts from portable and
+ * replaces ops by the kernels of its instruction set, kernels/<layout>.c, each of which hands steps that aren't packed, and shapes that
+ * it doesn't take, to the portable one. Ops without weights are the same in all rows. Every file is compiled into every build; a layout
+ * that a build has no kernels of has an empty row, and its files are refused. */
+#include "kernels.h"
+#include "packed.h"
 
-#ifndef MBN_OVERRIDES
+#ifndef MBN_OVERRIDES /* ops without weights that an instruction set makes faster */
+#ifdef MBN_HAS_DSP
+#define MBN_OVERRIDES [MBN_ADD] = mbn_dsp_add,
+#else
 #define MBN_OVERRIDES
 #endif
-#define PORTABLE \
-  [MBN_CONV] = mbn_portable_conv, [MBN_DEPTHWISE] = mbn_portable_depthwise, [MBN_MAX_POOL] = mbn_portable_pool, \
-  [MBN_AVERAGE_POOL] = mbn_portable_pool, [MBN_ADD] = mbn_portable_add, [MBN_SOFTMAX] = mbn_portable_softmax, \
-  [MBN_LOOKUP] = mbn_portable_lookup,
+#endif
+#define ROW(conv, depthwise) \
+  {[MBN_CONV] = conv, [MBN_DEPTHWISE] = depthwise, [MBN_MAX_POOL] = mbn_portable_pool, [MBN_AVERAGE_POOL] = mbn_portable_pool, \
+   [MBN_ADD] = mbn_portable_add, [MBN_SOFTMAX] = mbn_portable_softmax, [MBN_LOOKUP] = mbn_portable_lookup, MBN_OVERRIDES}
 
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Woverride-init" /* that a later entry replaces an earlier one is meant */
 #endif
-const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS] = {[MBN_PORTABLE] = {PORTABLE MBN_OVERRIDES}};
+const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS] = {
+    [MBN_PORTABLE] = ROW(mbn_portable_conv, mbn_portable_depthwise),
+#if defined(MBN_HAS_DSP)
+    [MBN_DSP] = ROW(mbn_dsp_conv, mbn_dsp_depthwise),
+#elif defined(MBN_EVERY_LAYOUT)
+    [MBN_DSP] = ROW(mbn_unpacked_dsp, mbn_unpacked_dsp),
+#endif
+};

@@ -1,0 +1,332 @@
+/* Kernels for cores with the DSP extension: Cortex-M4, M7, M33. SMLAD makes two products of halfwords and adds both; SXTB16 makes
+ * halfwords of every other byte of a word. The loops are functions in assembly, since compilers keep 13 registers busy badly.
+ *
+ * Sums. A halfword of the packed weights is 256 * odd + even, of two outputs; a product with it gives A = 256 * sum(odd) + sum(even),
+ * one with its low byte S = sum(even), so that sum(odd) = (A - S) >> 8, which is exact while sum(|w|) * 128 < 2^23.
+ * Rounding. SMMULR is the high product with its rounding; ASRS leaves in the carry the bit that rounds the shift, and ADC adds it
+ * together with the zero point. Halves of negative numbers go away from zero if 1 is taken from those first. */
+#include "packed.h"
+#include "kernels.h"
+#ifdef MBN_HAS_DSP
+
+#ifdef MBN_IN_RAM
+#define SECTION ".section .mbn_hot,\"ax\",%progbits\n"
+#else
+#define SECTION ".text\n"
+#endif
+#define FUNCTION(name, text) \
+  __asm__(".syntax unified\n.thumb\n" SECTION ".balign 4\n.global " #name "\n.hidden " #name "\n.thumb_func\n.type " #name ", %function\n" #name ":\n" text ".size " #name ", . - " #name "\n.text\n")
+
+/* ---- requantization: of register r by {2 * bias, multiplier, shift} in r8, r9, r10; r11 is the zero point ---- */
+
+#define SIGNED(r) "add " r ", " r ", " r ", asr #31\n" /* halves of negative numbers away from zero */
+#define RECTIFIED(r)                                   /* they become `low` either way */
+#define REQUANTIZE(r, doubled, FIX) \
+  "add " r ", r8, " r ", " doubled "\n smmulr " r ", " r ", r9\n" FIX(r) "asrs " r ", " r ", r10\n adc " r ", " r ", r11\n ssat " r ", #8, " r "\n"
+#define JOIN(a, b, c, d) "bfi " a ", " b ", #8, #8\n bfi " a ", " c ", #16, #8\n bfi " a ", " d ", #24, #8\n" /* four bytes to one word */
+#define MULTIPLY(d, x, w) "smuad " d ", " x ", " w "\n"
+#define ACCUMULATE(d, x, w) "smlad " d ", " x ", " w ", " d "\n"
+
+/* ---- products of a matrix: 4 outputs of 2 pixels, or of 1, at once ---- */
+
+typedef struct {
+  const uint32_t *taps, *taps_end; /* pairs of halfwords; of two pixels in turn */
+  const int32_t *scales;           /* {2 * bias, multiplier, shift} */
+  int32_t zero;
+  int8_t *out;
+  int32_t stride;                  /* from an output of the first pixel to that of the second */
+  int8_t *out_end;                 /* of the first pixel, a multiple of 4 away */
+  const uint32_t *weights;
+} matrix_call;
+
+/* r0 to r3: sums of four outputs for the first pixel, r4 to r7 for the second; odd ones as A above. lr: weights, r12: taps. */
+#define TWO_PIXELS(OP) \
+  "ldrd r8, r9, [lr], #8\n ldrd r10, r11, [r12], #8\n" \
+  OP("r1", "r10", "r8") OP("r5", "r11", "r8") "sxtb16 r8, r8\n" OP("r0", "r10", "r8") OP("r4", "r11", "r8") \
+  OP("r3", "r10", "r9") OP("r7", "r11", "r9") "sxtb16 r9, r9\n" OP("r2", "r10", "r9") OP("r6", "r11", "r9")
+#define ONE_PIXEL(OP) \
+  "ldrd r8, r9, [lr], #8\n ldr r10, [r12], #4\n" \
+  OP("r1", "r10", "r8") "sxtb16 r8, r8\n" OP("r0", "r10", "r8") OP("r3", "r10", "r9") "sxtb16 r9, r9\n" OP("r2", "r10", "r9")
+#define SCALES "ldm r12!, {r8, r9, r10}\n"
+#define TWO_OUT(FIX) \
+  "sub r1, r1, r0\n sub r3, r3, r2\n sub r5, r5, r4\n sub r7, r7, r6\n" /* 256 * sum(odd): shifted by 7 it is doubled, as the bias */ \
+  SCALES REQUANTIZE("r0", "lsl #1", FIX) REQUANTIZE("r4", "lsl #1", FIX) SCALES REQUANTIZE("r1", "asr #7", FIX) REQUANTIZE("r5", "asr #7", FIX) \
+  SCALES REQUANTIZE("r2", "lsl #1", FIX) REQUANTIZE("r6", "lsl #1", FIX) SCALES REQUANTIZE("r3", "asr #7", FIX) REQUANTIZE("r7", "asr #7", FIX) \
+  JOIN("r0", "r1", "r2", "r3") JOIN("r4", "r5", "r6", "r7") "ldrd r8, r9, [sp, #16]\n str r4, [r8, r9]\n"
+#define ONE_OUT(FIX) \
+  "sub r1, r1, r0\n sub r3, r3, r2\n" \
+  SCALES REQUANTIZE("r0", "lsl #1", FIX) SCALES REQUANTIZE("r1", "asr #7", FIX) SCALES REQUANTIZE("r2", "lsl #1", FIX) SCALES REQUANTIZE("r3", "asr #7", FIX) \
+  JOIN("r0", "r1", "r2", "r3") "ldr r8, [sp, #16]\n"
+#define MATRIX(name, PIXELS, OUT, FIX) \
+  FUNCTION(name, \
+    "push {r4-r11, lr}\n ldm r0, {r0-r7}\n mov lr, r7\n push {r0-r6}\n" /* frame: as matrix_call */ \
+    "1: ldr r12, [sp]\n" PIXELS(MULTIPLY) PIXELS(ACCUMULATE) PIXELS(ACCUMULATE) PIXELS(ACCUMULATE) \
+    "ldr r8, [sp, #4]\n cmp r12, r8\n beq 3f\n" \
+    "2:" PIXELS(ACCUMULATE) PIXELS(ACCUMULATE) PIXELS(ACCUMULATE) PIXELS(ACCUMULATE) "ldr r8, [sp, #4]\n cmp r12, r8\n bne 2b\n" \
+    "3: ldrd r12, r11, [sp, #8]\n" OUT(FIX) \
+    "str r0, [r8], #4\n str r8, [sp, #16]\n str r12, [sp, #8]\n ldr r10, [sp, #24]\n cmp r8, r10\n bne 1b\n" \
+    "add sp, sp, #28\n pop {r4-r11, pc}\n"); \
+  void name(const matrix_call *)
+MATRIX(mbn_dsp_two_rectified, TWO_PIXELS, TWO_OUT, RECTIFIED);
+MATRIX(mbn_dsp_one_rectified, ONE_PIXEL, ONE_OUT, RECTIFIED);
+MATRIX(mbn_dsp_two_signed, TWO_PIXELS, TWO_OUT, SIGNED);
+MATRIX(mbn_dsp_one_signed, ONE_PIXEL, ONE_OUT, SIGNED);
+
+/* Four outputs at a time; those that a last, incomplete four has too many go elsewhere. */
+MBN_HOT static void matrix(const mbn_call *c, int two, int32_t words, int8_t *out) {
+  const mbn_step *s = c->step;
+  const int32_t whole = s->out_c & ~3, rest = s->out_c & 3;
+  void (*const run)(const matrix_call *) = two ? mbn_is_rectified(s) ? mbn_dsp_two_rectified : mbn_dsp_two_signed
+                                               : mbn_is_rectified(s) ? mbn_dsp_one_rectified : mbn_dsp_one_signed;
+  const uint32_t *taps = (const uint32_t *)(const void *)c->scratch, *weights = (const uint32_t *)(const void *)c->weights;
+  matrix_call m = {taps, taps + words, c->constants, s->zero_out, out, s->out_c, out + whole, weights};
+  if (whole) run(&m);
+  if (!rest) return;
+  int8_t last[8];
+  m.scales += 3 * whole, m.out = last, m.stride = 4, m.out_end = last + 4;
+  m.weights += (two ? words / 2 : words) / 2 * whole; /* two weights a word, two taps a word of taps */
+  run(&m);
+  for (int32_t i = 0; i < rest; i++) {
+    out[whole + i] = last[i];
+    if (two) out[s->out_c + whole + i] = last[4 + i];
+  }
+}
+
+/* ---- taps as pairs of halfwords: bytes 0 2, then 1 3, of every word ---- */
+
+static inline uint32_t word_at(const void *p) { uint32_t v; __builtin_memcpy(&v, p, 4); return v; }
+static inline uint32_t even(uint32_t x) { uint32_t r; __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(x)); return r; }
+static inline uint32_t odd(uint32_t x) { uint32_t r; __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(x)); return r; }
+
+static inline uint32_t bytes_at(const int8_t *x, int32_t n) { /* fewer than 4 */
+  uint32_t v = 0;
+  while (n--) v = v << 8 | (uint8_t)x[n];
+  return v;
+}
+
+/* Where the next pair goes. */
+typedef struct { uint32_t *at; int two; } expansion;
+
+static inline void expand(expansion *e, uint32_t x, uint32_t y) {
+  uint32_t *d = e->at;
+  if (e->two) d[0] = even(x), d[1] = even(y), d[2] = odd(x), d[3] = odd(y), e->at = d + 4;
+  else d[0] = even(x), d[1] = odd(x), e->at = d + 2;
+}
+
+/* Zeros up to a multiple of 8 taps. Returns how many words there are. */
+static int32_t end_expansion(expansion *e, const int8_t *scratch, int32_t taps) {
+  uint32_t *const start = (uint32_t *)(void *)(intptr_t)scratch, *const end = start + (mbn_up_to(taps, 8) >> (e->two ? 0 : 1));
+  while (e->at < end) *e->at++ = 0;
+  return (int32_t)(end - start);
+}
+
+MBN_HOT static void expand_line(expansion *e, const int8_t *x, const int8_t *y, int32_t n) {
+  uint32_t *d = e->at;
+  if (e->two)
+    for (; n >= 4; n -= 4, x += 4, y += 4, d += 4) {
+      const uint32_t a = word_at(x), b = word_at(y);
+      d[0] = even(a), d[1] = even(b), d[2] = odd(a), d[3] = odd(b);
+    }
+  else
+    for (; n >= 4; n -= 4, x += 4, d += 2) {
+      const uint32_t a = word_at(x);
+      d[0] = even(a), d[1] = odd(a);
+    }
+  e->at = d;
+}
+
+/* ---- CONV ---- */
+
+MBN_HOT static void clamp_all(const mbn_step *s, int8_t *out, int32_t n) {
+  if (s->low == -128 && s->high == 127) return;
+  for (int32_t i = 0; i < n; i++) out[i] = out[i] < s->low ? s->low : out[i] > s->high ? s->high : out[i];
+}
+
+MBN_HOT static void conv_1x1(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t in = s->in_c, most = s->out_w > 1 && in <= 512 ? 2 : 1;
+  const int8_t *x = c->row[0];
+  int8_t *out = c->out;
+  for (int32_t p = c->n; p > 0;) {
+    const int32_t n = p < most ? p : most, left = in & 3;
+    expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
+    expand_line(&e, x, x + in, in);
+    if (left) expand(&e, bytes_at(x + in - left, left), n == 2 ? bytes_at(x + 2 * in - left, left) : 0);
+    matrix(c, n == 2, end_expansion(&e, c->scratch, in), out);
+    p -= n, x += n * in, out += n * s->out_c;
+  }
+}
+
+/* The rows of one pixel's window: in the map, or a copy at an edge. */
+MBN_HOT static void window_of(const mbn_call *c, int32_t p, int8_t *copy, const int8_t *row[]) {
+  const mbn_step *s = c->step;
+  const int32_t in = s->in_c, line = s->kw * in, at = c->column + p * s->sw;
+  const int32_t from = at < 0 ? -at * in : 0, to = c->width - at < s->kw ? (c->width - at) * in : line;
+  for (int32_t ky = 0; ky < s->kh; ky++) {
+    const int inside = ky >= c->ky0 && ky < c->ky1;
+    const int8_t *x = inside ? c->row[ky] + at * in : 0;
+    if (inside && to - from == line) { row[ky] = x; continue; }
+    row[ky] = copy;
+    for (int32_t i = 0; i < line; i++) *copy++ = inside && i >= from && i < to ? x[i] : s->zero_in;
+  }
+}
+
+/* Whole words of the rows first, then what they leave, four bytes of all rows at a time. */
+MBN_HOT static void expand_window(expansion *e, const mbn_step *s, const int8_t *const x[], const int8_t *const y[]) {
+  const int32_t line = s->kw * s->in_c, left = line & 3;
+  for (int32_t ky = 0; ky < s->kh; ky++) expand_line(e, x[ky], y[ky], line);
+  if (!left) return;
+  int32_t n = 0;
+  uint32_t a = 0, b = 0;
+  for (int32_t ky = 0; ky < s->kh; ky++)
+    for (int32_t i = line - left; i < line; i++) {
+      a |= (uint32_t)(uint8_t)x[ky][i] << 8 * n, b |= (uint32_t)(uint8_t)y[ky][i] << 8 * n;
+      if (++n == 4) { expand(e, a, b); n = 0, a = b = 0; }
+    }
+  if (n) expand(e, a, b);
+}
+
+MBN_HOT static void conv_window(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t taps = mbn_taps_of(s), most = s->out_w > 1 && taps <= 512 ? 2 : 1;
+  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * mbn_up_to(taps, 8);
+  const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
+  for (int32_t p = 0, n; p < c->n; p += n) {
+    n = c->n - p < most ? 1 : most;
+    expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
+    window_of(c, p, copy, x);
+    window_of(c, p + n - 1, copy + mbn_up_to(taps, 4), y);
+    expand_window(&e, s, x, y);
+    matrix(c, n == 2, end_expansion(&e, c->scratch, taps), c->out + p * s->out_c);
+  }
+}
+
+MBN_HOT void mbn_dsp_conv(const mbn_call *c) {
+  if (!c->step->packed) { mbn_portable_conv(c); return; }
+  if (mbn_is_1x1(c->step) && c->step->sw == 1) conv_1x1(c);
+  else conv_window(c);
+  clamp_all(c->step, c->out, c->n * c->step->out_c);
+}
+
+/* ---- DEPTHWISE 3x3, four channels at a time: PKHBT and PKHTB pair the bytes of two taps ---- */
+
+typedef struct {
+  const int8_t *row[3];
+  int32_t channels;
+  const uint32_t *weights;
+  int32_t zero;
+  int8_t *out;
+  int32_t n, skip;          /* pixels; bytes from one to the next, less the channels */
+} inside_call;
+
+/* r0 to r3: sums; lr: weights. X and Y load the same four channels of two taps. */
+#define TAPS(OP, X, Y) \
+  X("r8") Y("r9") "pkhbt r10, r8, r9, lsl #16\n pkhtb r9, r9, r8, asr #16\n ldrd r11, r12, [lr], #8\n sxtb16 r8, r10\n sxtb16 r10, r10, ror #8\n" \
+  OP("r0", "r8", "r11") OP("r1", "r10", "r12") \
+  "ldrd r11, r12, [lr], #8\n sxtb16 r8, r9\n sxtb16 r10, r9, ror #8\n" OP("r2", "r8", "r11") OP("r3", "r10", "r12")
+#define LAST_TAP(X) \
+  X("r8") "ldrd r11, r12, [lr], #8\n sxtb16 r9, r8\n sxtb16 r10, r8, ror #8\n" \
+  "smlabb r0, r9, r11, r0\n smlatt r2, r9, r11, r2\n smlabb r1, r10, r12, r1\n smlatt r3, r10, r12, r3\n"
+#define REQUANTIZE_NEXT(r) "ldm lr!, {r8, r9, r10}\n" REQUANTIZE(r, "lsl #1", RECTIFIED)
+#define FOUR_OUT /* frame: zero, out */ \
+  "ldr r11, [sp]\n" REQUANTIZE_NEXT("r0") REQUANTIZE_NEXT("r1") REQUANTIZE_NEXT("r2") REQUANTIZE_NEXT("r3") \
+  JOIN("r0", "r1", "r2", "r3") "ldr r12, [sp, #4]\n str r0, [r12], #4\n str r12, [sp, #4]\n"
+
+/* All taps inside: r4, r5, r6 are rows, r7 the bytes of a pixel. */
+#define ROW0_0(r) "ldr " r ", [r4], #4\n"
+#define ROW0_1(r) "ldr " r ", [r4, r7]\n"
+#define ROW0_2(r) "ldr " r ", [r4, r7, lsl #1]\n"
+#define ROW1_0(r) "ldr " r ", [r5], #4\n"
+#define ROW1_1(r) "ldr " r ", [r5, r7]\n"
+#define ROW1_2(r) "ldr " r ", [r5, r7, lsl #1]\n"
+#define ROW2_0(r) "ldr " r ", [r6], #4\n"
+#define ROW2_1(r) "ldr " r ", [r6, r7]\n"
+#define ROW2_2(r) "ldr " r ", [r6, r7, lsl #1]\n"
+FUNCTION(mbn_dsp_3x3_inside, /* frame: zero, out, n, skip, weights, end of the channels */
+  "push {r4-r11, lr}\n sub sp, sp, #24\n ldm r0!, {r4-r7}\n ldm r0, {r8-r12}\n str r8, [sp, #16]\n strd r9, r10, [sp]\n strd r11, r12, [sp, #8]\n"
+  "1: add r8, r4, r7\n str r8, [sp, #20]\n ldr lr, [sp, #16]\n"
+  "2:" TAPS(MULTIPLY, ROW0_1, ROW0_2) TAPS(ACCUMULATE, ROW1_1, ROW1_2) TAPS(ACCUMULATE, ROW2_1, ROW2_2) TAPS(ACCUMULATE, ROW0_0, ROW1_0) LAST_TAP(ROW2_0) FOUR_OUT
+  "ldr r8, [sp, #20]\n cmp r4, r8\n bne 2b\n"
+  "ldrd r8, r9, [sp, #8]\n add r4, r4, r9\n add r5, r5, r9\n add r6, r6, r9\n subs r8, r8, #1\n str r8, [sp, #8]\n bne 1b\n"
+  "add sp, sp, #24\n pop {r4-r11, pc}\n");
+void mbn_dsp_3x3_inside(const inside_call *);
+
+/* One pixel of any nine taps: r4 is the channel, r7 how many there are. */
+typedef struct {
+  int32_t zero;
+  int8_t *out;
+  const int8_t *tap[9];
+  int32_t channels;
+  const uint32_t *weights;
+} edge_call;
+
+#define TAP(r, k) "ldr " r ", [sp, #8 + 4 * " #k "]\n ldr " r ", [" r ", r4]\n"
+#define TAP0(r) TAP(r, 0)
+#define TAP1(r) TAP(r, 1)
+#define TAP2(r) TAP(r, 2)
+#define TAP3(r) TAP(r, 3)
+#define TAP4(r) TAP(r, 4)
+#define TAP5(r) TAP(r, 5)
+#define TAP6(r) TAP(r, 6)
+#define TAP7(r) TAP(r, 7)
+#define TAP8(r) TAP(r, 8)
+FUNCTION(mbn_dsp_3x3_edge, /* frame: as edge_call, up to the taps */
+  "push {r4-r11, lr}\n ldr r7, [r0, #44]\n ldr lr, [r0, #48]\n ldm r0, {r0-r6, r8-r11}\n push {r0-r6, r8-r11}\n movs r4, #0\n"
+  "2:" TAPS(MULTIPLY, TAP1, TAP2) TAPS(ACCUMULATE, TAP4, TAP5) TAPS(ACCUMULATE, TAP7, TAP8) TAPS(ACCUMULATE, TAP0, TAP3) LAST_TAP(TAP6) FOUR_OUT
+  "adds r4, #4\n cmp r4, r7\n bne 2b\n add sp, sp, #44\n pop {r4-r11, pc}\n");
+void mbn_dsp_3x3_edge(const edge_call *);
+
+MBN_HOT void mbn_dsp_depthwise(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t n = s->out_c;
+  if (!s->packed) { mbn_portable_depthwise(c); return; }
+  const uint32_t *const weights = (const uint32_t *)(const void *)c->weights;
+  int zeros = 0;
+  for (int32_t p = 0, run; p < c->n; p += run) {
+    const int32_t at = c->column + p * s->sw;
+    int8_t *out = c->out + p * n;
+    run = 1;
+    if (at >= 0 && at + 3 <= c->width && c->ky1 - c->ky0 == 3) {
+      while (p + run < c->n && at + run * s->sw + 3 <= c->width) run++;
+      const inside_call m = {{c->row[0] + at * n, c->row[1] + at * n, c->row[2] + at * n}, n, weights, s->zero_out, out, run, (s->sw - 1) * n};
+      mbn_dsp_3x3_inside(&m);
+      continue;
+    }
+    edge_call m = {s->zero_out, out, {0}, n, weights};
+    if (!zeros) for (zeros = 1; zeros <= n; zeros++) c->scratch[zeros - 1] = s->zero_in;
+    for (int32_t ky = 0; ky < 3; ky++)
+      for (int32_t kx = 0; kx < 3; kx++)
+        m.tap[3 * ky + kx] = ky < c->ky0 || ky >= c->ky1 || at + kx < 0 || at + kx >= c->width ? c->scratch : c->row[ky] + (at + kx) * n;
+    mbn_dsp_3x3_edge(&m);
+  }
+  clamp_all(s, c->out, c->n * n);
+}
+
+/* ---- ADD ---- */
+
+static inline int32_t high_mul_doubled(int32_t a, int32_t b) { int32_t r; __asm__("smmulr %0, %1, %2" : "=r"(r) : "r"(a), "r"(b)); return r; }
+
+static inline int32_t shifted(int32_t x, int32_t shift, int32_t zero) { /* shift >= 1 */
+  __asm__("add %0, %0, %0, asr #31\n asrs %0, %0, %1\n adc %0, %0, %2" : "+r"(x) : "r"(shift), "r"(zero) : "cc");
+  return x;
+}
+
+/* Inputs have 20 bits more and are doubled for SMMULR, so less than 2^30 before and after their scales. */
+MBN_HOT void mbn_dsp_add(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t *k = c->constants, sx = -k[1], sy = -k[3], so = -k[5];
+  if (so < 1) { mbn_portable_add(c); return; }
+  const int8_t *x = c->row[0], *y = c->other;
+  int8_t *out = c->out;
+  for (int32_t n = c->n * s->out_c; n; n--) {
+    int32_t a = high_mul_doubled((*x++ - s->zero_in) * (1 << 21), k[0]), b = high_mul_doubled((*y++ - s->zero_other) * (1 << 21), k[2]);
+    if (sx) a = shifted(a, sx, 0);
+    if (sy) b = shifted(b, sy, 0);
+    int32_t v = shifted(high_mul_doubled((a + b) * 2, k[4]), so, s->zero_out);
+    v = v < s->low ? s->low : v > s->high ? s->high : v;
+    *out++ = (int8_t)v;
+  }
+}
+#else
+typedef int mbn_no_dsp; /* a translation unit of C is not empty */
+#endif

@@ -1,0 +1,64 @@
+/* The layouts besides the portable one: which steps they pack, how weights and constants lie, what scratch their kernels use.
+ * Python's twin is nbs/api/engine/01_layouts.ipynb; mbn_check.c asks this file what a packed step must look like.
+ *
+ * A kernel of a packed step may assume what holds here: no weight is -128, so that two fit where one and a bit would;
+ * every shift is to the right, by 1 to 30; a depthwise step is 3x3 with one output per input and never below its zero point.
+ * Its constants lie as {bias, multiplier, shift to the right} per channel, in the weights' own stream if it is depthwise. */
+#ifndef MBN_PACKED_H
+#define MBN_PACKED_H
+#include "../mbn_kernel.h"
+
+/* Which layout this build is fast with. With -DMBN_PORTABLE_ONLY none; with -DMBN_EVERY_LAYOUT all, by kernels/unpacked.c, for tests. */
+#if !defined(MBN_PORTABLE_ONLY) && !defined(MBN_EVERY_LAYOUT) && defined(__arm__) && defined(__thumb__) && __ARM_ARCH_PROFILE == 'M'
+#if defined(__ARM_FEATURE_MVE)
+#define MBN_HAS_MVE
+#elif defined(__ARM_FEATURE_DSP)
+#define MBN_HAS_DSP
+#else
+#define MBN_HAS_V6M
+#endif
+#endif
+
+static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline int32_t mbn_taps_of(const mbn_step *s) { return s->kh * s->kw * (s->op == MBN_CONV ? s->in_c : 1); }
+static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 1; }
+
+/* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
+static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
+
+/* DSP, CONV: per 4 outputs (the last may be none), per 4 taps (likewise, up to a multiple of 8): words {o0 o1: taps 0 2}, {o2 o3: taps 0 2},
+ * {o0 o1: taps 1 3}, {o2 o3: taps 1 3}, each halfword 256 * w(odd output) + w(even output). Taps: all whole words of the window's
+ * rows, then the 0 to 3 bytes that each row leaves. constants: {2 * bias, multiplier, shift} per output.
+ * DEPTHWISE: per 4 channels, for the taps 1 2, 4 5, 7 8, 0 3 (row by row) 4 words {channel's two taps as halfwords}; tap 6 of the channels
+ * 0 2, then 1 3; then {2 * bias, multiplier, shift} of each. */
+enum { MBN_DSP_QUAD = 30 * 4 }; /* bytes of 4 channels of DEPTHWISE */
+
+typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
+
+/* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
+static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
+  mbn_extent e = {0, 0};
+  const int conv = s->op == MBN_CONV, fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
+  if (!fits) return e;
+  if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 8), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
+  if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
+  return e;
+}
+
+/* Where the {bias, multiplier, shift} of output channel o lies: 3 words. */
+static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
+  if (layout == MBN_DSP && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18, o %= 4;
+  return constants + 3 * o;
+}
+
+/* Bytes of scratch that the kernel of a step uses. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
+ * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. */
+static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
+  if (!s->packed) return 0;
+  const uint32_t taps = (uint32_t)mbn_taps_of(s);
+  if (layout == MBN_DSP && s->op == MBN_CONV)
+    return (s->out_w > 1 && taps <= 512 ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
+  if (layout == MBN_DSP) return (uint32_t)mbn_up_to(s->out_c, 4);
+  return 0;
+}
+#endif

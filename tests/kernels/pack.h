@@ -1,0 +1,70 @@
+/* Weights and constants as a layout has them, from portable ones: written from what kernels/packed.h says, so that it and
+ * nbs/api/engine/01_layouts.ipynb, which packs files, can be held against one another. */
+#ifndef PACK_H
+#define PACK_H
+#include "../../microcontroller/engine/kernels/packed.h"
+
+static const int32_t *bias_of(const int32_t *constants) { return constants; }
+static const int32_t *multiplier_of(const mbn_step *s, const int32_t *constants) { return constants + s->out_c; }
+static const int8_t *shift_of(const mbn_step *s, const int32_t *constants) { return (const int8_t *)(constants + 2 * s->out_c); }
+
+/* Weight of output o and tap t of portable weights. */
+static int32_t weight_of_tap(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
+  return s->op == MBN_CONV ? w[o * mbn_taps_of(s) + t] : w[t * s->out_c + o];
+}
+
+/* Shifts to the right by 1 to 30, no weight of -128, and sums that stay small enough for 256 of them in 31 bits. */
+static int can_be_packed(const mbn_step *s, const int8_t *w, const int32_t *constants) {
+  for (int32_t o = 0; o < s->out_c; o++) {
+    int32_t sum = 0;
+    for (int32_t t = 0; t < mbn_taps_of(s); t++) {
+      const int32_t v = weight_of_tap(s, w, o, t);
+      if (v == -128) return 0;
+      sum += v < 0 ? -v : v;
+    }
+    const int32_t bias = bias_of(constants)[o], shift = shift_of(s, constants)[o];
+    if (shift > -1 || shift < -30 || sum * 128 >= 1 << 23 || bias >= 1 << 29 || bias <= -(1 << 29)) return 0;
+  }
+  return 1;
+}
+
+static void put_halfword(int8_t *at, int32_t v) { at[0] = (int8_t)(uint8_t)(v & 255), at[1] = (int8_t)(uint8_t)(v >> 8 & 255); }
+
+static void put_scale(const mbn_step *s, const int32_t *constants, int32_t o, int32_t times, int32_t *at) {
+  at[0] = bias_of(constants)[o] * times, at[1] = multiplier_of(s, constants)[o], at[2] = -shift_of(s, constants)[o];
+}
+
+/* Taps in the order in which kernels read a window: whole words of its rows, then what is left of them; -1: none. */
+static int32_t tap_in_words(const mbn_step *s, int32_t i) {
+  const int32_t line = s->kw * s->in_c, whole = line / 4 * 4, left = line - whole;
+  if (i < s->kh * whole) return i / whole * line + i % whole;
+  i -= s->kh * whole;
+  return left && i < s->kh * left ? i / left * line + whole + i % left : -1;
+}
+
+static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
+  if (s->op == MBN_DEPTHWISE) {
+    static const int order[8] = {1, 2, 4, 5, 7, 8, 0, 3};
+    for (int32_t o = 0; o < s->out_c; o++) {
+      int8_t *quad = weights + o / 4 * MBN_DSP_QUAD;
+      for (int i = 0; i < 8; i++) put_halfword(quad + i / 2 * 16 + o % 4 * 4 + i % 2 * 2, weight_of_tap(s, w, o, order[i]));
+      put_halfword(quad + 64 + o % 2 * 4 + o % 4 / 2 * 2, weight_of_tap(s, w, o, 6));
+      put_scale(s, constants, o, 2, (int32_t *)(void *)(quad + 72) + o % 4 * 3);
+    }
+    return;
+  }
+  const int32_t taps = mbn_up_to(mbn_taps_of(s), 8);
+  for (int32_t o = 0; o < mbn_up_to(s->out_c, 4); o += 2)
+    for (int32_t i = 0; i < taps; i++) {
+      const int32_t t = tap_in_words(s, i), within = i % 4;
+      const int32_t even = t < 0 || o >= s->out_c ? 0 : weight_of_tap(s, w, o, t), odd = t < 0 || o + 1 >= s->out_c ? 0 : weight_of_tap(s, w, o + 1, t);
+      put_halfword(weights + o / 4 * 4 * taps + i / 4 * 16 + within % 2 * 8 + o % 4 / 2 * 4 + within / 2 * 2, 256 * odd + even);
+    }
+  for (int32_t o = 0; o < mbn_up_to(s->out_c, 4); o++)
+    if (o < s->out_c) put_scale(s, constants, o, 2, scales + 3 * o);
+    else scales[3 * o] = scales[3 * o + 1] = 0, scales[3 * o + 2] = 1;
+}
+
+typedef void (*packer)(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales);
+static const packer pack[MBN_LAYOUTS] = {[MBN_DSP] = pack_dsp};
+#endif

@@ -54,13 +54,13 @@ def _constant_arrays(s):
     if s.op == "lookup": return (s.table,)
     return (s.table.astype("<i4"),) if s.table is not None else (s.scales.astype("<i4"),) if len(s.scales) else ()
 
-def _weights(s, layout, constants):
-    "(1 if they are packed as `layout` says, place of the weights, place of the constants) of a step."
-    packed, arrays = layout.pack(s), _constant_arrays(s)
+def _weights(s, packed, constants):
+    "(1 if they are `packed`, place of the weights, place of the constants) of a step."
     if packed: return 1, *(constants(np.frombuffer(raw, np.uint8)) if raw else 0 for raw in packed)
+    arrays = _constant_arrays(s)
     return 0, 0 if s.weights is None else constants(s.weights), constants(*arrays) if arrays else 0
 
-def _packed_steps(stage, kept, layout, constants):
+def _packed_steps(stage, kept, packs, constants):
     "The bytes of a stage's steps."
     buffers, sizes, states, aside, packed = {i: (at, n) for k, i, at, n in stage.buffers if k != "scratch"}, group_sizes(stage.steps, stage.group), 0, {}, b""
     for i, s in enumerate(stage.steps):
@@ -69,7 +69,7 @@ def _packed_steps(stage, kept, layout, constants):
         if s.op == "keep": at, capacity = kept[s.kept], s.shape[0]*s.shape[1]
         elif s.aside is not None: at, capacity, state = aside[s.aside]
         states += s.head or s.passes
-        is_packed, weights, scales = _weights(s, layout, constants)
+        is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
         packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads, *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
@@ -140,14 +140,15 @@ def pack(
     steps:list, # Of `lower`
     found:Plan,
     end:GraphEnds,
-    layout:Layout,
+    layout:Layout, # Of the weights
+    packs:list,    # (weights, constants) of each step in that layout, or None
 ) -> bytes:
     "The `.mbn` file of a model and its plan."
     tables = struct.calcsize(_HEADER) + struct.calcsize(_OUTPUT)*len(end.outputs) + struct.calcsize(_STAGE)*len(found.stages) + struct.calcsize(_STEP)*len(steps)
     constants, stages, packed = _Constants(tables), b"", b""
     for s in found.stages:
         stages += struct.pack(_STAGE, s.first, len(s.steps), s.group, s.states, s.in_bytes, found.out_at(s), s.out_bytes, s.operands)
-        packed += _packed_steps(s, found.kept, layout, constants)
+        packed += _packed_steps(s, found.kept, packs, constants)
     flags, pixels, labels, text, meta = _descriptions(model, end.input, steps[0].shape, constants)
     total, x = tables + len(constants.data), end.input
     assert x.scale is not None and x.zero_point is not None, "lower takes no other"
@@ -182,9 +183,10 @@ def compile_model(
 ) -> Compiled:
     "Plan a model and pack it for the engine."
     model = model if isinstance(model, Model) else Model.open(model)
-    steps, end = lower(model), graph_ends(model)
-    found = plan(steps, input, slack, group, layout)
-    data = pack(model, steps, found, end, layout_of(layout))
+    steps, end, order = lower(model), graph_ends(model), layout_of(layout)
+    packs = [order.pack(s) for s in steps]
+    found = plan(steps, input, slack, group, [order.scratch(s) if p else 0 for s, p in zip(steps, packs)])
+    data = pack(model, steps, found, end, order, packs)
     kept = {s.kept: i for i, s in enumerate(steps) if s.op == "keep"}
     return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(root, len(steps) - 1) for root in end.roots), layout)
 

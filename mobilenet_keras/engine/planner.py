@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
-from .layouts import layout as layout_of
 
 # %% ../../nbs/api/engine/02_planner.ipynb #00000005
 CONTEXT_BYTES, STATE_BYTES, DIRECT = 48, 12, 0xffffffff  # as in mbn_format.h
@@ -164,13 +163,12 @@ def plan(
     input="streamed",# "streamed": rows are pushed; "held": the image lies in the arena, and is overwritten
     slack=.06,       # How much more than the smallest arena may be spent on larger groups
     group=None,      # Feed groups of so many pixels everywhere, instead of choosing
-    layout="portable",# Of the weights, a key of `LAYOUTS`: some kernels need memory of their own
+    needs=None,       # Bytes that the kernel of each step uses meanwhile; None: no more than its input and output
 ) -> Plan:
     "The stages that need the least memory, then the fewest calls."
     if input not in ("streamed", "held"): raise MobileNetError(f"The input is streamed or held. Received: {input!r}")
     if slack < 0 or group is not None and group < 1: raise MobileNetError(f"The slack is at least 0 and a group at least a pixel. Received: slack={slack}, group={group}")
     (kept, base), cuts, held = _kept(steps), _cuts(steps), input == "held"
-    needs = [layout_of(layout).scratch(s) for s in steps]
     edges = _least(steps, cuts, held, base, group or 1, needs)
     least, stages = _shortest(cuts, edges, max)
     if group is None:

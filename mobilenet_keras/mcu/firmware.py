@@ -15,9 +15,10 @@ from .. import __version__
 from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
-from ..engine.mbn import Compiled, compile_model, read_io
+from ..engine.layouts import LAYOUTS
+from ..engine.mbn import Compiled, read_header, read_io
 from .elf import Elf, intel_hex, uf2
-from .fit import check_fits, message_bytes
+from .fit import check_fits, compiled_for, message_bytes
 from .target import Target, target
 from .tflm import c_string
 from .toolchain import C_FLAGS, cross_compiler, run_compiler
@@ -61,8 +62,12 @@ def linker_script(t:Target) -> str:
     holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, STACK_IN="STACK" if t.stack_in else "RAM")
     return re.sub(r"@([A-Z_]+)@", lambda m: str(holes[m[1]]), (microcontroller_folder()/"boards/board.ld").read_text(encoding="utf-8"))
 
-def link(t, data, cc=None):
-    "The `Elf` of a board's sources and the C file `data`."
+def _flags(t, layout):
+    "How the engine is compiled: without the kernels that a portable file has no use of; those of the other layouts are in assembly, and what is around them can be small."
+    return [t.optimize if layout == "portable" else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_IN_RAM"]*(t.hot == "ram")]
+
+def link(t, data, cc=None, layout=None):
+    "The `Elf` of a board's sources and the C file `data`, whose model has that layout; None: any that the core has kernels for."
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder/"data.c").write_text(data)
@@ -70,7 +75,7 @@ def link(t, data, cc=None):
         boards = microcontroller_folder()/"boards"
         sources = [p for p in (*engine_sources(), *board_sources(t)) if p.suffix == ".c"]
         (compiler, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        command = [*compiler, t.optimize, *C_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *(["-DMBN_IN_RAM"] if t.hot == "ram" else [])]
+        command = [*compiler, *C_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *_flags(t, layout)]
         run_compiler([*command, "-c", "data.c", "-o", "data.o"], folder)  # the model's own arrays; the rest is the same for every model
         run_compiler([*command, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, "data.o", *last, "-o", "firmware.elf"], folder, keep=True)
         return Elf((folder/"firmware.elf").read_bytes())
@@ -105,6 +110,9 @@ class Firmware:
     def stack_bytes(self) -> int: return self._size(".stack")
     @property
     def arena_bytes(self) -> int: return self._of("app_arena")
+    @property
+    def layout(self) -> str: # Of its model's weights, a key of `LAYOUTS`
+        return next(l.name for l in LAYOUTS.values() if l.number == read_header(self.elf.read("app_model")).layout)
     @property
     def hot_bytes(self) -> int: return self._of("hot_end", 0) - self._of("hot_start", 0) # In RAM
     def _size(self, section): return self.elf.sections.get(section, (0, 0))[1]
@@ -145,7 +153,7 @@ class Firmware:
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         keys = "flash_used flash_free ram_used ram_free stack_bytes arena_bytes".split()
-        return dict(model=self.name, board=self.target.id, compiler=self.compiler, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
+        return dict(model=self.name, board=self.target.id, compiler=self.compiler, layout=self.layout, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000a
 def _expected(compiled, image):
@@ -155,7 +163,7 @@ def _expected(compiled, image):
 def _parts(model, board, photo, hot, sdk=False):
     "(model, target, compiled, input, expected output), checked."
     t, model = target(board, hot, sdk), model if isinstance(model, Model) else Model.open(model)
-    compiled = compile_model(model)
+    compiled = compiled_for(model, t)
     check_fits(compiled, t)
     image = compiled.io.input.prepare(photo).one
     return model, t, compiled, image, _expected(compiled, image)
@@ -169,7 +177,7 @@ def build(
 ) -> Firmware:
     "Compile and link a model, the engine and the console app for a board."
     model, t, compiled, image, expected = _parts(model, board, photo, hot)
-    elf = link(t, data_source(compiled, t.id, image, expected), cc)
+    elf = link(t, data_source(compiled, t.id, image, expected), cc, compiled.layout)
     return Firmware(compiled.name, t, elf, "ziglang" if cc is None else str(cc), model)
 
 @patch
@@ -237,9 +245,10 @@ def write_sources(
     own = microcontroller_folder()/"boards"/t.id
     cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
-    flags = f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft{' -DMBN_IN_RAM' if t.hot == 'ram' else ''}"
-    command = f"arm-none-eabi-gcc {flags} {t.optimize} {' '.join(C_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
-    holes = dict(OPTIMIZE=t.optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
+    optimize, *macros = _flags(t, compiled.layout)
+    flags = " ".join([f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft", *macros])
+    command = f"arm-none-eabi-gcc {flags} {optimize} {' '.join(C_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
+    holes = dict(OPTIMIZE=optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
                  TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)
     fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)
     for name, content in {**files, "CMakeLists.txt": fill(cmake), "README.md": fill(readme)}.items():

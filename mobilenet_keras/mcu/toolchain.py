@@ -13,6 +13,8 @@ from ..core import MobileNetError, cache_folder, need
 # %% ../../nbs/api/mcu/03_toolchain.ipynb #00000003
 C_FLAGS = ["-std=c99", "-ffreestanding", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-Wall", "-Wextra", "-g"]
 
+_ZIG = {"cortex_m33": "cortex_m33+dsp"}  # every M33 here has the DSP extension, which zig takes for an option
+
 def cross_compiler(
     core:str, # As zig spells it, e.g. "cortex_m0plus"
     cc=None,  # A gcc on the path, e.g. "arm-none-eabi-gcc"; by default ziglang, from pip
@@ -22,7 +24,7 @@ def cross_compiler(
     if cc in (None, "zig", "ziglang"):
         need("ziglang", "mcu")
         zig = [sys.executable, "-m", "ziglang"]
-        return [*zig, "cc", "-target", target, f"-mcpu={core}"], [*zig, "ld.lld"]
+        return [*zig, "cc", "-target", target, f"-mcpu={_ZIG.get(core, core)}"], [*zig, "ld.lld"]
     path = shutil.which(str(cc))
     if path is None: raise MobileNetError(f'There is no compiler {str(cc)!r} here. Leave --cc out to use the one that pip installs: pip install "mobilenet-keras[mcu]"')
     gcc = [path, f"-mcpu={core.replace('_', '-')}", "-mthumb", "-mfloat-abi=soft"] if target.startswith("thumb") else [path]

@@ -19,6 +19,7 @@ from unicorn import arm_const as arm
 from mobilenet_keras import cli
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.layouts import layout_for
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import firmware, fit
 from mobilenet_keras.mcu.elf import Elf
@@ -50,14 +51,15 @@ def test_everything_lies_in_the_boards_memory(board):
     for name, (start, size) in found.elf.sections.items():
         assert any(a <= start and start + size <= a + n for a, n in regions), name
     assert found.flash_used + found.flash_free == t.flash[1] and found.ram_used + found.ram_free >= t.ram[1]
-    assert found.arena_bytes == compile_model(small()).arena and found.stack_bytes == t.stack
-    assert found.elf.read("app_model") == compile_model(small()).data
+    compiled = compile_model(small(), layout=layout_for(t.core).name)  # it is small
+    assert found.arena_bytes == compiled.arena and found.stack_bytes == t.stack
+    assert found.elf.read("app_model") == compiled.data and found.layout == compiled.layout
 
 
 @pytest.mark.parametrize("board", BOARDS_BUILT)
 def test_code_and_variables_take_no_more_than_the_table_of_boards_keeps_for_them(board):
     found, b = built(board), BOARDS[board]
-    model, photo = len(compile_model(small()).data), found._of("app_photo")
+    model, photo = found._of("app_model"), found._of("app_photo")
     assert found.flash_used - model - photo <= b.flash - b.usable_flash
     assert found.ram_used - found.arena_bytes - found._of("app_message") <= b.ram - b.usable_ram
 
@@ -148,7 +150,7 @@ def test_arithmetic_that_a_cortex_m0_lacks():
 
 @pytest.mark.parametrize("board, cc", [("pico", None), ("pico", GCC), ("pico2", None)])
 def test_kernels_in_ram(board, cc):
-    """Nearly all instructions of an inference come from RAM (of a MobileNetV2 0.35, 98.6 %), the scores are the same, the account has it."""
+    """Most instructions of an inference come from RAM, even of a small network, where the schedule counts; the scores are the same, the account has it."""
     gcc_or_skip(cc)
     found, emulated, counts = built(board, cc, "ram"), Unicorn(built(board, cc, "ram"), counted=False), {True: 0, False: 0}
     blocks = functools.cache(lambda at, size: len(instructions(bytes(emulated.uc.mem_read(at, size)))))
@@ -158,7 +160,7 @@ def test_kernels_in_ram(board, cc):
             counts[at >= 0x20000000] += blocks(at, size)
     emulated.uc.hook_add(unicorn.UC_HOOK_BLOCK, block)
     assert "photo as expected" in emulated.run()
-    assert counts[True] > .9 * sum(counts.values()) > 1e6
+    assert counts[True] > .8 * sum(counts.values()) > 2e5, counts
     start, end = (found.elf.symbols[s][0] for s in ("hot_start", "hot_end"))
     assert 3000 < found.hot_bytes == end - start < fit.HOT_BYTES and 0x20000000 < start
     assert found.ram_used == built(board, cc).ram_used + found.hot_bytes and ("kernels", None, found.hot_bytes) in found.rows()
@@ -195,9 +197,9 @@ def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
         (sdk / name).write_text(text)
     cmake = (folder / "CMakeLists.txt").read_text()
     arena = re.search(r"ARENA_BYTES=(\d+)", cmake)[1]
-    assert int(arena) == compile_model(small()).arena
+    assert int(arena) == compile_model(small(), layout="dsp").arena, "it has a Cortex-M7"
     assert all(part in cmake for part in ("add_executable_m7(mobilenet-app boards/app.cc engine/", "data/model.mbn", "libs_base-m7_freertos"))
-    flags = ["-Wall", "-Wextra", "-Werror", "-O1", f"-DARENA_BYTES={arena}", "-DSDRAM=", "-I", sdk, "-I", "engine", "-c"]
+    flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-DMBN_EVERY_LAYOUT", f"-DARENA_BYTES={arena}", "-DSDRAM=", "-I", sdk, "-I", "engine", "-c"]
     compiler = shutil.which("g++") or pytest.skip("needs g++")
     subprocess.run(["gcc", *flags, "-std=gnu99", *folder.glob("engine/**/*.c")], cwd=folder, check=True)
     subprocess.run([compiler, *flags, "-std=c++17", "-fno-exceptions", "-fno-rtti", "boards/app.cc", sdk / "main.cc"], cwd=folder, check=True)

@@ -9,7 +9,7 @@ from engine_models import PERSON, VWW, some_images
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.lowering import lower
-from mobilenet_keras.engine.mbn import MAGIC, compile_model
+from mobilenet_keras.engine.mbn import MAGIC, VERSION, compile_model
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.model import Model
 
@@ -50,7 +50,7 @@ def test_every_flipped_bit_is_noticed(small):
 def test_other_versions_and_layouts_are_told_apart(small):
     for offset, what in ((0, "does not begin with MBN1"), (4, "another version"), (6, "laid out for other kernels")):
         broken = bytearray(small.data)
-        broken[offset] ^= 2
+        broken[offset] ^= 4
         with pytest.raises(MobileNetError, match=what):
             Engine(bytes(broken))
 
@@ -75,4 +75,4 @@ def test_the_header_says_what_the_file_holds(small):
     """mbn_format.h and the writer describe the same structs."""
     header = (ROOT / "microcontroller/engine/mbn_format.h").read_text(encoding="utf-8")
     assert f"{MAGIC:#x}u" in header
-    assert struct.unpack_from("<IHHI", small.data) == (MAGIC, 1, 0, len(small.data))
+    assert struct.unpack_from("<IHHI", small.data) == (MAGIC, VERSION, 0, len(small.data))

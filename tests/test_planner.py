@@ -16,6 +16,7 @@ import pytest
 from engine_models import TARGETS, some_images
 
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.layouts import LAYOUTS, layout
 from mobilenet_keras.engine.lowering import _REFERENCE, OPS, lower, reference
 from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, Header, compile_model
 from mobilenet_keras.engine.planner import _cuts, _stage, plan
@@ -44,6 +45,7 @@ class PlannedStep:
     buffer: int
     capacity: int
     state: int
+    scratch: int  # bytes that its kernel uses meanwhile
 
 
 @dataclass
@@ -53,6 +55,7 @@ class PlannedStage:
     in_bytes: int
     out: int
     out_bytes: int
+    scratch: int
     steps: list = field(default_factory=list)
 
 
@@ -72,7 +75,8 @@ def read(compiled):
     outputs = list(struct.iter_unpack(_OUTPUT, data[at:at + h.outputs * sizes[0]]))
     at += h.outputs * sizes[0]
     stages, at = list(struct.iter_unpack(_STAGE, data[at:at + h.stages * sizes[1]])), at + h.stages * sizes[1]
-    packed = [PlannedStep(s, *row[20:25]) for s, row in zip(compiled.steps, struct.iter_unpack(_STEP, data[at:at + h.steps * sizes[2]]), strict=True)]
+    order = layout(compiled.layout)
+    packed = [PlannedStep(s, *row[20:25], order.scratch(s) if row[19] else 0) for s, row in zip(compiled.steps, struct.iter_unpack(_STEP, data[at:at + h.steps * sizes[2]]), strict=True)]
     found = [PlannedStage(*row[2:], packed[row[0]:row[0] + row[1]]) for row in stages]
     return File(h.arena_bytes, CONTEXT + h.kept_bytes, bool(h.flags & HELD), [(o[0], o[1]) for o in outputs], found)
 
@@ -279,6 +283,11 @@ class Execution:
         must(i + 1 == len(self.stage.steps) or after, "nobody takes what goes on directly")
         return self.stage.out + self.written if i + 1 == len(self.stage.steps) else after.place()
 
+    def scribble(self, p):
+        """What a kernel writes into its scratch before it reads its input."""
+        must(not p.scratch or self.stage.scratch % 4 == 0, "scratch is not aligned")
+        self.arena.put(self.stage.scratch if p.scratch else self.arena.reserved, np.zeros(p.scratch, np.int64), np.full(p.scratch, 85, np.int8))
+
     def make(self, i, m, pixel, values, spans):
         """Step i's output, which must equal the reference's, is written where it belongs, and nowhere near what it was made from."""
         at, c = self.place(i), self.maps[m].shape[2]
@@ -294,6 +303,8 @@ class Execution:
             return self.store(g)
         p, out = self.stage.steps[i], self.sources[self.start + i + 1]
         s, n = p.step, len(g.values)
+        if not s.head:
+            self.scribble(p)
         if g.at is not None and s.op != "recall":
             self.arena.pixels(g.at, g.m, g.pixel, n)
         if s.ring:
@@ -331,6 +342,7 @@ class Execution:
         ring.take(len(g.values))
         while n := ring.ready():
             pixel = ring.oy * ring.s.out[1] + ring.ox
+            self.scribble(self.stage.steps[i])
             made = self.make(i, self.sources[self.start + i + 1], pixel, *ring.make(n))
             ring.made(n)
             self.carry(i + 1, made)
@@ -431,11 +443,13 @@ def test_the_networks_are_of_all_kinds():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_networks_run_in_exactly_the_promised_bytes(seed):
-    """Held and streamed in the least memory; then some of the other plans in turn."""
+    """Held and streamed in the least memory; then some of the other plans in turn, and those of packed weights."""
     model = network(seed)
     ways = [(kind, how) for kind in KINDS for how in PLANS]
     for kind, how in [("streamed", PLANS[0]), ("held", PLANS[0]), *(ways[(seed * 3 + i) % len(ways)] for i in range(3))]:
         executed(model, kind, how, seed)
+    for i, name in enumerate(LAYOUTS):
+        executed(model, KINDS[(seed + i) % 2], PLANS[(seed + i) % 3] | dict(layout=name), seed)
 
 
 # ---- the test can fail: plans with one pixel or byte less ----

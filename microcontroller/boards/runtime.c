@@ -11,19 +11,32 @@ void *memcpy(void *to, const void *from, size_t n);
 void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int value, size_t n);
 
+/* A word anywhere, where the core reads those; where not, both must be aligned. Compilers may not join packed words to an LDM, which faults. */
+#ifdef __ARM_FEATURE_UNALIGNED
+typedef struct { uint32_t value; } __attribute__((packed, may_alias)) word;
+#define WORDS(a, b) 1
+#else
+typedef struct { uint32_t value; } __attribute__((may_alias)) word;
+#define WORDS(a, b) (!(((uintptr_t)(a) | (uintptr_t)(b)) & 3))
+#endif
+
 MBN_HOT void *memcpy(void *to, const void *from, size_t n) {
   uint8_t *a = to;
   const uint8_t *b = from;
-  if (!(((uintptr_t)a | (uintptr_t)b) & 3))
-    for (; n >= 4; n -= 4, a += 4, b += 4) { *(uint32_t *)(void *)a = *(const uint32_t *)(const void *)b; OPAQUE; }
+  if (WORDS(a, b)) {
+    for (; n >= 16; n -= 16, a += 16, b += 16) { word *x = (void *)a; const word *y = (const void *)b; x[0] = y[0], x[1] = y[1], x[2] = y[2], x[3] = y[3]; OPAQUE; }
+    for (; n >= 4; n -= 4, a += 4, b += 4) { *(word *)(void *)a = *(const word *)(const void *)b; OPAQUE; }
+  }
   while (n--) { *a++ = *b++; OPAQUE; }
   return to;
 }
 
-void *memmove(void *to, const void *from, size_t n) {
+/* Upwards if it moves down, as memcpy: what is read in a turn was not written before. */
+MBN_HOT void *memmove(void *to, const void *from, size_t n) {
   uint8_t *a = to;
   const uint8_t *b = from;
   if (a <= b) return memcpy(to, from, n);
+  if (WORDS(a + n, b + n)) for (; n >= 4; n -= 4) { *(word *)(void *)(a + n - 4) = *(const word *)(const void *)(b + n - 4); OPAQUE; }
   while (n--) { a[n] = b[n]; OPAQUE; }
   return to;
 }

@@ -52,7 +52,7 @@ static int packed_ok(const checker *c, const mbn_step *s) {
 }
 
 static int convolution_ok(const checker *c, const mbn_step *s) {
-  if (s->packed) return packed_ok(c, s);
+  if (MBN_PACKS && s->packed) return packed_ok(c, s);
   const uint32_t taps = s->op == MBN_CONV ? (uint32_t)s->kh * s->kw * s->in_c : (uint32_t)s->kh * s->kw;
   if (taps > MBN_MAX_TAPS || !in_file(c, s->weights, (uint64_t)taps * s->out_c)) return 0;
   if (s->op == MBN_DEPTHWISE && s->out_c % s->in_c) return 0;
@@ -83,7 +83,7 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
   if (s->op >= MBN_OPS || (s->flags & ~(mbn_is_pool(s) ? MBN_COUNTS_PADS : 0)) != (head ? MBN_HEAD : 0)) return 0;
-  if (s->packed > 1 || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
+  if (s->packed > MBN_PACKS || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
   if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
   if (head && (!s->group || s->group > s->out_w)) return 0;
   switch (s->op) {

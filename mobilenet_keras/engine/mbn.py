@@ -177,7 +177,7 @@ class Compiled:
 def compile_model(
     model,            # A `Model` or the path of an int8 .tflite file
     input="streamed", # "streamed" or "held", see `plan`
-    slack=.06,        # See `plan`
+    slack=None,       # See `plan`; None: .06, or .14 for a layout whose kernels are so fast that calling them counts
     group=None,       # See `plan`
     layout="portable",# Of the weights, a key of `LAYOUTS`: that of the core it is for, or portable, which runs everywhere
 ) -> Compiled:
@@ -185,12 +185,12 @@ def compile_model(
     model = model if isinstance(model, Model) else Model.open(model)
     steps, end, order = lower(model), graph_ends(model), layout_of(layout)
     packs = [order.pack(s) for s in steps]
-    found = plan(steps, input, slack, group, [order.scratch(s) if p else 0 for s, p in zip(steps, packs)])
+    found = plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, [order.scratch(s) if p else 0 for s, p in zip(steps, packs)])
     data = pack(model, steps, found, end, order, packs)
     kept = {s.kept: i for i, s in enumerate(steps) if s.op == "keep"}
     return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(root, len(steps) - 1) for root in end.roots), layout)
 
 @patch
-def compile(self:Model, input="streamed", slack=.06, layout="portable") -> Compiled:
+def compile(self:Model, input="streamed", slack=None, layout="portable") -> Compiled:
     "Plan this model and pack it for the engine."
     return compile_model(self, input, slack, layout=layout)

@@ -293,7 +293,7 @@ MBN_HOT void mbn_dsp_depthwise(const mbn_call *c) {
       continue;
     }
     edge_call m = {s->zero_out, out, {0}, n, weights};
-    if (!zeros) for (zeros = 1; zeros <= n; zeros++) c->scratch[zeros - 1] = s->zero_in;
+    if (!zeros) for (; zeros < n; zeros += 4) *(uint32_t *)(void *)(c->scratch + zeros) = (uint8_t)s->zero_in * 0x01010101u;
     for (int32_t ky = 0; ky < 3; ky++)
       for (int32_t kx = 0; kx < 3; kx++)
         m.tap[3 * ky + kx] = ky < c->ky0 || ky >= c->ky1 || at + kx < 0 || at + kx >= c->width ? c->scratch : c->row[ky] + (at + kx) * n;

@@ -18,6 +18,11 @@
 #define MBN_HAS_V6M
 #endif
 #endif
+#if defined(MBN_HAS_MVE) || defined(MBN_HAS_DSP) || defined(MBN_HAS_V6M) || defined(MBN_EVERY_LAYOUT)
+#define MBN_PACKS 1
+#else
+#define MBN_PACKS 0
+#endif
 
 static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int32_t mbn_taps_of(const mbn_step *s) { return s->kh * s->kw * (s->op == MBN_CONV ? s->in_c : 1); }
@@ -54,7 +59,7 @@ static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, con
 /* Bytes of scratch that the kernel of a step uses. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
  * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. */
 static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
-  if (!s->packed) return 0;
+  if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_DSP && s->op == MBN_CONV)
     return (s->out_w > 1 && taps <= 512 ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));

@@ -150,7 +150,7 @@ def test_arithmetic_that_a_cortex_m0_lacks():
 
 @pytest.mark.parametrize("board, cc", [("pico", None), ("pico", GCC), ("pico2", None)])
 def test_kernels_in_ram(board, cc):
-    """Most instructions of an inference come from RAM, even of a small network, where the schedule counts; the scores are the same, the account has it."""
+    """Most instructions come from RAM, even of a small network, where the schedule counts; the scores are the same, the account has it."""
     gcc_or_skip(cc)
     found, emulated, counts = built(board, cc, "ram"), Unicorn(built(board, cc, "ram"), counted=False), {True: 0, False: 0}
     blocks = functools.cache(lambda at, size: len(instructions(bytes(emulated.uc.mem_read(at, size)))))

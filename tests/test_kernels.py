@@ -39,7 +39,8 @@ def run(*command):
 
 def all_passed(said, cases, layouts, left_out=.01):
     """Each op that has a kernel passed on all but a few cases, in each layout; a good part of the convolutions had packed weights."""
-    found = [(int(layout), op, *map(int, numbers)) for layout, op, *numbers in re.findall(r"layout (\d+) (\w+) (\d+) passed, too large (\d+), packed (\d+)", said)]
+    lines = re.findall(r"layout (\d+) (\w+) (\d+) passed, too large (\d+), packed (\d+)", said)
+    found = [(int(layout), op, *map(int, numbers)) for layout, op, *numbers in lines]
     not_sums = [op for op in OPS if op not in ("mean", "global_average")]  # sums are the same in every layout
     assert [(layout, op) for layout, op, *_ in found] == [(0, op) for op in OPS] + [(n, op) for n in layouts for op in not_sums], said
     for layout, op, passed, large, packed in found:
@@ -51,7 +52,7 @@ def all_passed(said, cases, layouts, left_out=.01):
 def test_kernels_equal_the_reference(sanitized, cases, seed):
     done = run(sanitized, cases, seed)
     assert done.returncode == 0, done.stdout + done.stderr
-    all_passed(done.stdout, cases, [l.number for l in LAYOUTS.values() if l.number])
+    all_passed(done.stdout, cases, [layout.number for layout in LAYOUTS.values() if layout.number])
 
 
 @pytest.mark.parametrize("cases, seed", [(60, 3), pytest.param(3000, 4, marks=pytest.mark.slow)])

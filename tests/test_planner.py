@@ -76,7 +76,8 @@ def read(compiled):
     at += h.outputs * sizes[0]
     stages, at = list(struct.iter_unpack(_STAGE, data[at:at + h.stages * sizes[1]])), at + h.stages * sizes[1]
     order = layout(compiled.layout)
-    packed = [PlannedStep(s, *row[20:25], order.scratch(s) if row[19] else 0) for s, row in zip(compiled.steps, struct.iter_unpack(_STEP, data[at:at + h.steps * sizes[2]]), strict=True)]
+    rows = struct.iter_unpack(_STEP, data[at:at + h.steps * sizes[2]])
+    packed = [PlannedStep(s, *row[20:25], order.scratch(s) if row[19] else 0) for s, row in zip(compiled.steps, rows, strict=True)]
     found = [PlannedStage(*row[2:], packed[row[0]:row[0] + row[1]]) for row in stages]
     return File(h.arena_bytes, CONTEXT + h.kept_bytes, bool(h.flags & HELD), [(o[0], o[1]) for o in outputs], found)
 

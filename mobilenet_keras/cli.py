@@ -424,22 +424,42 @@ def verify(a):
     if unread or not verdict.ok: raise Failed(verdict.to_dict(), str(verdict))
     return verdict.to_dict(), str(verdict)
 
+# %% ../nbs/api/08_cli.ipynb #c0111ed1
+def _compiled_as(a, model, kind, t):
+    "The model as `compile` was told to compile it, for a target or none."
+    from mobilenet_keras.engine.mbn import compile_model
+    from mobilenet_keras.mcu.fit import arena_room, compiled_for
+    if sum((a.ram is not None, a.smallest, a.fastest)) > 1: raise MobileNetError("Give one of --ram, --smallest and --fastest.")
+    def compile(model, layout="portable"):
+        found = compile_model(model, kind, layout=layout, ram=a.ram, slack=0 if a.smallest else math.inf if a.fastest else None)
+        room = arena_room(found, t) if t else found.arena
+        return found if found.arena <= room or not a.fastest else compile_model(model, kind, layout=layout, ram=max(room, found.plan.least))
+    return compiled_for(model, t, compile) if t else compile(model)
+
 # %% ../nbs/api/08_cli.ipynb #00000030
 @verb("board", "mobilenet compile model.tflite -o model.mbn",
       _INT8,
       _file(" (default: the model's name with .mbn, here)"),
+      _board(": weights are laid out for its core, if that fits it (default: portable, for any core)"),
       arg("--held", action="store_true", help="the whole image lies in RAM, and is overwritten (default: its rows are streamed in)"),
+      arg("--ram", type=int, metavar="BYTES", help="the arena may take so much, for fewer instructions (default: a little more than the least)"),
+      arg("--smallest", action="store_true", help="take the smallest arena there is"),
+      arg("--fastest", action="store_true", help="take the fewest instructions, whatever arena they need"),
       arg("--map", action="store_true", help="list every buffer in the arena, instead of a line for each stage"),
       arg("--picture", metavar="SVG", help="write a picture of the arena to this file"))
 def compile(a):
     "Compile an int8 .tflite for the streaming engine, and say what memory it takes."
     from mobilenet_keras.engine.mbn import compile_model
+    from mobilenet_keras.mcu.fit import check_fits, engine_ms
+    from mobilenet_keras.mcu.target import target
     from mobilenet_keras.tflite.profile import profile
     from mobilenet_keras.tflite.model import Model
-    model, kind = Model.open(a.model), "held" if a.held else "streamed"
-    found = {kind: compile_model(model, kind) for kind in ("streamed", "held")}
-    chosen, tflm = found[kind], profile(model).arena
-    facts = dict(arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
+    model, kind, t = Model.open(a.model), "held" if a.held else "streamed", a.board and target(a.board, sdk=True)
+    chosen, tflm, other = _compiled_as(a, model, kind, t), profile(model).arena, "streamed" if a.held else "held"
+    if t: check_fits(chosen, t)
+    found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout)}
+    count = t and chosen.instructions(t.core)
+    facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
                  weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs,
                  row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=kind)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
@@ -449,6 +469,7 @@ def compile(a):
     lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds, {work}.",
              f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
+    if count: lines.insert(2, f"About {count/1e6:,.1f} million instructions on {t.id}, an estimated {facts['estimated_ms']:,.0f} ms; its weights are laid out for {chosen.layout}.")
     return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
 
 # %% ../nbs/api/08_cli.ipynb #00000033

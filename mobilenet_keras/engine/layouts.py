@@ -31,12 +31,14 @@ def _right(s):
 def packable(s:Step) -> bool:
     "Whether any layout may pack a step: its op, weights, shifts and sums are such as kernels rely on."
     if s.weights is None or s.op == "depthwise" and not _is_3x3(s): return False
+    assert s.bias is not None
     w, right = _matrix(s), _right(s)
     return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and (np.abs(w).sum(1)*128).max() < 1 << 23 and np.abs(s.bias).max() < 1 << 29)
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #5e771ed2
 def settle(s:Step) -> Step:
     "The same step, where channels whose output is the same for every input have no weights and the simplest scale."
+    assert s.weights is not None and s.bias is not None
     w = _matrix(s)
     up, down = np.maximum(w, 0).sum(1), np.minimum(w, 0).sum(1)
     ends = np.stack([s.bias - 128*up + 127*down, s.bias + 127*up - 128*down])  # of the sum, for any bytes

@@ -164,6 +164,8 @@ def plan(
     slack=.06,       # How much more than the smallest arena may be spent on larger groups
     group=None,      # Feed groups of so many pixels everywhere, instead of choosing
     needs=None,       # Bytes that the kernel of each step uses meanwhile; None: no more than its input and output
+    ram=None,         # Instead of `slack`: bytes that the arena may take
+    cost=None,        # Function from a `Stage` to what it costs; None: how often it calls kernels
 ) -> Plan:
     "The stages that need the least memory, then the fewest calls."
     if input not in ("streamed", "held"): raise MobileNetError(f"The input is streamed or held. Received: {input!r}")
@@ -171,13 +173,14 @@ def plan(
     (kept, base), cuts, held = _kept(steps), _cuts(steps), input == "held"
     edges = _least(steps, cuts, held, base, group or 1, needs)
     least, stages = _shortest(cuts, edges, max)
+    if ram is not None and ram < least: raise MobileNetError(f"The smallest arena of this network is {least:,} bytes. Received: {ram:,}")
     if group is None:
-        budget, cheap = int(least*(1 + slack)), {}
+        budget, cheap, cost = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}, cost or (lambda stage: stage.calls)
         for (a, b), (_, stage) in edges.items():
             if stage.end > budget: continue
             wider = (_stage(steps, a, b, g, stage.held, base, needs) for g in GROUPS)
             stage = next((s for s in wider if s.end <= budget), stage)
-            cheap[a, b] = stage.calls, stage
+            cheap[a, b] = cost(stage), stage
         _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
     return Plan(stages, max(s.end for s in stages), least, held, kept, base)
 

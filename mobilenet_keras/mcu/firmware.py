@@ -15,7 +15,7 @@ from .. import __version__
 from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
-from ..engine.layouts import LAYOUTS
+from ..engine.layouts import LAYOUTS, layout_for
 from ..engine.mbn import Compiled, read_header, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, compiled_for, message_bytes
@@ -162,14 +162,19 @@ def _expected(compiled, image):
 
 def _parts(model, board, photo, hot, sdk=False):
     "(model, target, compiled, input, expected output), checked."
-    t, model = target(board, hot, sdk), model if isinstance(model, Model) else Model.open(model)
-    compiled = compiled_for(model, t)
+    t = target(board, hot, sdk)
+    if isinstance(model, Compiled):
+        model, compiled, own = None, model, layout_for(t.core).name
+        if compiled.layout not in ("portable", own): raise MobileNetError(f"{compiled.name} is compiled with the layout {compiled.layout}, and {t.id} runs portable{f' and {own}' if own != 'portable' else ''}. Compile it for that board.")
+    else:
+        model = model if isinstance(model, Model) else Model.open(model)
+        compiled = compiled_for(model, t)
     check_fits(compiled, t)
     image = compiled.io.input.prepare(photo).one
     return model, t, compiled, image, _expected(compiled, image)
 
 def build(
-    model,      # A `Model` or the path of an int8 .tflite file
+    model,      # A `Model` or the path of an int8 .tflite file; or a `Compiled`, to choose its plan and layout
     board:str,  # A board's id, e.g. "pico"
     photo=None, # To build in: path, bytes, PIL image or uint8 array; None: seeded noise
     cc=None,    # "arm-none-eabi-gcc" instead of the compiler that pip installs

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
+from ..engine.costs import CYCLES
 from ..engine.engine import Engine
 from ..evaluation import Evaluation, labelled
 from .emulators import EMULATORS, emulator_for
@@ -23,8 +24,6 @@ from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, Prediction
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #00000008
-_CYCLES = dict(cortex_m0=1.5, cortex_m0plus=1.4, cortex_m3=1.4, cortex_m4=1.4, cortex_m33=1.3, cortex_m7=.8, cortex_m55=1.)  # per instruction: guesses, for an estimate
-
 def run_firmware(
     firmware:Firmware,
     image=None,               # int8 (height, width, channels), of the built-in photo, to show it
@@ -38,7 +37,7 @@ def run_firmware(
     which, io, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
     facts, count, cycles = EMULATORS[which].run(firmware, counted, seconds)
     scores, mhz = np.array(facts["output"].split(), int).astype(np.int8), t.mhz or t.board.mhz
-    ms = None if mhz is None or count is None else (cycles or count*_CYCLES[t.core])/mhz/1000
+    ms = None if mhz is None or count is None else (cycles or count*CYCLES[t.core])/mhz/1000
     return io.prediction(None if image is None else io.input.prepare(input=image), [scores.reshape(1, *io.outputs[0].shape)], "engine", board=t.id, emulator=which, instructions=count, cycles=cycles,
                          estimated_ms=ms, arena_bytes=int(facts["arena_bytes"]), stack_bytes=int(facts["stack_bytes"]), as_built=facts["photo"] == "as expected" if own else None,
                          tested=t.tested, said="\n".join(f"{k} {v}" for k, v in facts.items()))

@@ -14,7 +14,7 @@ from ..core import MobileNetError, html_table, text_table
 
 # %% ../../nbs/api/engine/02_planner.ipynb #00000005
 CONTEXT_BYTES, STATE_BYTES, DIRECT = 48, 12, 0xffffffff  # as in mbn_format.h
-GROUPS = (1 << 16, 32, 16, 8, 4, 2, 1)  # pixels that may be fed at once; the first is the whole row
+GROUPS = (1 << 16, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)  # pixels that may be fed at once; the first is the whole row
 
 def _size(shape): return math.prod(shape)
 def _round4(n): return -(-n//4)*4
@@ -178,9 +178,8 @@ def plan(
         budget, cheap, cost = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}, cost or (lambda stage: stage.calls)
         for (a, b), (_, stage) in edges.items():
             if stage.end > budget: continue
-            wider = (_stage(steps, a, b, g, stage.held, base, needs) for g in GROUPS)
-            stage = next((s for s in wider if s.end <= budget), stage)
-            cheap[a, b] = cost(stage), stage
+            wider = [s for g in GROUPS if (s := _stage(steps, a, b, g, stage.held, base, needs)).end <= budget]
+            cheap[a, b] = min(((cost(s), s) for s in wider or [stage]), key=lambda found: found[0])
         _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
     return Plan(stages, max(s.end for s in stages), least, held, kept, base)
 

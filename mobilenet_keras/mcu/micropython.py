@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..engine.engine import Engine
+from ..engine.layouts import layout_for
 from . import mpy
 from .elf import FAMILIES, open_image, uf2
 from .repl import Board, BoardError, Facts, transport_errors, find_board
@@ -41,13 +42,14 @@ def _as_photo(engine, photo):
 def bundle(
     model,      # A `Model`, a `Compiled`, or the path of an int8 .tflite or a .mbn file
     photo=None, # To build in: path, bytes, PIL image or uint8 array; None: seeded noise
+    layout="portable", # Of the weights, where a model is compiled, a key of `LAYOUTS`
 ) -> Bundle:
     "Compile a model, prepare a photo, and compute its scores."
     if isinstance(model, (str, Path)) and not Path(model).is_file(): raise MobileNetError(f"No such model: {model}")
     if isinstance(model, (str, Path)) and Path(model).suffix != ".mbn": model = Model.open(model)
     if isinstance(model, Model) and model.preprocessing is None and (t := model.inputs[0]).dtype == "int8" and len(t.shape) == 4 and t.shape[3] in (1, 3):
         model = model.with_metadata(preprocessing=ModelInput.of(model).rule)  # without it the board could take no photo
-    engine = Engine(model)
+    engine = Engine(model, layout=layout)
     mbn = engine.file()
     name, data, given = _as_photo(engine, photo)
     return Bundle(mbn, engine.arena_bytes, (name, data), engine.predict(input=given.one).scores.ravel())
@@ -236,6 +238,7 @@ def flash_micropython(
         facts = board.facts()
         arch = choose_module(facts)
         code = None if arch is None else _module(arch, module)
+        if arch and not module and address is None: made = bundle(model, photo, layout_for(mpy.ARCHES[arch].core).name)  # our module has kernels for it
         place = _place(made, facts, place, address)
         if isinstance(place, int): _check_flash(board, made, place)
         _check_heap(board, facts, made, code, place)

@@ -232,6 +232,7 @@ static int made(test *t, int op, int layout) {
       if (!group(t, between(1, 9)) || !(c->other = bytes((int64_t)c->n * s->in_c)) || !(t->constants = place(24, 4))) return 0;
       for (int i = 0; i < 6; i += 2) t->constants[i] = multiplier(), t->constants[i + 1] = one_in(4) ? between(-31, 0) : -between(0, 6);
       if (one_in(2)) t->constants[5] = -between(14, 20); /* back from 20 more bits */
+      for (int i = 0; i < 4; i += 2) if (one_in(2)) t->constants[i] = 1 << 30, t->constants[i + 1] = 0; /* the input with the larger scale */
       break;
     case MBN_SOFTMAX:
       s->in_c = s->out_c = (uint16_t)(one_in(3) ? between(1, 3) : one_in(30) ? 1000 : channels());

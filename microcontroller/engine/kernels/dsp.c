@@ -311,21 +311,27 @@ static inline int32_t shifted(int32_t x, int32_t shift, int32_t zero) { /* shift
   return x;
 }
 
-/* Inputs have 20 bits more and are doubled for SMMULR, so less than 2^30 before and after their scales. */
+/* Both inputs get 20 more bits, and one more for SMMULR; less than 2^30 before and after their scales. The input with the larger scale
+ * is halved, no more: TFLM gives it the multiplier 1/2 and no shift. */
 MBN_HOT void mbn_dsp_add(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t *k = c->constants, sx = -k[1], sy = -k[3], so = -k[5];
-  if (so < 1) { mbn_portable_add(c); return; }
+  const int32_t *k = c->constants;
+  const int first_is_halved = k[0] == 1 << 30 && !k[1], second_is_halved = k[2] == 1 << 30 && !k[3];
   const int8_t *x = c->row[0], *y = c->other;
+  int32_t zero_x = s->zero_in, zero_y = s->zero_other, multiplier = k[2], shift = -k[3];
+  if (!first_is_halved && second_is_halved) x = c->other, y = c->row[0], zero_x = s->zero_other, zero_y = s->zero_in, multiplier = k[0], shift = -k[1];
+  const int32_t out_multiplier = k[4], out_shift = -k[5], zero_out = s->zero_out, n = c->n * s->out_c;
+  const int both = first_is_halved && second_is_halved;
+  if ((!first_is_halved && !second_is_halved) || (!both && shift < 1) || out_shift < 1) { mbn_portable_add(c); return; }
+  const int32_t offset_x = zero_x * (1 << 20), offset_y = zero_y * (both ? 1 << 20 : 1 << 21);
   int8_t *out = c->out;
-  for (int32_t n = c->n * s->out_c; n; n--) {
-    int32_t a = high_mul_doubled((*x++ - s->zero_in) * (1 << 21), k[0]), b = high_mul_doubled((*y++ - s->zero_other) * (1 << 21), k[2]);
-    if (sx) a = shifted(a, sx, 0);
-    if (sy) b = shifted(b, sy, 0);
-    int32_t v = shifted(high_mul_doubled((a + b) * 2, k[4]), so, s->zero_out);
-    v = v < s->low ? s->low : v > s->high ? s->high : v;
-    *out++ = (int8_t)v;
+  for (int32_t i = 0; i < n; i++) {
+    const int32_t b = both ? y[i] * (1 << 20) - offset_y : shifted(high_mul_doubled(y[i] * (1 << 21) - offset_y, multiplier), shift, 0) * 2;
+    int32_t v = shifted(high_mul_doubled(x[i] * (1 << 20) - offset_x + b, out_multiplier), out_shift, zero_out);
+    __asm__("ssat %0, #8, %0" : "+r"(v));
+    out[i] = (int8_t)v;
   }
+  clamp_all(s, c->out, n);
 }
 #else
 typedef int mbn_no_dsp; /* a translation unit of C is not empty */

@@ -7,6 +7,7 @@ Stops at the first file that makes the engine read or write astray, compute what
 prints what the sanitizer says. --corpus also replaces tests/engine_corpus, which the tests replay, by the fewest files that reach all
 that was reached; found_*, which once made the engine go astray, stay.
 """
+import itertools
 import re
 import shutil
 import subprocess
@@ -22,14 +23,16 @@ from record import record  # noqa: E402
 
 from mobilenet_keras.core import text_table  # noqa: E402
 from mobilenet_keras.engine.engine import engine_sources  # noqa: E402
+from mobilenet_keras.engine.layouts import LAYOUTS  # noqa: E402
 from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
 from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder  # noqa: E402
 
 MINUTES = next((float(a) for a in sys.argv[1:] if not a.startswith("-")), 10)
 CORPUS = ROOT / "tests/engine_corpus"
+KINDS = ("streamed", "held")
 LARGEST = 6000  # bytes of a seed: small files are changed where it matters, and run fast
-SANITIZED = ["-std=c99", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-std=c99", "-g", "-O1", "-DMBN_EVERY_LAYOUT", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 def built(folder):
@@ -52,17 +55,17 @@ def seeds(folder):
         make, rule = SMALL["v1"][0], Preprocessing.preset(preset, 13, channels)
         models.append(make((1, 13, 13, channels), 1).with_metadata([f"class {i}" for i in range(6)] + ["pâté"], rule))
     for number, model in enumerate(models):
-        for kind in ("streamed", "held"):
-            for slack in (0, .06, 10):
-                data = compile_model(model, kind, slack).data
-                if len(data) > LARGEST:
-                    continue
-                (folder / f"{number}_{kind}_{slack}").write_bytes(data + bytes([255 if slack else 2, 0 if slack else 3, number, 3]))
+        ways = [(kind, slack, "portable") for kind in KINDS for slack in (0, .06, 10)] + [(KINDS[number % 2], .06, name) for name in LAYOUTS]
+        for kind, slack, layout in ways:
+            data = compile_model(model, kind, slack, layout=layout).data
+            if len(data) <= LARGEST:
+                (folder / f"{number}_{kind}_{slack}_{layout}").write_bytes(data + bytes([255 if slack else 2, 0 if slack else 3, number, 3]))
     start = lambda: Builder((1, 3, 4, 2))  # noqa: E731
     tiny = [start().conv(2), start().softmax(), start().logistic(), start().depthwise(), start().mean()]
     for number, builder in enumerate(tiny):
-        for kind in ("streamed", "held"):
-            (folder / f"tiny_{number}_{kind}").write_bytes(compile_model(builder.model(), kind).data + bytes([1, 0, number, 1]))
+        for kind, layout in itertools.product(KINDS, LAYOUTS):
+            data = compile_model(builder.model(), kind, layout=layout).data
+            (folder / f"tiny_{number}_{kind}_{layout}").write_bytes(data + bytes([1, 0, number, 1]))
 
 
 def run(fuzzer, *args):

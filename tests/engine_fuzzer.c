@@ -281,7 +281,7 @@ static void repair(uint8_t *file, size_t n) {
   table t[4];
   mbn_header *h = (void *)file;
   tables_of(file, n, t);
-  if (mostly()) h->magic = MBN_MAGIC, h->version = MBN_VERSION, h->layout = 0, h->align = 4;
+  if (mostly()) h->magic = MBN_MAGIC, h->version = MBN_VERSION, h->layout %= MBN_LAYOUTS, h->align = 4;
   if (mostly()) h->file_bytes = (uint32_t)n;
   if (mostly()) h->arena_bytes &= ~3u, h->kept_bytes &= ~3u;
   if (mostly() && t[3].count == h->steps && h->steps) {

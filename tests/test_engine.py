@@ -318,7 +318,7 @@ def test_hostile_files_give_a_status(tmp_path):
     cc = shutil.which("gcc") or shutil.which("clang")
     if not cc or sys.platform == "win32":
         pytest.skip("needs gcc or clang")
-    sanitized = ["-DREPLAY", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sanitized = ["-DREPLAY", "-DMBN_EVERY_LAYOUT", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     replay = compiled_with([cc], tmp_path / "replay", *sanitized, str(ROOT / "tests/engine_fuzzer.c"))
     files = sorted((ROOT / "tests/engine_corpus").iterdir())
     done = subprocess.run([replay, *files], capture_output=True, text=True, timeout=300)

@@ -184,7 +184,7 @@ static int packed(test *t, int layout) {
   mbn_step *s = &t->step;
   mbn_call *c = &t->call;
   const mbn_extent e = mbn_packed_extent(layout, s);
-  if (!e.weights || !can_be_packed(s, t->weights, t->constants)) return 1;
+  if (!e.weights || !can_be_packed(layout, s, t->weights, t->constants)) return 1;
   s->packed = 1, packed_cases++;
   int8_t *weights = place((int64_t)e.weights, 4);
   int32_t *scales = place((int64_t)e.constants, 4);

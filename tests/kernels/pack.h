@@ -13,8 +13,9 @@ static int32_t weight_of_tap(const mbn_step *s, const int8_t *w, int32_t o, int3
   return s->op == MBN_CONV ? w[o * mbn_taps_of(s) + t] : w[t * s->out_c + o];
 }
 
-/* Shifts to the right by 1 to 30, no weight of -128, and sums that stay small enough for 256 of them in 31 bits. */
-static int can_be_packed(const mbn_step *s, const int8_t *w, const int32_t *constants) {
+/* Shifts to the right by 1 to 30, no weight of -128, and sums that stay small: of DSP enough for 256 of them in 31 bits, of V6M for
+ * a high product of halves. */
+static int can_be_packed(int layout, const mbn_step *s, const int8_t *w, const int32_t *constants) {
   for (int32_t o = 0; o < s->out_c; o++) {
     int32_t sum = 0;
     for (int32_t t = 0; t < mbn_taps_of(s); t++) {
@@ -23,7 +24,9 @@ static int can_be_packed(const mbn_step *s, const int8_t *w, const int32_t *cons
       sum += v < 0 ? -v : v;
     }
     const int32_t bias = bias_of(constants)[o], shift = shift_of(s, constants)[o];
-    if (shift > -1 || shift < -30 || sum * 128 >= 1 << 23 || bias >= 1 << 29 || bias <= -(1 << 29)) return 0;
+    if (layout == MBN_DSP && sum * 128 >= 1 << 23) return 0;
+    if (layout == MBN_V6M && (int64_t)sum * 128 + (bias < 0 ? -(int64_t)bias : bias) >= 1 << 29) return 0;
+    if (shift > -1 || shift < -30 || bias >= 1 << 29 || bias <= -(1 << 29)) return 0;
   }
   return 1;
 }
@@ -40,6 +43,25 @@ static int32_t tap_in_words(const mbn_step *s, int32_t i) {
   if (i < s->kh * whole) return i / whole * line + i % whole;
   i -= s->kh * whole;
   return left && i < s->kh * left ? i / left * line + whole + i % left : -1;
+}
+
+static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
+  const int32_t taps = mbn_taps_of(s), even = taps + (taps & 1), all = (s->out_c + 3) / 4 * 4;
+  if (s->op == MBN_DEPTHWISE) {
+    for (int32_t o = 0; o < s->out_c; o++, weights += 32) {
+      for (int32_t x = 0; x < 3; x++)
+        for (int32_t y = 0; y < 3; y++) put_halfword(weights + 6 * x + 2 * y, weight_of_tap(s, w, o, 3 * y + x));
+      put_halfword(weights + 18, 0);
+      put_scale(s, constants, o, 1, (int32_t *)(void *)(weights + 20));
+    }
+    return;
+  }
+  for (int32_t o = 0; o < all; o++)
+    if (s->out_w == 1 || taps > 512)
+      for (int32_t t = 0; t < taps; t++) weights[o * taps + t] = (int8_t)(o < s->out_c ? weight_of_tap(s, w, o, t) : 0);
+    else
+      for (int32_t t = 0; t < even; t++) weights[o / 4 * even * 4 + 4 * t + o % 4] = (int8_t)(o < s->out_c && t < taps ? weight_of_tap(s, w, o, t) : 0);
+  for (int32_t o = 0; o < s->out_c; o++) put_scale(s, constants, o, 1, scales + 3 * o);
 }
 
 static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
@@ -66,5 +88,5 @@ static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constant
 }
 
 typedef void (*packer)(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales);
-static const packer pack[MBN_LAYOUTS] = {[MBN_DSP] = pack_dsp};
+static const packer pack[MBN_LAYOUTS] = {[MBN_V6M] = pack_v6m, [MBN_DSP] = pack_dsp};
 #endif

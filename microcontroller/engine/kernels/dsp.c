@@ -5,8 +5,8 @@
  * one with its low byte S = sum(even), so that sum(odd) = (A - S) >> 8, which is exact while sum(|w|) * 128 < 2^23.
  * Rounding. SMMULR is the high product with its rounding; ASRS leaves in the carry the bit that rounds the shift, and ADC adds it
  * together with the zero point. Halves of negative numbers go away from zero if 1 is taken from those first. */
-#include "packed.h"
 #include "kernels.h"
+#include "window.h"
 #ifdef MBN_HAS_DSP
 
 #ifdef MBN_IN_RAM
@@ -137,14 +137,9 @@ MBN_HOT static void expand_line(expansion *e, const int8_t *x, const int8_t *y, 
 
 /* ---- CONV ---- */
 
-MBN_HOT static void clamp_all(const mbn_step *s, int8_t *out, int32_t n) {
-  if (s->low == -128 && s->high == 127) return;
-  for (int32_t i = 0; i < n; i++) out[i] = out[i] < s->low ? s->low : out[i] > s->high ? s->high : out[i];
-}
-
 MBN_HOT static void conv_1x1(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t in = s->in_c, most = s->out_w > 1 && in <= 512 ? 2 : 1;
+  const int32_t in = s->in_c, most = mbn_makes_two(s) ? 2 : 1;
   const int8_t *x = c->row[0];
   int8_t *out = c->out;
   for (int32_t p = c->n; p > 0;) {
@@ -154,20 +149,6 @@ MBN_HOT static void conv_1x1(const mbn_call *c) {
     if (left) expand(&e, bytes_at(x + in - left, left), n == 2 ? bytes_at(x + 2 * in - left, left) : 0);
     matrix(c, n == 2, end_expansion(&e, c->scratch, in), out);
     p -= n, x += n * in, out += n * s->out_c;
-  }
-}
-
-/* The rows of one pixel's window: in the map, or a copy at an edge. */
-MBN_HOT static void window_of(const mbn_call *c, int32_t p, int8_t *copy, const int8_t *row[]) {
-  const mbn_step *s = c->step;
-  const int32_t in = s->in_c, line = s->kw * in, at = c->column + p * s->sw;
-  const int32_t from = at < 0 ? -at * in : 0, to = c->width - at < s->kw ? (c->width - at) * in : line;
-  for (int32_t ky = 0; ky < s->kh; ky++) {
-    const int inside = ky >= c->ky0 && ky < c->ky1;
-    const int8_t *x = inside ? c->row[ky] + at * in : 0;
-    if (inside && to - from == line) { row[ky] = x; continue; }
-    row[ky] = copy;
-    for (int32_t i = 0; i < line; i++) *copy++ = inside && i >= from && i < to ? x[i] : s->zero_in;
   }
 }
 
@@ -188,7 +169,7 @@ MBN_HOT static void expand_window(expansion *e, const mbn_step *s, const int8_t 
 
 MBN_HOT static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t taps = mbn_taps_of(s), most = s->out_w > 1 && taps <= 512 ? 2 : 1;
+  const int32_t taps = mbn_taps_of(s), most = mbn_makes_two(s) ? 2 : 1;
   int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * mbn_up_to(taps, 8);
   const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
   for (int32_t p = 0, n; p < c->n; p += n) {

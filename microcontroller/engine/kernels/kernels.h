@@ -10,10 +10,15 @@ void mbn_portable_add(const mbn_call *call);
 void mbn_portable_softmax(const mbn_call *call);
 void mbn_portable_lookup(const mbn_call *call);
 
+void mbn_v6m_conv(const mbn_call *call);
+void mbn_v6m_depthwise(const mbn_call *call);
+void mbn_v6m_add(const mbn_call *call);
+
 void mbn_dsp_conv(const mbn_call *call);
 void mbn_dsp_depthwise(const mbn_call *call);
 void mbn_dsp_add(const mbn_call *call);
 
-void mbn_unpacked_dsp(const mbn_call *call); /* CONV and DEPTHWISE */
+void mbn_unpacked_v6m(const mbn_call *call); /* CONV and DEPTHWISE */
+void mbn_unpacked_dsp(const mbn_call *call); /* likewise */
 
 #endif

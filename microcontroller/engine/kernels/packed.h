@@ -31,6 +31,15 @@ static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 
 /* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
 static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
 
+/* V6M, CONV: per 4 outputs (the last may be none), per tap (likewise, up to a multiple of 2) a word of the four's weights; where one pixel is
+ * made at a time, per output all its taps. constants: {bias, multiplier, shift} per output.
+ * DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
+ * |bias| + 128 * the sum of a channel's |weights| is below 2^29. */
+enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of a channel of DEPTHWISE */
+
+/* Two pixels are made at once, unless there is no second one, or their taps would need too much memory. */
+static inline int mbn_makes_two(const mbn_step *s) { return s->out_w > 1 && mbn_taps_of(s) <= 512; }
+
 /* DSP, CONV: per 4 outputs (the last may be none), per 4 taps (likewise, up to a multiple of 8): words {o0 o1: taps 0 2}, {o2 o3: taps 0 2},
  * {o0 o1: taps 1 3}, {o2 o3: taps 1 3}, each halfword 256 * w(odd output) + w(even output). Taps: all whole words of the window's
  * rows, then the 0 to 3 bytes that each row leaves. constants: {2 * bias, multiplier, shift} per output.
@@ -45,6 +54,8 @@ static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
   mbn_extent e = {0, 0};
   const int conv = s->op == MBN_CONV, fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits) return e;
+  if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), mbn_makes_two(s) ? 2 : 1), e.constants = 12u * s->out_c;
+  if (layout == MBN_V6M && !conv) e.weights = s->out_c * (uint64_t)MBN_V6M_CHANNEL;
   if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 8), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
   return e;
@@ -53,16 +64,23 @@ static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
 /* Where the {bias, multiplier, shift} of output channel o lies: 3 words. */
 static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
   if (layout == MBN_DSP && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18, o %= 4;
+  if (layout == MBN_V6M && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5, o = 0;
   return constants + 3 * o;
 }
 
-/* Bytes of scratch that the kernel of a step uses. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
+/* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
+ * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
  * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. */
 static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
+  if (layout == MBN_V6M && s->op == MBN_CONV) {
+    const uint32_t window = mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to((int32_t)taps, 4);
+    return mbn_makes_two(s) ? 4 * (uint32_t)mbn_up_to((int32_t)taps, 2) + 2 * window : window;
+  }
+  if (layout == MBN_V6M) return (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && s->op == MBN_CONV)
-    return (s->out_w > 1 && taps <= 512 ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
+    return (mbn_makes_two(s) ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
   if (layout == MBN_DSP) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;
 }

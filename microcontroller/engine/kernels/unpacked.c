@@ -16,6 +16,12 @@ static int32_t words_first(const mbn_step *s, int32_t t) {
 
 static int32_t halfword(const int8_t *w, int32_t i) { return (int16_t)((uint8_t)w[2 * i] | (uint32_t)(uint8_t)w[2 * i + 1] << 8); }
 
+static int32_t v6m_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
+  const int32_t taps = mbn_taps_of(s);
+  if (s->op == MBN_DEPTHWISE) return halfword(w + o * MBN_V6M_CHANNEL, t % 3 * 3 + t / 3);
+  return mbn_makes_two(s) ? w[o / 4 * 4 * mbn_up_to(taps, 2) + 4 * t + o % 4] : w[o * taps + t];
+}
+
 static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   if (s->op == MBN_DEPTHWISE) {
     static const int8_t pair[9] = {3, 0, 0, 3, 1, 1, 4, 2, 2}, second[9] = {0, 0, 1, 1, 0, 1, 0, 0, 1};
@@ -45,6 +51,11 @@ static void unpacked(const mbn_call *c, int layout, weight_of weight) {
           }
       c->out[p * s->out_c + o] = clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)(layout == MBN_DSP ? k[0] / 2 : k[0])), k[1], -k[2]), s);
     }
+}
+
+void mbn_unpacked_v6m(const mbn_call *c) {
+  if (c->step->packed) unpacked(c, MBN_V6M, v6m_weight);
+  else (c->step->op == MBN_CONV ? mbn_portable_conv : mbn_portable_depthwise)(c);
 }
 
 void mbn_unpacked_dsp(const mbn_call *c) {

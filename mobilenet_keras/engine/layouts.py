@@ -28,12 +28,16 @@ def _right(s):
     "int64 (channels out,): shifts to the right."
     return -s.scales[:, 1]
 
+def _sums(s):
+    "int64 (channels out,): the largest that sums of products may become."
+    return np.abs(_matrix(s)).sum(1)*128
+
 def packable(s:Step) -> bool:
-    "Whether any layout may pack a step: its op, weights, shifts and sums are such as kernels rely on."
+    "Whether any layout may pack a step: its op, weights, shifts and biases are such as kernels rely on."
     if s.weights is None or s.op == "depthwise" and not _is_3x3(s): return False
     assert s.bias is not None
     w, right = _matrix(s), _right(s)
-    return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and (np.abs(w).sum(1)*128).max() < 1 << 23 and np.abs(s.bias).max() < 1 << 29)
+    return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and np.abs(s.bias).max() < 1 << 29)
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #5e771ed2
 def settle(s:Step) -> Step:
@@ -49,12 +53,8 @@ def settle(s:Step) -> Step:
     scales = np.where(fixed[:, None], (1 << 30, -1), s.scales)  # a quarter of the bias
     return replace(s, weights=weights, bias=np.where(fixed, 4*(out[0] - s.zero_out), s.bias), scales=scales)
 
-# %% ../../nbs/api/engine/01_layouts.ipynb #00000008
-def _words_first(s):
-    "Which tap of a conv stands where: whole words of the window's rows, then what is left of each."
-    line = s.kernel[1]*s.shape[2]
-    taps = np.arange(_taps(s)).reshape(s.kernel[0], line)
-    return np.concatenate([taps[:, :line//4*4].ravel(), taps[:, line//4*4:].ravel()])
+# %% ../../nbs/api/engine/01_layouts.ipynb #6f1d2a02
+def _makes_two(s): return s.out[1] > 1 and _taps(s) <= 512  # pixels at once
 
 def _scale_words(s, n, doubled=False):
     "int32 (n, 3): bias, or twice that, multiplier, shift to the right; behind the last output a harmless one."
@@ -62,6 +62,35 @@ def _scale_words(s, n, doubled=False):
     found[:, 2] = 1
     found[:s.out[2]] = np.stack([s.bias*(2 if doubled else 1), s.scales[:, 0], _right(s)], 1)
     return found
+
+def _v6m_conv(s):
+    n, taps = _up_to(s.out[2], 4), _taps(s)
+    w = np.zeros((n, _up_to(taps, 2) if _makes_two(s) else taps), np.int8)
+    w[:s.out[2], :taps] = _matrix(s)
+    return (w.reshape(n//4, 4, -1).swapaxes(1, 2) if _makes_two(s) else w).tobytes(), _scale_words(s, s.out[2]).tobytes()
+
+# %% ../../nbs/api/engine/01_layouts.ipynb #6f1d2a04
+def _v6m_depthwise(s):
+    w = np.zeros((s.out[2], 10), "<i2")
+    w[:, :9] = _matrix(s).reshape(-1, 3, 3).swapaxes(1, 2).reshape(-1, 9)
+    return np.concatenate([w.view(np.uint8), _scale_words(s, s.out[2]).view(np.uint8)], 1).tobytes(), b""
+
+def _pack_v6m(s):
+    if (np.abs(s.bias.astype(np.int64)) + _sums(s)).max() >= 1 << 29: return None
+    return _v6m_conv(s) if s.op == "conv" else _v6m_depthwise(s)
+
+def _v6m_scratch(s):
+    "Bytes: a word for a tap of two pixels, and windows at an edge; of a depthwise step a row of zero points."
+    if s.op == "depthwise": return _up_to(s.out[2], 4)
+    edge = 0 if s.kernel == (1, 1) else _up_to(_taps(s), 4)
+    return 4*_up_to(_taps(s), 2) + 2*edge if _makes_two(s) else edge
+
+# %% ../../nbs/api/engine/01_layouts.ipynb #00000008
+def _words_first(s):
+    "Which tap of a conv stands where: whole words of the window's rows, then what is left of each."
+    line = s.kernel[1]*s.shape[2]
+    taps = np.arange(_taps(s)).reshape(s.kernel[0], line)
+    return np.concatenate([taps[:, :line//4*4].ravel(), taps[:, line//4*4:].ravel()])
 
 def _dsp_conv(s):
     n, taps, order = _up_to(s.out[2], 4), _up_to(_taps(s), 8), _words_first(s)
@@ -78,6 +107,7 @@ def _dsp_depthwise(s):
     return b"".join(p.tobytes() + l.tobytes() + k.tobytes() for p, l, k in zip(pairs, last, scales)), b""
 
 def _pack_dsp(s):
+    if _sums(s).max() >= 1 << 23: return None
     if s.op == "conv": return _dsp_conv(s)
     return _dsp_depthwise(s) if s.out[2]%4 == 0 else None
 
@@ -85,7 +115,7 @@ def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."
     if s.op == "depthwise": return _up_to(s.out[2], 4)
     taps, edge = _taps(s), 0 if s.kernel == (1, 1) else 2*_up_to(_taps(s), 4)
-    return (4 if s.out[1] > 1 and taps <= 512 else 2)*_up_to(taps, 8) + edge
+    return (4 if _makes_two(s) else 2)*_up_to(taps, 8) + edge
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #0000000c
 @dataclass(frozen=True)
@@ -105,7 +135,10 @@ class Layout:
         "Bytes that the kernel of a packed step needs meanwhile."
         return self._scratch(s) if self._scratch else 0
 
-LAYOUTS = {l.name: l for l in (Layout("portable", 0, ()), Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch))}
+LAYOUTS = {l.name: l for l in (
+    Layout("portable", 0, ()),
+    Layout("v6m", 1, ("cortex_m0", "cortex_m0plus", "cortex_m3"), _pack_v6m, _v6m_scratch),
+    Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch))}
 
 def layout(name:str) -> Layout:
     "The layout of that name."

@@ -22,6 +22,8 @@ def _matrix(s):
     "int64 (channels out, taps) of a conv or depthwise step."
     return (s.weights.reshape(len(s.weights), -1) if s.op == "conv" else s.weights.reshape(-1, s.out[2]).T).astype(np.int64)
 
+def _is_matrix(s): return s.op == "conv" or s.op == "depthwise" and s.shape[2] == 1  # each output sees all inputs of its window
+
 def _is_3x3(s): return s.op == "depthwise" and s.kernel == (3, 3) and s.shape[2] == s.out[2] and s.low >= s.zero_out
 
 def _right(s):
@@ -34,7 +36,7 @@ def _sums(s):
 
 def packable(s:Step) -> bool:
     "Whether any layout may pack a step: its op, weights, shifts and biases are such as kernels rely on."
-    if s.weights is None or s.op == "depthwise" and not _is_3x3(s): return False
+    if s.weights is None or not (_is_matrix(s) or _is_3x3(s)): return False
     assert s.bias is not None
     w, right = _matrix(s), _right(s)
     return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and np.abs(s.bias).max() < 1 << 29)
@@ -77,11 +79,11 @@ def _v6m_depthwise(s):
 
 def _pack_v6m(s):
     if (np.abs(s.bias.astype(np.int64)) + _sums(s)).max() >= 1 << 29: return None
-    return _v6m_conv(s) if s.op == "conv" else _v6m_depthwise(s)
+    return _v6m_conv(s) if _is_matrix(s) else _v6m_depthwise(s)
 
 def _v6m_scratch(s):
     "Bytes: a word for a tap of two pixels, and windows at an edge; of a depthwise step a row of zero points."
-    if s.op == "depthwise": return _up_to(s.out[2], 4)
+    if not _is_matrix(s): return _up_to(s.out[2], 4)
     edge = 0 if s.kernel == (1, 1) else _up_to(_taps(s), 4)
     return 4*_up_to(_taps(s), 2) + 2*edge if _makes_two(s) else edge
 
@@ -109,7 +111,7 @@ def _dsp_depthwise(s):
 def _pack_dsp(s):
     if _sums(s).max() >= 1 << 23: return None
     if s.op == "conv": return _dsp_conv(s)
-    return _dsp_depthwise(s) if s.out[2]%4 == 0 else None
+    return _dsp_depthwise(s) if _is_3x3(s) and s.out[2]%4 == 0 else None
 
 def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."

@@ -2,7 +2,7 @@
  * Python's twin is nbs/api/engine/01_layouts.ipynb; mbn_check.c asks this file what a packed step must look like.
  *
  * A kernel of a packed step may assume what holds here: no weight is -128, so that two fit where one and a bit would;
- * every shift is to the right, by 1 to 30; a depthwise step is 3x3 with one output per input and never below its zero point.
+ * every shift is to the right, by 1 to 30; a depthwise step of more than one channel is 3x3 with one output per input and never below its zero point.
  * Its constants lie as {bias, multiplier, shift to the right} per channel, in the weights' own stream if it is depthwise. */
 #ifndef MBN_PACKED_H
 #define MBN_PACKED_H
@@ -26,16 +26,17 @@
 
 static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int32_t mbn_taps_of(const mbn_step *s) { return s->kh * s->kw * (s->op == MBN_CONV ? s->in_c : 1); }
+static inline int mbn_is_matrix(const mbn_step *s) { return s->op == MBN_CONV || s->in_c == 1; } /* each output sees all inputs of its window */
 static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 1; }
 
 /* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
 static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
 
-/* V6M, CONV: per 4 outputs (the last may be none), per tap (likewise, up to a multiple of 2) a word of the four's weights; where one pixel is
+/* V6M, CONV, and DEPTHWISE of one input channel, which is the same: per 4 outputs (the last may be none), per tap (likewise, up to a multiple of 2) a word of the four's weights; where one pixel is
  * made at a time, per output all its taps. constants: {bias, multiplier, shift} per output.
- * DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
+ * Other DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
  * |bias| + 128 * the sum of a channel's |weights| is below 2^29. */
-enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of a channel of DEPTHWISE */
+enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of such a channel */
 
 /* Two pixels are made at once, unless there is no second one, or their taps would need too much memory. */
 static inline int mbn_makes_two(const mbn_step *s) { return s->out_w > 1 && mbn_taps_of(s) <= 512; }
@@ -52,7 +53,7 @@ typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
 static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
   mbn_extent e = {0, 0};
-  const int conv = s->op == MBN_CONV, fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
+  const int conv = s->op == MBN_CONV || (layout == MBN_V6M && mbn_is_matrix(s)), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits) return e;
   if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), mbn_makes_two(s) ? 2 : 1), e.constants = 12u * s->out_c;
   if (layout == MBN_V6M && !conv) e.weights = s->out_c * (uint64_t)MBN_V6M_CHANNEL;
@@ -64,7 +65,7 @@ static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
 /* Where the {bias, multiplier, shift} of output channel o lies: 3 words. */
 static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
   if (layout == MBN_DSP && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18, o %= 4;
-  if (layout == MBN_V6M && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5, o = 0;
+  if (layout == MBN_V6M && !mbn_is_matrix(s)) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5, o = 0;
   return constants + 3 * o;
 }
 
@@ -74,7 +75,7 @@ static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, con
 static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
-  if (layout == MBN_V6M && s->op == MBN_CONV) {
+  if (layout == MBN_V6M && mbn_is_matrix(s)) {
     const uint32_t window = mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to((int32_t)taps, 4);
     return mbn_makes_two(s) ? 4 * (uint32_t)mbn_up_to((int32_t)taps, 2) + 2 * window : window;
   }

@@ -18,7 +18,7 @@ static int32_t halfword(const int8_t *w, int32_t i) { return (int16_t)((uint8_t)
 
 static int32_t v6m_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   const int32_t taps = mbn_taps_of(s);
-  if (s->op == MBN_DEPTHWISE) return halfword(w + o * MBN_V6M_CHANNEL, t % 3 * 3 + t / 3);
+  if (!mbn_is_matrix(s)) return halfword(w + o * MBN_V6M_CHANNEL, t % 3 * 3 + t / 3);
   return mbn_makes_two(s) ? w[o / 4 * 4 * mbn_up_to(taps, 2) + 4 * t + o % 4] : w[o * taps + t];
 }
 
@@ -37,7 +37,7 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
 
 static void unpacked(const mbn_call *c, int layout, weight_of weight) {
   const mbn_step *s = c->step;
-  const int conv = s->op == MBN_CONV, head = s->flags & MBN_HEAD;
+  const int conv = mbn_is_matrix(s), head = s->flags & MBN_HEAD;
   for (int32_t p = 0; p < c->n; p++)
     for (int32_t o = 0; o < s->out_c; o++) {
       const int32_t *k = mbn_packed_scale(layout, s, c->weights, c->constants, o);

@@ -43,10 +43,10 @@
 typedef struct {
   const int32_t *scales;        /* {bias, multiplier, shift} */
   int32_t zero;
-  int8_t *out;
   int32_t stride;               /* from an output of the first pixel to that of the second */
   int8_t *out_end;              /* of the first pixel */
-  int32_t to_next;              /* from the place behind the weights of the last of four outputs, counted in outputs, to the next four's */
+  int32_t to_next_four;         /* from the byte behind those of four outputs' first taps to the next four's weights */
+  int8_t *out;
   const uint32_t *taps, *taps_end; /* an even number of words */
   uintptr_t weights;            /* as seen from the third tap: their address less that */
   int32_t skip;                 /* bytes of the loop that the first round leaves out */
@@ -62,24 +62,24 @@ enum { ROUND = 8, TWO_PIXELS_BYTES = 9 * 2, ONE_PIXEL_BYTES = 7 * 2 }; /* times 
 /* r0: the second pixel's sum, r3: the first's; r4 to r7 for REQUANTIZE. */
 #define SCALES "ldr r0, [sp]\n ldm r0!, {r1, r5, r6}\n str r0, [sp]\n uxth r4, r5\n lsrs r5, r5, #16\n"
 #define TWO_OUT(REQUANTIZE) \
-  SCALES "lsls r2, r7, #16\n mov r3, r8\n subs r3, r3, r2\n adds r0, r7, r1\n ldr r7, [sp, #4]\n adds r3, r3, r1\n" REQUANTIZE(40, 41, 42) "ldr r1, [sp, #8]\n strb r3, [r1]\n" \
-  "movs r3, r0\n" REQUANTIZE(50, 51, 52) "ldr r1, [sp, #8]\n ldr r2, [sp, #12]\n strb r3, [r1, r2]\n"
+  SCALES "lsls r2, r7, #16\n mov r3, r8\n subs r3, r3, r2\n adds r0, r7, r1\n ldr r7, [sp, #4]\n adds r3, r3, r1\n" REQUANTIZE(40, 41, 42) "mov r1, r12\n strb r3, [r1]\n" \
+  "movs r3, r0\n" REQUANTIZE(50, 51, 52) "mov r1, r12\n ldr r2, [sp, #8]\n strb r3, [r1, r2]\n"
 #define TWO_ENDS(ENDS) ENDS(40, 41, 42) ENDS(50, 51, 52)
-#define ONE_OUT(REQUANTIZE) SCALES "mov r3, r7\n ldr r7, [sp, #4]\n adds r3, r3, r1\n" REQUANTIZE(40, 41, 42) "ldr r1, [sp, #8]\n strb r3, [r1]\n"
+#define ONE_OUT(REQUANTIZE) SCALES "mov r3, r7\n ldr r7, [sp, #4]\n adds r3, r3, r1\n" REQUANTIZE(40, 41, 42) "mov r1, r12\n strb r3, [r1]\n"
 #define ONE_ENDS(ENDS) ENDS(40, 41, 42)
 
-/* r9: end of taps, r10: where the first round begins, r11: taps, r12 unused, lr: to the weights of the output's first tap. Those of four
- * outputs lie in a word, so that lr is a multiple of 4 again behind them. */
+/* r9: end of taps, r10: where the first round begins, r11: taps, r12: output, lr: to the weights of its first tap. Those of four outputs
+ * lie in a word, so that lr is a multiple of 4 again behind them. */
 #define MATRIX(name, PIXELS, BYTES, OUT, ENDS, REQUANTIZE) \
   FUNCTION(name, \
-    ENTER "ldm r0!, {r1-r6}\n push {r1-r6}\n ldm r0!, {r1-r4}\n mov r11, r1\n mov r9, r2\n mov lr, r3\n adr r5, 2f\n adds r5, r5, r4\n mov r10, r5\n" \
+    ENTER "ldm r0!, {r1-r5}\n push {r1-r5}\n ldm r0!, {r1-r5}\n mov r12, r1\n mov r11, r2\n mov r9, r3\n mov lr, r4\n adr r4, 2f\n adds r4, r4, r5\n mov r10, r4\n" \
     "1: mov r0, r11\n mov r1, lr\n adds r2, r1, #4\n movs r7, #0\n mov r8, r7\n mov pc, r10\n" \
     ".balign 4\n 2:" PIXELS PIXELS PIXELS PIXELS PIXELS PIXELS PIXELS PIXELS "3: cmp r0, r9\n bne 2b\n" \
     ".if 3b - 2b - 8 * " #BYTES "\n .error \"an instruction isn't 2 bytes long\"\n .endif\n" \
-    OUT(REQUANTIZE) "adds r1, #1\n str r1, [sp, #8]\n ldr r2, [sp, #16]\n cmp r1, r2\n beq 9f\n" \
+    OUT(REQUANTIZE) "adds r1, #1\n mov r12, r1\n ldr r2, [sp, #12]\n cmp r1, r2\n beq 9f\n" \
     "mov r2, lr\n adds r2, #1\n mov lr, r2\n lsls r2, r2, #30\n beq 4f\n b 1b\n" \
-    "4: ldr r2, [sp, #20]\n add lr, r2\n b 1b\n" \
-    "9: add sp, #24\n" LEAVE ENDS(REQUANTIZE##_ENDS)); \
+    "4: ldr r2, [sp, #16]\n add lr, r2\n b 1b\n" \
+    "9: add sp, #20\n" LEAVE ENDS(REQUANTIZE##_ENDS)); \
   void name(const matrix_call *)
 MATRIX(mbn_v6m_two_rectified, TWO_PIXELS, 18, TWO_OUT, TWO_ENDS, RECTIFIED);
 MATRIX(mbn_v6m_one_rectified, ONE_PIXEL, 14, ONE_OUT, ONE_ENDS, RECTIFIED);
@@ -88,16 +88,17 @@ MATRIX(mbn_v6m_one_signed, ONE_PIXEL, 14, ONE_OUT, ONE_ENDS, SIGNED);
 
 /* ---- CONV, two pixels at once ---- */
 
-/* Taps of two pixels as words; of x alone if there is no y. What a last, odd tap leaves beside it meets weights of 0. Returns where the next word goes. */
-MBN_HOT static uint32_t *expand(uint32_t *to, const int8_t *x, const int8_t *y, int32_t n) {
-  uint32_t *const end = to + n;
-  if (!y) {
-    while (to != end) *to++ = (uint32_t)(int32_t)*x++;
-    return to;
-  }
-  if (n & 1) *to++ = ((uint32_t)(int32_t)*y++ << 16) + (uint32_t)(int32_t)*x++;
-  for (; to != end; to += 2, x += 2, y += 2)
-    to[0] = ((uint32_t)(int32_t)y[0] << 16) + (uint32_t)(int32_t)x[0], to[1] = ((uint32_t)(int32_t)y[1] << 16) + (uint32_t)(int32_t)x[1];
+/* n > 0 taps of two pixels as words, or of one alone. Return where the next word goes. */
+FUNCTION(mbn_v6m_expand_two,
+  "push {r4-r7, lr}\n adds r1, r1, r3\n adds r2, r2, r3\n negs r3, r3\n lsrs r4, r3, #1\n bcc 2f\n" /* of an odd number the first alone */
+  "ldrsb r4, [r1, r3]\n ldrsb r5, [r2, r3]\n lsls r5, r5, #16\n adds r4, r4, r5\n stm r0!, {r4}\n adds r3, #1\n beq 3f\n"
+  "2: ldrsb r4, [r1, r3]\n ldrsb r5, [r2, r3]\n adds r3, #1\n ldrsb r6, [r1, r3]\n ldrsb r7, [r2, r3]\n lsls r5, r5, #16\n adds r4, r4, r5\n lsls r7, r7, #16\n adds r5, r6, r7\n"
+  "stm r0!, {r4, r5}\n adds r3, #1\n bne 2b\n"
+  "3: pop {r4-r7, pc}\n");
+uint32_t *mbn_v6m_expand_two(uint32_t *to, const int8_t *x, const int8_t *y, int32_t n);
+
+MBN_HOT static uint32_t *expand_one(uint32_t *to, const int8_t *x, int32_t n) {
+  while (n--) *to++ = (uint32_t)(int32_t)*x++;
   return to;
 }
 
@@ -107,18 +108,16 @@ MBN_HOT static void conv_two(const mbn_call *c) {
   const int32_t skipped = (ROUND - taps / 2 % ROUND) % ROUND;
   uint32_t *const words = (uint32_t *)(void *)c->scratch;
   int8_t *const copy = c->scratch + 4 * taps;
-  const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
+  const int8_t *row[2][MBN_MAX_KERNEL];
   for (int32_t p = 0; p < c->n; p += 2) {
     const int two = p + 1 < c->n;
-    if (is_1x1) x[0] = c->row[0] + p * s->sw * line, y[0] = x[0] + s->sw * line;
-    else {
-      window_of(c, p, copy, x);
-      if (two) window_of(c, p + 1, copy + mbn_up_to(mbn_taps_of(s), 4), y);
-    }
-    uint32_t *to = words;
-    for (int32_t ky = 0; ky < s->kh; ky++) to = expand(to, x[ky], two ? y[ky] : 0, line);
+    for (int32_t i = 0; i <= two; i++)
+      if (is_1x1) row[i][0] = c->row[0] + (p + i) * s->sw * line;
+      else window_of(c, p + i, copy + i * mbn_up_to(mbn_taps_of(s), 4), row[i]);
+    uint32_t *to = words; /* a last word that an odd number of taps leaves meets weights of 0 */
+    for (int32_t ky = 0; ky < s->kh; ky++) to = two ? mbn_v6m_expand_two(to, row[0][ky], row[1][ky], line) : expand_one(to, row[0][ky], line);
     int8_t *const out = c->out + p * n;
-    const matrix_call m = {c->constants, s->zero_out, out, n, out + n, 4 * taps - 4, words, words + taps,
+    const matrix_call m = {c->constants, s->zero_out, n, out + n, 4 * taps - 4, out, words, words + taps,
                            (uintptr_t)c->weights - (uintptr_t)(words + 2), skipped * (two ? TWO_PIXELS_BYTES : ONE_PIXEL_BYTES)};
     if (mbn_is_rectified(s)) (two ? mbn_v6m_two_rectified : mbn_v6m_one_rectified)(&m);
     else (two ? mbn_v6m_two_signed : mbn_v6m_one_signed)(&m);
@@ -238,7 +237,8 @@ MBN_HOT void mbn_v6m_depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c;
   if (!s->packed) { mbn_portable_depthwise(c); return; }
-  int zeros = 0;
+  if (mbn_is_matrix(s)) { mbn_v6m_conv(c); return; }
+  int32_t zeros = 0;
   for (int32_t p = 0, run; p < c->n; p += run) {
     const int32_t at = c->column + p * s->sw;
     int8_t *out = c->out + p * n;
@@ -250,7 +250,7 @@ MBN_HOT void mbn_v6m_depthwise(const mbn_call *c) {
       continue;
     }
     edge_call m = {s->zero_out, {0}, c->weights, out, n};
-    if (!zeros) for (zeros = 1; zeros <= n; zeros++) c->scratch[zeros - 1] = s->zero_in;
+    for (; zeros < n; zeros += 4) *(uint32_t *)(void *)(c->scratch + zeros) = (uint8_t)s->zero_in * 0x01010101u;
     for (int32_t ky = 0; ky < 3; ky++)
       for (int32_t kx = 0; kx < 3; kx++)
         m.tap[3 * kx + ky] = ky < c->ky0 || ky >= c->ky1 || at + kx < 0 || at + kx >= c->width ? c->scratch : c->row[ky] + (at + kx) * n;

@@ -27,15 +27,17 @@
  * Of r3, bias included, by the multiplier 2^16 * r5 + r4, the shift r6 and the zero point r7; r1 and r2 are lost. A sum beyond an int8
  * goes to `far`, and a negative one of a rectified output, which is its zero point whatever its size, to `below`; both return to `done`. */
 
+#define HIGH_MUL(x, c, d, b, t) /* as above, of a signed x; in b and t are things meanwhile */ \
+  "lsls " b ", " x ", #17\n asrs " b ", " b ", #17\n subs " x ", " x ", " b "\n asrs " x ", " x ", #15\n" \
+  "movs " t ", " d "\n muls " t ", " b ", " t "\n asrs " t ", " t ", #15\n muls " b ", " c ", " b "\n lsls " b ", " b ", #1\n adds " t ", " t ", " b "\n" \
+  "movs " b ", " d "\n muls " b ", " x ", " b "\n adds " t ", " t ", " b "\n muls " x ", " c ", " x "\n asrs " t ", " t ", #16\n adcs " x ", " t "\n"
 #define RECTIFIED(below, far, done) \
   "bmi " #below "f\n lsls r1, r3, #17\n lsrs r1, r1, #17\n lsrs r3, r3, #15\n" \
   "movs r2, r4\n muls r2, r1, r2\n lsrs r2, r2, #15\n muls r1, r5, r1\n lsls r1, r1, #1\n adds r2, r2, r1\n movs r1, r4\n muls r1, r3, r1\n adds r2, r2, r1\n" \
   "muls r3, r5, r3\n lsrs r2, r2, #16\n adcs r3, r2\n asrs r3, r6\n adcs r3, r7\n cmp r3, #127\n bgt " #far "f\n" #done ":"
 #define RECTIFIED_ENDS(below, far, done) #below ": movs r3, r7\n b " #done "b\n" #far ": movs r3, #127\n b " #done "b\n"
 #define SIGNED(below, far, done) \
-  "lsls r1, r3, #17\n asrs r1, r1, #17\n subs r3, r3, r1\n asrs r3, r3, #15\n" \
-  "movs r2, r4\n muls r2, r1, r2\n asrs r2, r2, #15\n muls r1, r5, r1\n lsls r1, r1, #1\n adds r2, r2, r1\n movs r1, r4\n muls r1, r3, r1\n adds r2, r2, r1\n" \
-  "muls r3, r5, r3\n asrs r2, r2, #16\n adcs r3, r2\n asrs r2, r3, #31\n adds r3, r3, r2\n asrs r3, r6\n adcs r3, r7\n sxtb r2, r3\n cmp r2, r3\n bne " #far "f\n" #done ":"
+  HIGH_MUL("r3", "r5", "r4", "r1", "r2") "asrs r2, r3, #31\n adds r3, r3, r2\n asrs r3, r6\n adcs r3, r7\n sxtb r2, r3\n cmp r2, r3\n bne " #far "f\n" #done ":"
 #define SIGNED_ENDS(below, far, done) #far ": asrs r3, r3, #31\n movs r2, #127\n eors r3, r2\n b " #done "b\n"
 
 /* ---- products of a matrix: an output of 2 pixels, or of 1, at once ---- */
@@ -143,13 +145,18 @@ FUNCTION(mbn_v6m_four,
   "mov r0, r12\n adds r0, #16\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n stm r0!, {r4-r7}\n" LEAVE);
 void mbn_v6m_four(four_call *);
 
-/* x * m / 2^31, as above; |x| < 2^29. */
-static inline int32_t high_mul_of_halves(int32_t x, int32_t m) {
-  const int32_t b = (int32_t)((uint32_t)x << 17) >> 17, a = (x - b) >> 15, c = m >> 16, d = m & 0xffff;
-  return a * c + ((2 * b * c + a * d + (b * d >> 15) + 0x8000) >> 16);
+/* x * (2^16 * c + d) / 2^31, as above; |x| < 2^29. */
+static inline int32_t high_mul(int32_t x, int32_t c, int32_t d) {
+  int32_t b, t;
+  __asm__(".syntax unified\n" HIGH_MUL("%0", "%3", "%4", "%1", "%2") : "+l"(x), "=&l"(b), "=&l"(t) : "l"(c), "l"(d) : "cc");
+  return x;
 }
 
-static inline int32_t shifted(int32_t x, int32_t shift) { return (x + (x >> 31) + (1 << (shift - 1))) >> shift; } /* shift >= 1, |x| <= 2^29 */
+static inline int32_t shifted(int32_t x, int32_t shift, int32_t zero) { /* shift >= 1 */
+  int32_t t;
+  __asm__(".syntax unified\n asrs %1, %0, #31\n adds %0, %0, %1\n asrs %0, %2\n adcs %0, %3" : "+l"(x), "=&l"(t) : "l"(shift), "l"(zero) : "cc");
+  return x;
+}
 
 MBN_HOT static void conv_one(const mbn_call *c) {
   const mbn_step *s = c->step;
@@ -164,7 +171,7 @@ MBN_HOT static void conv_one(const mbn_call *c) {
       four_call m = {-line, c->weights + o * taps, taps, 0, {0, 0, 0, 0}};
       for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
       for (int32_t i = 0; i < 4 && o + i < s->out_c; i++, k += 3) {
-        const int32_t v = shifted(high_mul_of_halves(m.sum[i] + k[0], k[1]), k[2]) + s->zero_out;
+        const int32_t v = shifted(high_mul(m.sum[i] + k[0], k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);
         *out++ = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
       }
     }
@@ -261,21 +268,22 @@ MBN_HOT void mbn_v6m_depthwise(const mbn_call *c) {
 
 /* ---- ADD ---- */
 
-/* x * 2^20 * m / 2^31 for |x| < 256: 20 bits of the product are not needed. */
-static inline int32_t scaled(int32_t x, int32_t m) { return x * (m >> 16) * 32 + ((x * (m & 0xffff) + 1024) >> 11); }
-
+/* Inputs have 20 bits more: |x| < 256, and x * 2^20 * m / 2^31 is x * m / 2^11, of which the upper half of m gives whole numbers. */
 MBN_HOT void mbn_v6m_add(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t *k = c->constants, sx = -k[1], sy = -k[3], so = -k[5];
+  const int32_t x_high = k[0] >> 16 << 5, x_low = k[0] & 0xffff, y_high = k[2] >> 16 << 5, y_low = k[2] & 0xffff, out_high = k[4] >> 16, out_low = k[4] & 0xffff;
+  const int32_t zero_x = s->zero_in, zero_y = s->zero_other, zero = s->zero_out, low = s->low, high = s->high;
   if (so < 1) { mbn_portable_add(c); return; }
   const int8_t *x = c->row[0], *y = c->other;
   int8_t *out = c->out;
   for (int32_t n = c->n * s->out_c; n; n--) {
-    int32_t a = scaled(*x++ - s->zero_in, k[0]), b = scaled(*y++ - s->zero_other, k[2]);
-    if (sx) a = shifted(a, sx);
-    if (sy) b = shifted(b, sy);
-    int32_t v = shifted(high_mul_of_halves(a + b, k[4]), so) + s->zero_out;
-    *out++ = (int8_t)(v < s->low ? s->low : v > s->high ? s->high : v);
+    int32_t a = *x++ - zero_x, b = *y++ - zero_y;
+    a = a * x_high + ((a * x_low + 1024) >> 11), b = b * y_high + ((b * y_low + 1024) >> 11);
+    if (sx) a = shifted(a, sx, 0);
+    if (sy) b = shifted(b, sy, 0);
+    const int32_t v = shifted(high_mul(a + b, out_high, out_low), so, zero);
+    *out++ = (int8_t)(v < low ? low : v > high ? high : v);
   }
 }
 #else

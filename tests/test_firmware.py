@@ -60,7 +60,8 @@ def test_everything_lies_in_the_boards_memory(board):
 def test_code_and_variables_take_no_more_than_the_table_of_boards_keeps_for_them(board):
     found, b = built(board), BOARDS[board]
     model, photo = found._of("app_model"), found._of("app_photo")
-    assert found.flash_used - model - photo <= b.flash - b.usable_flash
+    more = fit.LAYOUT_BYTES if found.layout != "portable" and found.target.optimize == "-Os" else 0  # then the model's account has them
+    assert found.flash_used - model - photo <= b.flash - b.usable_flash + more
     assert found.ram_used - found.arena_bytes - found._of("app_message") <= b.ram - b.usable_ram
 
 
@@ -226,7 +227,7 @@ def test_sources_compile_without_a_warning(board, tmp_path):
         done = subprocess.run([*compiler, *flags, *(["-lgcc"] if compiler[0] == GCC else [])], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
         made = Elf((folder / "firmware.elf").read_bytes())
-        assert made.read("app_model") == compile_model(small()).data
+        assert made.read("app_model") == compile_model(small(), layout=layout_for(targets()[board].core).name).data
         if board == "pico":
             assert crc_by_zlib(made.flat()[1][:252]) == int.from_bytes(made.flat()[1][252:256], "little"), "sealed there, too"
     with pytest.raises(MobileNetError, match="not an empty folder"):

@@ -67,7 +67,7 @@ def _matrix(s, packed, layout, rows, taps):
     blocks = sum(r*sum(n//block for n in sizes) for r, sizes in rows)
     rest = pixels - block*blocks
     if not packed: return {"portable block macs": blocks*s.out[2]*taps, "portable block outputs": blocks*s.out[2], "portable macs": rest*s.out[2]*taps, "portable outputs": rest*s.out[2]}
-    fours, taps, sign = -(-s.out[2]//4), _up_to(taps, 8), "" if s.low >= s.zero_out else " signed"
+    fours, taps, sign = -(-s.out[2]//4), _up_to(taps, 2 if layout == "v6m" else 8), "" if s.low >= s.zero_out else " signed"
     return {"block products": blocks*fours*taps, f"block{sign} outputs": blocks*fours, "rest products": rest*fours*taps, f"rest{sign} outputs": rest*fours,
             "expanded taps": pixels*taps, "blocks": blocks + rest, "incomplete fours": (blocks + rest)*(s.out[2] % 4 > 0)}
 
@@ -80,6 +80,7 @@ def _conv(s, packed, layout, rows):
     return {"portable window macs": pixels*s.out[2]*taps, "portable window rows": pixels*s.out[2]*s.kernel[0], "portable window outputs": pixels*s.out[2], "portable edge macs": edge*s.out[2]*taps}
 
 def _depthwise(s, packed, layout, rows):
+    if packed and s.shape[2] == 1: return _conv(s, packed, layout, rows)
     pixels, taps, (r, c) = s.out[0]*s.out[1], s.kernel[0]*s.kernel[1], _inside(s)
     if packed:
         fours = -(-s.out[2]//4)

@@ -2,8 +2,9 @@
  * Python's twin is nbs/api/engine/01_layouts.ipynb; mbn_check.c asks this file what a packed step must look like.
  *
  * A kernel of a packed step may assume what holds here: no weight is -128, so that two fit where one and a bit would;
- * every shift is to the right, by 1 to 30; a depthwise step of more than one channel is 3x3 with one output per input and never below its zero point.
- * Its constants lie as {bias, multiplier, shift to the right} per channel, in the weights' own stream if it is depthwise. */
+ * every shift is to the right, by 1 to 30; a depthwise step is 3x3 with one output per input and never below its zero point, or, in
+ * V6M, of one input channel, and made as a CONV. Its constants lie as {bias, multiplier, shift to the right} per channel, in the
+ * weights' own stream if it is depthwise. */
 #ifndef MBN_PACKED_H
 #define MBN_PACKED_H
 #include "../mbn_kernel.h"
@@ -32,8 +33,9 @@ static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 
 /* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
 static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
 
-/* V6M, CONV, and DEPTHWISE of one input channel, which is the same: per 4 outputs (the last may be none), per tap (likewise, up to a multiple of 2) a word of the four's weights; where one pixel is
- * made at a time, per output all its taps. constants: {bias, multiplier, shift} per output.
+/* V6M, CONV, and DEPTHWISE of one input channel, which is the same: per 4 outputs (the last may be none), per tap (likewise, up to a
+ * multiple of 2) a word of the four's weights; where one pixel is made at a time, per output all its taps. constants: {bias,
+ * multiplier, shift} per output.
  * Other DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
  * |bias| + 128 * the sum of a channel's |weights| is below 2^29. */
 enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of such a channel */
@@ -53,7 +55,8 @@ typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
 static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
   mbn_extent e = {0, 0};
-  const int conv = s->op == MBN_CONV || (layout == MBN_V6M && mbn_is_matrix(s)), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
+  const int conv = layout == MBN_V6M ? mbn_is_matrix(s) : s->op == MBN_CONV;
+  const int fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits) return e;
   if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), mbn_makes_two(s) ? 2 : 1), e.constants = 12u * s->out_c;
   if (layout == MBN_V6M && !conv) e.weights = s->out_c * (uint64_t)MBN_V6M_CHANNEL;

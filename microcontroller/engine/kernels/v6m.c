@@ -4,7 +4,7 @@
  * Two pixels in one multiplication. A word of taps is X = 65536 * second + first, and X * w has the first pixel's product in its low half,
  * the second's in its high half, less 1 if the low one is negative. Two such products still fit, as no weight is -128. ASRS by 16 leaves
  * the low half's sign in the carry, and ADCS adds the high half together with that: exact. The first pixel's sum is what remains of the
- * sum of all words when 65536 times the second's is subtracted.
+ * sum of all such words when 65536 times the second's is subtracted.
  * Rounding. x * m / 2^31 comes from four products of halves: x = 2^15 * a + b, m = 2^16 * c + d, so it is
  * a * c + (2 * b * c + a * d + b * d / 2^15) / 2^16, and |x| < 2^29 keeps all of it in 32 bits. After LSRS or ASRS the carry is the bit
  * that rounds; ADCS adds it, the second time together with the zero point. Halves of negative numbers go away from zero if 1 is taken
@@ -171,7 +171,7 @@ MBN_HOT static void conv_one(const mbn_call *c) {
       four_call m = {-line, c->weights + o * taps, taps, 0, {0, 0, 0, 0}};
       for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
       for (int32_t i = 0; i < 4 && o + i < s->out_c; i++, k += 3) {
-        const int32_t v = shifted(high_mul(m.sum[i] + k[0], k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);
+        const int32_t v = shifted(high_mul((int32_t)((uint32_t)m.sum[i] + (uint32_t)k[0]), k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);
         *out++ = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
       }
     }

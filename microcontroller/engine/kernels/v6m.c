@@ -256,7 +256,8 @@ MBN_HOT void mbn_v6m_depthwise(const mbn_call *c) {
       mbn_v6m_3x3_inside(&m);
       continue;
     }
-    edge_call m = {s->zero_out, {0}, c->weights, out, n};
+    edge_call m; /* no initializer: it would be a call of memset */
+    m.zero = s->zero_out, m.weights = c->weights, m.out = out, m.channels = n;
     for (; zeros < n; zeros += 4) *(uint32_t *)(void *)(c->scratch + zeros) = (uint8_t)s->zero_in * 0x01010101u;
     for (int32_t ky = 0; ky < 3; ky++)
       for (int32_t kx = 0; kx < 3; kx++)

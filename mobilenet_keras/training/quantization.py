@@ -49,7 +49,12 @@ def convert(
     shape = tuple(net.input_shape[1:])
     if None in shape: raise MobileNetError(f"A .tflite file has one input size. Received a network with {shape}: build it with a fixed input_shape.")
     one = keras.Input(shape, batch_size=1, name="photo")
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(one, net(one, training=False)))
+    model = keras.Model(one, net(one, training=False))
+    values = [[np.asarray(v) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)]
+    def serve(photo):  # weights as constants: `from_keras_model` would save all of Keras's objects first, which takes eight times as long
+        with tf.name_scope("functional_1"): return model.stateless_call(*[[tf.constant(v) for v in some] for some in values], photo, training=False)[0]
+    spec = tf.TensorSpec((1, *shape), tf.float32, name="photo")
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([tf.function(serve).get_concrete_function(spec)], tf.Module())
     if inputs is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([x[None]] for x in track(inputs, "Calibrating"))

@@ -106,9 +106,10 @@ def test_what_a_boot_rom_refuses_is_refused():
 
 def test_a_checksum_is_no_negative_number():
     """The app printed it with a sign, half of all models' with a minus."""
-    large = next(m for n in range(5, 99) if Engine(m := example((1, n, n, 3))).header.crc >> 31)
+    crc = lambda model: Engine(model, layout="dsp").header.crc  # noqa: E731, as built for a Cortex-M4
+    large = next(m for n in range(5, 99) if crc(m := example((1, n, n, 3))) >> 31)
     said = simulate(large, "mps2-an386", emulator="unicorn", counted=False).said
-    assert f"\ncrc {Engine(large).header.crc}\n" in said and Engine(large).header.crc >= 1 << 31
+    assert f"\ncrc {crc(large)}\n" in said and crc(large) >= 1 << 31
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):

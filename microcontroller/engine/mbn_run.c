@@ -20,8 +20,8 @@ typedef union {
 typedef char context_fits[sizeof(mbn) <= MBN_CONTEXT_BYTES && sizeof(mbn_state) == MBN_STATE_BYTES ? 1 : -1];
 
 #ifdef MBN_COUNT
-uint32_t mbn_counts[MBN_MAX_STEPS];
-#define COUNT(step, n) mbn_counts[step] += (uint32_t)(n)
+uint32_t mbn_counts[MBN_MAX_STEPS], mbn_groups[MBN_MAX_STEPS];
+#define COUNT(step, n) (mbn_counts[step] += (uint32_t)(n), mbn_groups[step]++)
 #else
 #define COUNT(step, n) (void)0
 #endif

@@ -184,3 +184,8 @@ def canaries_intact(self:Engine) -> bool: # Nothing was written outside the aren
 def counts(self:Engine) -> np.ndarray: # uint32, one per step
     "How many pixels each step has made since the library was loaded, in all models; 0 for a tee or keep."
     return np.array((ctypes.c_uint32*self.header.steps).in_dll(self.lib, "mbn_counts"))
+
+@patch
+def groups(self:Engine) -> np.ndarray: # uint32, one per step
+    "In how many groups it has made them."
+    return np.array((ctypes.c_uint32*self.header.steps).in_dll(self.lib, "mbn_groups"))

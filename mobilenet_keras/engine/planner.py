@@ -68,8 +68,6 @@ class Stage:
     inside:int      # Bytes up to the end of these
     distance:int    # From its output's begin to its input's
     @property
-    def operands(self) -> int: return next((at for name, _, at, _ in self.buffers if name == "operands"), 0) # Offset of what kernels use meanwhile
-    @property
     def in_bytes(self): return _size(self.steps[0].shape) if self.held else 0
     @property
     def out_bytes(self): return _size(self.steps[-1].out)
@@ -79,6 +77,11 @@ class Stage:
     def calls(self) -> int: # How often kernels are called: a measure of overhead
         return sum(s.out[0]*-(-s.out[1]//min(g, s.out[1])) for s, g in zip(self.steps, group_sizes(self.steps, self.group)) if not s.passes)
 
+@patch(as_prop=True)
+def operands(self:Stage) -> int: # Offset of what its kernels use meanwhile; 0: nothing
+    return next((at for name, _, at, _ in self.buffers if name == "operands"), 0)
+
+# %% ../../nbs/api/engine/02_planner.ipynb #5ca7c402
 def _kept(steps):
     "({tensor: offset} of the outputs that keeps write, where what is behind them begins)."
     at, places = CONTEXT_BYTES, {}

@@ -111,9 +111,6 @@ class Firmware:
     @property
     def arena_bytes(self) -> int: return self._of("app_arena")
     @property
-    def layout(self) -> str: # Of its model's weights, a key of `LAYOUTS`
-        return next(l.name for l in LAYOUTS.values() if l.number == read_header(self.elf.read("app_model")).layout)
-    @property
     def hot_bytes(self) -> int: return self._of("hot_end", 0) - self._of("hot_start", 0) # In RAM
     def _size(self, section): return self.elf.sections.get(section, (0, 0))[1]
     def _of(self, symbol, what=1): return self.elf.symbols[symbol][what] if symbol in self.elf.symbols else 0
@@ -156,6 +153,10 @@ class Firmware:
         return dict(model=self.name, board=self.target.id, compiler=self.compiler, layout=self.layout, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000a
+@patch(as_prop=True)
+def layout(self:Firmware) -> str: # Of its model's weights, a key of `LAYOUTS`
+    return next(l.name for l in LAYOUTS.values() if l.number == read_header(self.elf.read("app_model")).layout)
+
 def _expected(compiled, image):
     "int8 (outputs,): the first output, by NumPy's integers."
     return reference(compiled.steps, image)[compiled.output_steps[0]].reshape(-1)

@@ -8,14 +8,7 @@
 #include "packed.h"
 #include "kernels.h"
 #ifdef MBN_HAS_DSP
-
-#ifdef MBN_IN_RAM
-#define SECTION ".section .mbn_hot,\"ax\",%progbits\n"
-#else
-#define SECTION ".text\n"
-#endif
-#define FUNCTION(name, text) \
-  __asm__(".syntax unified\n.thumb\n" SECTION ".balign 4\n.global " #name "\n.hidden " #name "\n.thumb_func\n.type " #name ", %function\n" #name ":\n" text ".size " #name ", . - " #name "\n.text\n")
+#include "assembly.h"
 
 /* ---- requantization: of register r by {2 * bias, multiplier, shift} in r8, r9, r10; r11 is the zero point ---- */
 

@@ -6,8 +6,10 @@
 #include "packed.h"
 
 #ifndef MBN_OVERRIDES /* ops without weights that an instruction set makes faster */
-#ifdef MBN_HAS_DSP
+#if defined(MBN_HAS_DSP)
 #define MBN_OVERRIDES [MBN_ADD] = mbn_dsp_add,
+#elif defined(MBN_HAS_MVE)
+#define MBN_OVERRIDES [MBN_ADD] = mbn_mve_add,
 #else
 #define MBN_OVERRIDES
 #endif
@@ -23,7 +25,10 @@ const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS] = {
     [MBN_PORTABLE] = ROW(mbn_portable_conv, mbn_portable_depthwise),
 #if defined(MBN_HAS_DSP)
     [MBN_DSP] = ROW(mbn_dsp_conv, mbn_dsp_depthwise),
+#elif defined(MBN_HAS_MVE)
+    [MBN_MVE] = ROW(mbn_mve_conv, mbn_mve_depthwise),
 #elif defined(MBN_EVERY_LAYOUT)
     [MBN_DSP] = ROW(mbn_unpacked_dsp, mbn_unpacked_dsp),
+    [MBN_MVE] = ROW(mbn_unpacked_mve, mbn_unpacked_mve),
 #endif
 };

@@ -111,49 +111,63 @@ LONG(mbn_mve_three_signed, 3, SIGNED);
 LONG_ONE(mbn_mve_one_rectified, RECTIFIED);
 LONG_ONE(mbn_mve_one_signed, SIGNED);
 
-static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
-
-/* Outputs of four pixels at most. Those that a last, incomplete four has too many go elsewhere. */
-MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
-  const mbn_step *s = c->step;
-  const int32_t whole = s->out_c & ~3, rest = s->out_c & 3, last = n - 1;
-  void (*const run)(const short_call *) = mbn_is_rectified(s) ? mbn_mve_short_rectified : mbn_mve_short_signed;
-  short_call m;
-  m.x[0] = x, m.x[1] = x + least(1, last) * step, m.x[2] = x + least(2, last) * step, m.x[3] = x + last * step;
-  m.at[0] = least(1, last) * s->out_c, m.at[1] = least(2, last) * s->out_c, m.at[2] = last * s->out_c;
-  m.weights = c->weights, m.scales = c->constants, m.out = out, m.zero = s->zero_out, m.quads = s->out_c >> 2, m.taps = mbn_taps_of(s);
-  if (whole) run(&m);
-  if (!rest) return;
-  int8_t four[16];
-  m.weights += whole * 16, m.scales += whole * 3, m.out = four, m.quads = 1, m.at[0] = 4, m.at[1] = 8, m.at[2] = 12;
-  run(&m);
+/* Behind a kernel's fours of outputs: a last, incomplete four of n pixels, which was made elsewhere. */
+static void copy_rest(const mbn_step *s, const int8_t *four, int32_t n, int8_t *out) {
+  const int32_t whole = s->out_c & ~3, rest = s->out_c & 3;
   for (int32_t p = 0; p < n; p++) for (int32_t i = 0; i < rest; i++) out[p * s->out_c + whole + i] = four[4 * p + i];
 }
 
-/* The same of three. */
+/* `n` pixels of up to 16 taps, which lie `step` bytes apart. */
+MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
+  const mbn_step *s = c->step;
+  const int32_t outputs = s->out_c, whole = outputs & ~3;
+  void (*const run)(const short_call *) = mbn_is_rectified(s) ? mbn_mve_short_rectified : mbn_mve_short_signed;
+  short_call m;
+  m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.quads = outputs >> 2, m.taps = mbn_taps_of(s);
+  for (; n > 0; n -= 4, x += 4 * step, out += 4 * outputs) {
+    const int32_t second = n > 1, third = n > 2 ? 2 : second, last = n > 3 ? 3 : third;
+    m.x[0] = x, m.x[1] = x + second * step, m.x[2] = x + third * step, m.x[3] = x + last * step;
+    m.at[0] = second * outputs, m.at[1] = third * outputs, m.at[2] = last * outputs, m.out = out;
+    if (whole) run(&m);
+    if (whole == outputs) continue;
+    int8_t four[16];
+    short_call rest = m;
+    rest.weights += whole * 16, rest.scales += whole * 3, rest.out = four, rest.quads = 1, rest.at[0] = 4, rest.at[1] = 8, rest.at[2] = 12;
+    run(&rest);
+    copy_rest(s, four, last + 1, out);
+  }
+}
+
+/* The same of more taps. Three pixels are quickest, so four are not three and one, but two and two. */
 MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
   static void (*const runs[2][3])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed},
                                                         {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified}};
   const mbn_step *s = c->step;
-  const int32_t whole = s->out_c & ~3, rest = s->out_c & 3, taps = mbn_taps_of(s);
-  void (*const run)(const long_call *) = runs[mbn_is_rectified(s)][n - 1];
-  long_call m = {{x, x + step, x + 2 * step}, s->zero_out, s->out_c - 4, out, out + whole, c->weights, c->constants, taps - 16};
-  if (whole) run(&m);
-  if (!rest) return;
-  int8_t four[12];
-  m.weights += whole * mbn_up_to(taps, 16), m.scales += whole * 3, m.stride = 0, m.out = four, m.out_end = four + 4;
-  run(&m);
-  for (int32_t p = 0; p < n; p++) for (int32_t i = 0; i < rest; i++) out[p * s->out_c + whole + i] = four[4 * p + i];
-}
-
-/* `n` pixels, whose taps lie `step` bytes apart. Three are quickest, so of four not three and one, but two and two. */
-MBN_HOT static void matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
-  const int few = mbn_taps_of(c->step) <= 16;
-  for (int32_t now; n > 0; n -= now, x += now * step, out += now * c->step->out_c) {
-    if (few) short_matrix(c, x, step, now = least(n, 4), out);
-    else long_matrix(c, x, step, now = n == 4 ? 2 : least(n, 3), out);
+  const int32_t outputs = s->out_c, whole = outputs & ~3, taps = mbn_taps_of(s);
+  void (*const *const run)(const long_call *) = runs[mbn_is_rectified(s)];
+  long_call m;
+  m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.stride = outputs - 4, m.more = taps - 16;
+  for (int32_t now; n > 0; n -= now) {
+    now = n == 4 ? 2 : n < 3 ? n : 3;
+    m.x[0] = x, x += step, m.x[1] = x, m.x[2] = x + step, m.out = out, m.out_end = out + whole;
+    x += (now - 1) * step;
+    if (whole) run[now - 1](&m);
+    if (whole != outputs) {
+      int8_t four[12];
+      long_call rest = m;
+      rest.weights += whole * mbn_up_to(taps, 16), rest.scales += whole * 3, rest.stride = 0, rest.out = four, rest.out_end = four + 4;
+      run[now - 1](&rest);
+      copy_rest(s, four, now, out);
+    }
+    out += now * outputs;
   }
 }
+
+MBN_HOT static void matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
+  (mbn_taps_of(c->step) <= 16 ? short_matrix : long_matrix)(c, x, step, n, out);
+}
+
+static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 /* ---- memory ---- */
 
@@ -177,7 +191,7 @@ MBN_HOT static void clamp_all(const mbn_step *s, int8_t *out, int32_t n) {
 
 /* ---- CONV ---- */
 
-/* Three short rows at once: of the usual first convolution. */
+/* Three short rows at once, of the usual first convolution. */
 static inline void copy_three(int8_t *to, const int8_t *const row[], int32_t at, int32_t n) {
   int8_t *const second = to + n, *const third = second + n;
   __asm__ volatile("vctp.8 %[n]\n vpsttt\n vldrbt.8 q0, [%[x]]\n vldrbt.8 q1, [%[y]]\n vldrbt.8 q2, [%[z]]\n vpsttt\n vstrbt.8 q0, [%[a]]\n vstrbt.8 q1, [%[b]]\n vstrbt.8 q2, [%[c]]\n"
@@ -186,11 +200,9 @@ static inline void copy_three(int8_t *to, const int8_t *const row[], int32_t at,
 }
 
 /* The window of a pixel, as the taps come. */
-MBN_HOT static void column(const mbn_call *c, int32_t p, int8_t *to) {
+MBN_HOT static void column(const mbn_call *c, int32_t at, int8_t *to) {
   const mbn_step *s = c->step;
-  const int32_t in = s->in_c, line = s->kw * in, at = c->column + p * s->sw;
-  const int32_t from = at < 0 ? -at * in : 0, end = c->width - at < s->kw ? (c->width - at) * in : line;
-  if (end - from == line && line <= 16 && s->kh == 3 && c->ky1 - c->ky0 == 3) { copy_three(to, c->row, at * in, line); return; }
+  const int32_t in = s->in_c, line = s->kw * in, from = at < 0 ? -at * in : 0, end = least((c->width - at) * in, line);
   for (int32_t ky = 0; ky < s->kh; ky++, to += line) {
     if (ky < c->ky0 || ky >= c->ky1) { fill(to, s->zero_in, line); continue; }
     fill(to, s->zero_in, from);
@@ -199,18 +211,28 @@ MBN_HOT static void column(const mbn_call *c, int32_t p, int8_t *to) {
   }
 }
 
+MBN_HOT static void conv_window(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const int32_t in = s->in_c, line = s->kw * in, taps = mbn_taps_of(s), most = mbn_mve_columns(s);
+  const int quick = line <= 16 && s->kh == 3 && c->ky1 - c->ky0 == 3;
+  int32_t at = c->column;
+  int8_t *out = c->out;
+  for (int32_t left = c->n, n; left > 0; left -= n, out += n * s->out_c) {
+    int8_t *to = c->scratch;
+    n = least(left, most);
+    for (int32_t i = n; i; i--, at += s->sw, to += taps) {
+      if (quick && at >= 0 && at + s->kw <= c->width) copy_three(to, c->row, at * in, line);
+      else column(c, at, to);
+    }
+    matrix(c, c->scratch, taps, n, out);
+  }
+}
+
 MBN_HOT void mbn_mve_conv(const mbn_call *c) {
   const mbn_step *s = c->step;
   if (!s->packed) { mbn_portable_conv(c); return; }
   if (mbn_is_1x1(s)) matrix(c, mbn_is_head(s) ? c->row[0] + c->column * s->in_c : c->row[0], s->sw * s->in_c, c->n, c->out);
-  else {
-    const int32_t taps = mbn_taps_of(s), most = mbn_mve_columns(s);
-    for (int32_t p = 0, n; p < c->n; p += n) {
-      n = least(c->n - p, most);
-      for (int32_t i = 0; i < n; i++) column(c, p + i, c->scratch + i * taps);
-      matrix(c, c->scratch, taps, n, c->out + p * s->out_c);
-    }
-  }
+  else conv_window(c);
   clamp_all(s, c->out, c->n * s->out_c);
 }
 
@@ -260,51 +282,66 @@ typedef struct {
 BLOCKS(mbn_mve_blocks, WHOLE, "vstrb.8 q2, [r10], #16\n");
 BLOCKS(mbn_mve_part, PART, "vpst\n vstrbt.8 q2, [r10], #16\n");
 
-static inline void run_blocks(void (*run)(const block_call *), block_call *m, int32_t skip, int32_t out_skip) {
-  m->skip = skip, m->out_skip = out_skip, m->skips = skip | out_skip;
+MBN_HOT static void run_blocks(void (*run)(const block_call *), block_call *m, int32_t blocks, int32_t n, int32_t skip, int32_t out_skip) {
+  m->blocks = blocks, m->n = n, m->skip = skip, m->out_skip = out_skip, m->skips = skip | out_skip;
   run(m);
+}
+
+static void advance(block_call *m, int32_t bytes) {
+  for (int32_t k = 0; k < 9; k++) m->tap[k] += bytes;
+  m->out += bytes;
 }
 
 /* `m` has the taps, the weights, the output and its zero point. A last, incomplete block comes after the whole ones of all pixels; of
  * eight channels two pixels side by side are one block. */
 MBN_HOT static void all_blocks(const mbn_step *s, block_call *m, int32_t n) {
   const int32_t channels = s->out_c, whole = channels >> 4, part = channels & 15;
-  m->n = n, m->lanes = 16, m->blocks = whole;
+  m->lanes = 16;
   if (whole) {
-    run_blocks(mbn_mve_blocks, m, s->sw * channels - 16 * whole, part);
-    for (int32_t k = 0; k < 9; k++) m->tap[k] += 16 * whole;
-    m->weights += whole * MBN_MVE_BLOCK, m->out += 16 * whole;
+    run_blocks(mbn_mve_blocks, m, whole, n, s->sw * channels - 16 * whole, part);
+    if (!part) return;
+    advance(m, 16 * whole);
+    m->weights += whole * MBN_MVE_BLOCK;
+  } else if (channels == 8 && s->sw == 1 && n > 1) {
+    run_blocks(mbn_mve_blocks, m, 1, n >> 1, 0, 0);
+    if (!(n & 1)) return;
+    advance(m, 8 * (n - 1));
+    n = 1;
   }
-  m->blocks = 1;
-  if (channels == 8 && s->sw == 1 && n > 1) {
-    m->n = n >> 1;
-    run_blocks(mbn_mve_blocks, m, 0, 0);
-    for (int32_t k = 0; k < 9; k++) m->tap[k] += 16 * m->n;
-    m->out += 16 * m->n, n &= 1;
+  m->lanes = part;
+  run_blocks(mbn_mve_part, m, 1, n, s->sw * channels - 16, channels - 16);
+}
+
+/* Taps of a pixel at the edge; those outside see zeros. */
+static void edge_taps(const mbn_call *c, int32_t at, const int8_t **tap) {
+  const int32_t n = c->step->out_c;
+  for (int32_t ky = 0; ky < 3; ky++) {
+    const int inside = ky >= c->ky0 && ky < c->ky1;
+    const int8_t *x = inside ? c->row[ky] + at * n : 0;
+    for (int32_t column = at; column < at + 3; column++, x += n) *tap++ = inside && column >= 0 && column < c->width ? x : c->scratch;
   }
-  if (!part || !n) return;
-  m->n = n, m->lanes = part;
-  run_blocks(mbn_mve_part, m, s->sw * channels - 16, channels - 16);
 }
 
 MBN_HOT void mbn_mve_depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c;
   if (!s->packed) { mbn_portable_depthwise(c); return; }
+  block_call m;
+  m.zero = s->zero_out;
   int zeros = 0;
   for (int32_t p = 0, run; p < c->n; p += run) {
-    const int32_t at = c->column + p * s->sw;
-    block_call m;
-    m.weights = c->weights, m.out = c->out + p * n, m.zero = s->zero_out;
-    run = 1;
-    if (at >= 0 && at + 3 <= c->width && c->ky1 - c->ky0 == 3) {
-      while (p + run < c->n && at + run * s->sw + 3 <= c->width) run++;
-      for (int32_t k = 0; k < 3; k++) m.tap[3 * k] = c->row[k] + at * n, m.tap[3 * k + 1] = m.tap[3 * k] + n, m.tap[3 * k + 2] = m.tap[3 * k] + 2 * n;
+    const int32_t at = c->column + p * s->sw, room = c->width - 3 - at; /* columns that the window can move on */
+    m.weights = c->weights, m.out = c->out + p * n;
+    if (at >= 0 && room >= 0 && c->ky1 - c->ky0 == 3) {
+      run = least(c->n - p, 1 + (s->sw == 1 ? room : room / s->sw));
+      for (int32_t k = 0; k < 3; k++) {
+        const int8_t *x = c->row[k] + at * n;
+        m.tap[3 * k] = x, m.tap[3 * k + 1] = x += n, m.tap[3 * k + 2] = x + n;
+      }
     } else {
+      run = 1;
       if (!zeros) fill(c->scratch, s->zero_in, n), zeros = 1;
-      for (int32_t ky = 0, k = 0; ky < 3; ky++)
-        for (int32_t kx = 0; kx < 3; kx++)
-          m.tap[k++] = ky < c->ky0 || ky >= c->ky1 || at + kx < 0 || at + kx >= c->width ? c->scratch : c->row[ky] + (at + kx) * n;
+      edge_taps(c, at, m.tap);
     }
     all_blocks(s, &m, run);
   }

@@ -191,12 +191,13 @@ MBN_HOT static void clamp_all(const mbn_step *s, int8_t *out, int32_t n) {
 
 /* ---- CONV ---- */
 
-/* Three short rows at once, of the usual first convolution. */
-static inline void copy_three(int8_t *to, const int8_t *const row[], int32_t at, int32_t n) {
-  int8_t *const second = to + n, *const third = second + n;
-  __asm__ volatile("vctp.8 %[n]\n vpsttt\n vldrbt.8 q0, [%[x]]\n vldrbt.8 q1, [%[y]]\n vldrbt.8 q2, [%[z]]\n vpsttt\n vstrbt.8 q0, [%[a]]\n vstrbt.8 q1, [%[b]]\n vstrbt.8 q2, [%[c]]\n"
-                   : : [n] "r"(n), [x] "r"(row[0] + at), [y] "r"(row[1] + at), [z] "r"(row[2] + at), [a] "r"(to), [b] "r"(second), [c] "r"(third)
-                   : "q0", "q1", "q2", "memory");
+/* Windows of n pixels, all of three short rows, of the usual first convolution: none looks beyond the map. `step` bytes are from one to the next. */
+MBN_HOT static void copy_windows(int8_t *to, const int8_t *x, const int8_t *y, const int8_t *z, int32_t line, int32_t step, int32_t n) {
+  __asm__ volatile("vctp.8 %[line]\n dls lr, %[n]\n"
+                   "1: vpsttt\n vldrbt.8 q0, [%[x]]\n vldrbt.8 q1, [%[y]]\n vldrbt.8 q2, [%[z]]\n"
+                   "vpst\n vstrbt.8 q0, [%[to]]\n add %[to], %[to], %[line]\n vpst\n vstrbt.8 q1, [%[to]]\n add %[to], %[to], %[line]\n"
+                   "vpst\n vstrbt.8 q2, [%[to]]\n add %[to], %[to], %[line]\n add %[x], %[x], %[step]\n add %[y], %[y], %[step]\n add %[z], %[z], %[step]\n le lr, 1b\n"
+                   : [to] "+r"(to), [x] "+r"(x), [y] "+r"(y), [z] "+r"(z) : [line] "r"(line), [step] "r"(step), [n] "r"(n) : "lr", "q0", "q1", "q2", "memory");
 }
 
 /* The window of a pixel, as the taps come. */
@@ -213,16 +214,19 @@ MBN_HOT static void column(const mbn_call *c, int32_t at, int8_t *to) {
 
 MBN_HOT static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t in = s->in_c, line = s->kw * in, taps = mbn_taps_of(s), most = mbn_mve_columns(s);
+  const int32_t in = s->in_c, step = s->sw * in, line = s->kw * in, taps = mbn_taps_of(s), most = mbn_mve_columns(s);
   const int quick = line <= 16 && s->kh == 3 && c->ky1 - c->ky0 == 3;
-  int32_t at = c->column;
   int8_t *out = c->out;
+  int32_t at = c->column;
   for (int32_t left = c->n, n; left > 0; left -= n, out += n * s->out_c) {
     int8_t *to = c->scratch;
     n = least(left, most);
-    for (int32_t i = n; i; i--, at += s->sw, to += taps) {
-      if (quick && at >= 0 && at + s->kw <= c->width) copy_three(to, c->row, at * in, line);
-      else column(c, at, to);
+    for (int32_t i = n, run; i > 0; i -= run, at += run * s->sw, to += run * taps) {
+      const int32_t room = c->width - s->kw - at; /* columns that the window can move on */
+      run = 1;
+      if (!quick || at < 0 || room < 0) { column(c, at, to); continue; }
+      run = least(i, 1 + room / s->sw);
+      copy_windows(to, c->row[0] + at * in, c->row[1] + at * in, c->row[2] + at * in, line, step, run);
     }
     matrix(c, c->scratch, taps, n, out);
   }

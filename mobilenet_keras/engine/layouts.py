@@ -117,7 +117,7 @@ def _mve_scratch(s):
     "Bytes: the windows of up to four pixels; of a depthwise step a row of zero points."
     if s.op == "depthwise": return _up_to(s.out[2], 4)
     taps = _taps(s)
-    return 0 if s.kernel == (1, 1) else _up_to(min(s.out[1], 4 if taps <= 16 else 3 if taps <= 512 else 1)*taps, 4)
+    return 0 if s.kernel == (1, 1) else _up_to(min(s.out[1], 4 if taps <= 32 else 3 if taps <= 512 else 1)*taps, 4)
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #0000000c
 @dataclass(frozen=True)

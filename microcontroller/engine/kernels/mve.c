@@ -54,7 +54,7 @@ typedef struct {
 SHORT(mbn_mve_short_rectified, RECTIFIED);
 SHORT(mbn_mve_short_signed, SIGNED);
 
-/* ---- of more taps: 4 outputs of up to 3 pixels, two outputs after the other two ---- */
+/* ---- of more taps: 4 outputs of up to 3 pixels, two of them after the other two ---- */
 
 typedef struct {
   const int8_t *x[3];       /* where the pixels' taps begin */
@@ -111,6 +111,24 @@ LONG(mbn_mve_three_signed, 3, SIGNED);
 LONG_ONE(mbn_mve_one_rectified, RECTIFIED);
 LONG_ONE(mbn_mve_one_signed, SIGNED);
 
+/* Two pixels of up to 32 taps stay in q0 to q3. r1, r3: where their outputs go, r5: zero point, r7: weights, r9: scales. */
+#define MIDDLE_OUTPUT(A, first, second, x, y) "vldrb.8 q4, [r7], #16\n vmladav" A ".s8 " first ", " x ", q4\n vmladav" A ".s8 " second ", " y ", q4\n"
+#define MIDDLE_TWO(high, low) \
+  MIDDLE_OUTPUT("", "r0", "r4", "q0", "q2") MIDDLE_OUTPUT("", "r2", "r6", "q0", "q2") MIDDLE_OUTPUT("a", "r0", "r4", "q1", "q3") MIDDLE_OUTPUT("a", "r2", "r6", "q1", "q3") \
+  LANES_2(high, low)
+#define MIDDLE(name, FIX) \
+  FUNCTION(name, SAVE \
+    "ldm r0!, {r1, r3-r8}\n ldm r0, {r10-r12}\n vldrb.8 q0, [r1], #16\n vldrb.8 q2, [r3], #16\n vctp.8 r12\n vpstt\n vldrbt.8 q1, [r1]\n vldrbt.8 q3, [r3]\n" \
+    "mov r1, r7\n add r3, r1, r6\n adds r3, r3, #4\n sub r8, r8, r7\n lsr r8, r8, #2\n mov r7, r10\n mov r9, r11\n dls lr, r8\n" \
+    "1:" MIDDLE_TWO("2", "0") MIDDLE_TWO("3", "1") \
+    "vldrw.32 q4, [r9], #16\n vadd.i32 q5, q5, q4\n vadd.i32 q6, q6, q4\n vldrw.32 q4, [r9], #16\n vqrdmulh.s32 q5, q5, q4\n vqrdmulh.s32 q6, q6, q4\n" \
+    FIX("q5", "q7") FIX("q6", "q7") "vldrw.32 q4, [r9], #16\n vrshl.s32 q5, q5, q4\n vrshl.s32 q6, q6, q4\n" \
+    "vqmovnb.s32 q5, q5\n vqmovnt.s32 q5, q6\n vqadd.s16 q5, q5, r5\n vqmovnb.s16 q5, q5\n vstrb.32 q5, [r1], #4\n vshr.u32 q5, q5, #16\n vstrb.32 q5, [r3], #4\n" \
+    "le lr, 1b\n" RESTORE); \
+  void name(const long_call *)
+MIDDLE(mbn_mve_middle_rectified, RECTIFIED);
+MIDDLE(mbn_mve_middle_signed, SIGNED);
+
 /* Behind a kernel's fours of outputs: a last, incomplete four of n pixels, which was made elsewhere. */
 static void copy_rest(const mbn_step *s, const int8_t *four, int32_t n, int8_t *out) {
   const int32_t whole = s->out_c & ~3, rest = s->out_c & 3;
@@ -138,25 +156,26 @@ MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t ste
   }
 }
 
-/* The same of more taps. Three pixels are quickest, so four are not three and one, but two and two. */
+/* The same of more taps. Of more than 32 three pixels are quickest, so four are not three and one, but two and two. */
 MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
-  static void (*const runs[2][3])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed},
-                                                        {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified}};
+  static void (*const runs[2][4])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed, mbn_mve_middle_signed},
+                                                        {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified, mbn_mve_middle_rectified}};
   const mbn_step *s = c->step;
   const int32_t outputs = s->out_c, whole = outputs & ~3, taps = mbn_taps_of(s);
-  void (*const *const run)(const long_call *) = runs[mbn_is_rectified(s)];
+  void (*const *const kernels)(const long_call *) = runs[mbn_is_rectified(s)];
   long_call m;
   m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.stride = outputs - 4, m.more = taps - 16;
   for (int32_t now; n > 0; n -= now) {
-    now = n == 4 ? 2 : n < 3 ? n : 3;
+    now = n < 3 ? n : n == 4 || (n > 3 && taps <= 32) ? 2 : 3;
+    void (*const run)(const long_call *) = kernels[now == 2 && taps <= 32 ? 3 : now - 1];
     m.x[0] = x, x += step, m.x[1] = x, m.x[2] = x + step, m.out = out, m.out_end = out + whole;
     x += (now - 1) * step;
-    if (whole) run[now - 1](&m);
+    if (whole) run(&m);
     if (whole != outputs) {
       int8_t four[12];
       long_call rest = m;
       rest.weights += whole * mbn_up_to(taps, 16), rest.scales += whole * 3, rest.stride = 0, rest.out = four, rest.out_end = four + 4;
-      run[now - 1](&rest);
+      run(&rest);
       copy_rest(s, four, now, out);
     }
     out += now * outputs;

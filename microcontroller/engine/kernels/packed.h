@@ -47,7 +47,7 @@ enum { MBN_MVE_BLOCK = 9 * 16 + 16 * 12 }; /* bytes of 16 channels of DEPTHWISE 
 
 /* How many pixels' windows are in the scratch of an MVE step that is not 1x1. */
 static inline int32_t mbn_mve_columns(const mbn_step *s) {
-  const int32_t taps = mbn_taps_of(s), most = taps <= 16 ? 4 : taps <= 512 ? 3 : 1;
+  const int32_t taps = mbn_taps_of(s), most = taps <= 32 ? 4 : taps <= 512 ? 3 : 1;
   return s->out_w < most ? s->out_w : most;
 }
 

@@ -70,10 +70,16 @@ mbn_status mbn_open(mbn **m, const void *file, uint32_t file_bytes, void *arena,
  * stores it; `drain` lets the heads that can make a group make one, the deepest first, until all starve. So a head never
  * holds more than its kernel needs, and the rings can be as small as the planner says. */
 
-static int8_t *arena_of(mbn *m) { return (int8_t *)m; }
-static const mbn_stage *stage_of(const mbn *m) { return mbn_stage_table(m->file) + m->stage; }
-static const mbn_step *step_of(const mbn *m, int i) { return mbn_step_table(m->file) + i; }
-static mbn_state *state_of(mbn *m, const mbn_step *s) { return (mbn_state *)(void *)(arena_of(m) + MBN_CONTEXT_BYTES + m->file->kept_bytes) + s->state; }
+#ifdef __GNUC__ /* where calls take longer than what they call; gcc makes them for size all the same */
+#define SHORT static inline __attribute__((always_inline))
+#else
+#define SHORT static inline
+#endif
+
+SHORT int8_t *arena_of(mbn *m) { return (int8_t *)m; }
+SHORT const mbn_stage *stage_of(const mbn *m) { return mbn_stage_table(m->file) + m->stage; }
+SHORT const mbn_step *step_of(const mbn *m, int i) { return mbn_step_table(m->file) + i; }
+SHORT mbn_state *state_of(mbn *m, const mbn_step *s) { return (mbn_state *)(void *)(arena_of(m) + MBN_CONTEXT_BYTES + m->file->kept_bytes) + s->state; }
 
 /* Rows: kh - 1 slots of whole rows (in_w, in_c), where row y has slot y % (kh - 1), then the window, which holds the pixels
  * from column `base` on of the row that arrives. */

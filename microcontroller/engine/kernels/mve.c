@@ -136,12 +136,12 @@ static void copy_rest(const mbn_step *s, const int8_t *four, int32_t n, int8_t *
 }
 
 /* `n` pixels of up to 16 taps, which lie `step` bytes apart. */
-MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
+MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out, int32_t taps) {
   const mbn_step *s = c->step;
   const int32_t outputs = s->out_c, whole = outputs & ~3;
   void (*const run)(const short_call *) = mbn_is_rectified(s) ? mbn_mve_short_rectified : mbn_mve_short_signed;
   short_call m;
-  m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.quads = outputs >> 2, m.taps = mbn_taps_of(s);
+  m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.quads = outputs >> 2, m.taps = taps;
   for (; n > 0; n -= 4, x += 4 * step, out += 4 * outputs) {
     const int32_t second = n > 1, third = n > 2 ? 2 : second, last = n > 3 ? 3 : third;
     m.x[0] = x, m.x[1] = x + second * step, m.x[2] = x + third * step, m.x[3] = x + last * step;
@@ -157,11 +157,11 @@ MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t ste
 }
 
 /* The same of more taps. Of more than 32 three pixels are quickest, so four are not three and one, but two and two. */
-MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
+MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out, int32_t taps) {
   static void (*const runs[2][4])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed, mbn_mve_middle_signed},
                                                         {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified, mbn_mve_middle_rectified}};
   const mbn_step *s = c->step;
-  const int32_t outputs = s->out_c, whole = outputs & ~3, taps = mbn_taps_of(s);
+  const int32_t outputs = s->out_c, whole = outputs & ~3;
   void (*const *const kernels)(const long_call *) = runs[mbn_is_rectified(s)];
   long_call m;
   m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.stride = outputs - 4, m.more = taps - 16;
@@ -182,8 +182,8 @@ MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step
   }
 }
 
-MBN_HOT static void matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out) {
-  (mbn_taps_of(c->step) <= 16 ? short_matrix : long_matrix)(c, x, step, n, out);
+static inline void matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out, int32_t taps) {
+  (taps <= 16 ? short_matrix : long_matrix)(c, x, step, n, out, taps);
 }
 
 static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -247,14 +247,14 @@ MBN_HOT static void conv_window(const mbn_call *c) {
       run = least(i, 1 + room / s->sw);
       copy_windows(to, c->row[0] + at * in, c->row[1] + at * in, c->row[2] + at * in, line, step, run);
     }
-    matrix(c, c->scratch, taps, n, out);
+    matrix(c, c->scratch, taps, n, out, taps);
   }
 }
 
 MBN_HOT void mbn_mve_conv(const mbn_call *c) {
   const mbn_step *s = c->step;
   if (!s->packed) { mbn_portable_conv(c); return; }
-  if (mbn_is_1x1(s)) matrix(c, mbn_is_head(s) ? c->row[0] + c->column * s->in_c : c->row[0], s->sw * s->in_c, c->n, c->out);
+  if (mbn_is_1x1(s)) matrix(c, mbn_is_head(s) ? c->row[0] + c->column * s->in_c : c->row[0], s->sw * s->in_c, c->n, c->out, s->in_c);
   else conv_window(c);
   clamp_all(s, c->out, c->n * s->out_c);
 }

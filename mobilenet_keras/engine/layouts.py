@@ -29,8 +29,8 @@ def _right(s):
     return -s.scales[:, 1]
 
 def packable(s:Step) -> bool:
-    "Whether any layout may pack a step: its op, weights, shifts and sums are such as kernels rely on."
-    if s.weights is None or s.op == "depthwise" and not _is_3x3(s): return False
+    "Whether any layout may pack a step: its weights, shifts and sums are such as kernels rely on."
+    if s.weights is None: return False
     assert s.bias is not None
     w, right = _matrix(s), _right(s)
     return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and (np.abs(w).sum(1)*128).max() < 1 << 23 and np.abs(s.bias).max() < 1 << 29)
@@ -79,7 +79,7 @@ def _dsp_depthwise(s):
 
 def _pack_dsp(s):
     if s.op == "conv": return _dsp_conv(s)
-    return _dsp_depthwise(s) if s.out[2]%4 == 0 else None
+    return _dsp_depthwise(s) if _is_3x3(s) and s.out[2]%4 == 0 else None
 
 def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."
@@ -111,11 +111,15 @@ def _mve_depthwise(s):
     scales = scales.reshape(n//16, 4, 4, 3)[:, :, _TURN].transpose(0, 2, 3, 1)  # sixteen channels, of those 0 4 8 12 or 2 6 10 14 ..., what
     return b"".join(a.T.tobytes() + b.tobytes() for a, b in zip(w.reshape(n//16, 16, 9), scales)), b""
 
-def _pack_mve(s): return _mve_conv(s) if s.op == "conv" else _mve_depthwise(s)
+def _is_matrix(s): return s.op == "conv" or s.shape[2] == 1
+
+def _pack_mve(s):
+    if _is_matrix(s): return _mve_conv(s)
+    return _mve_depthwise(s) if _is_3x3(s) else None
 
 def _mve_scratch(s):
     "Bytes: the windows of up to four pixels; of a depthwise step a row of zero points."
-    if s.op == "depthwise": return _up_to(s.out[2], 4)
+    if not _is_matrix(s): return _up_to(s.out[2], 4)
     taps = _taps(s)
     return 0 if s.kernel == (1, 1) else _up_to(min(s.out[1], 4 if taps <= 32 else 3 if taps <= 512 else 1)*taps, 4)
 

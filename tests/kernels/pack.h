@@ -73,7 +73,7 @@ static void put_left(const mbn_step *s, const int32_t *constants, int32_t o, int
 
 static void pack_mve(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
   static const int order[4] = {0, 2, 1, 3};
-  if (s->op == MBN_DEPTHWISE) {
+  if (s->op == MBN_DEPTHWISE && s->in_c != 1) {
     for (int32_t block = 0; block < s->out_c; block += 16, weights += MBN_MVE_BLOCK)
       for (int32_t lane = 0; lane < 16; lane++) {
         const int32_t o = s->out_c == 8 ? lane % 8 : block + lane;

@@ -349,6 +349,7 @@ MBN_HOT void mbn_mve_depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c;
   if (!s->packed) { mbn_portable_depthwise(c); return; }
+  if (mbn_is_matrix(MBN_MVE, s)) { mbn_mve_conv(c); return; }
   block_call m;
   m.zero = s->zero_out;
   int zeros = 0;

@@ -28,6 +28,9 @@ static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multi
 static inline int32_t mbn_taps_of(const mbn_step *s) { return s->kh * s->kw * (s->op == MBN_CONV ? s->in_c : 1); }
 static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 1; }
 
+/* CONV, and for MVE a DEPTHWISE step of one channel, which is the same. */
+static inline int mbn_is_matrix(int layout, const mbn_step *s) { return s->op == MBN_CONV || (layout == MBN_MVE && s->in_c == 1); }
+
 /* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
 static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
 
@@ -38,7 +41,7 @@ static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero
  * 0 2, then 1 3; then {2 * bias, multiplier, shift} of each. */
 enum { MBN_DSP_QUAD = 30 * 4 }; /* bytes of 4 channels of DEPTHWISE */
 
-/* MVE, CONV: per 4 outputs (the last may be none), of the outputs 0 and 2, then of 1 and 3: per 16 taps (likewise) 16 bytes of the one, 16 of the
+/* MVE, CONV, and DEPTHWISE of one channel: per 4 outputs (the last may be none), of the outputs 0 and 2, then of 1 and 3: per 16 taps (likewise) 16 bytes of the one, 16 of the
  * other. constants: per 4 outputs 4 biases, 4 multipliers, 4 shifts to the left; of up to 16 taps {bias, multiplier, shift to the left} of
  * the outputs 0, 2, 1, 3.
  * DEPTHWISE: per 16 channels (the last may be none; of 8 channels all come twice), 16 bytes for each tap; then for the channels 0 4 8 12, those
@@ -56,7 +59,7 @@ typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
 static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
   mbn_extent e = {0, 0};
-  const int conv = s->op == MBN_CONV, fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
+  const int conv = mbn_is_matrix(layout, s), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits) return e;
   if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 8), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
@@ -69,7 +72,7 @@ typedef struct { int32_t bias, multiplier, right; } mbn_scale;
 
 /* What output channel o is scaled by. */
 static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
-  const int depthwise = s->op == MBN_DEPTHWISE;
+  const int depthwise = !mbn_is_matrix(layout, s);
   int32_t apart = 1; /* words from the bias to the multiplier */
   if (layout == MBN_MVE) {
     const int32_t turn = (o & 1) * 2 + (o >> 1 & 1); /* outputs 0 2 1 3 */
@@ -90,7 +93,7 @@ static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_DSP && s->op == MBN_CONV)
     return (s->out_w > 1 && taps <= 512 ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
-  if (layout == MBN_MVE && s->op == MBN_CONV) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
+  if (layout == MBN_MVE && mbn_is_matrix(layout, s)) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
   if (layout == MBN_DSP || layout == MBN_MVE) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;
 }

@@ -30,14 +30,14 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
 }
 
 static int32_t mve_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
-  if (s->op == MBN_DEPTHWISE) return w[o / 16 * MBN_MVE_BLOCK + 16 * t + o % 16];
+  if (!mbn_is_matrix(MBN_MVE, s)) return w[o / 16 * MBN_MVE_BLOCK + 16 * t + o % 16];
   const int32_t taps = mbn_up_to(mbn_taps_of(s), 16);
   return w[o / 4 * 4 * taps + (o & 1) * 2 * taps + t / 16 * 32 + (o >> 1 & 1) * 16 + t % 16];
 }
 
 static void unpacked(const mbn_call *c, int layout, weight_of weight) {
   const mbn_step *s = c->step;
-  const int conv = s->op == MBN_CONV, head = s->flags & MBN_HEAD;
+  const int conv = mbn_is_matrix(layout, s), head = s->flags & MBN_HEAD;
   for (int32_t p = 0; p < c->n; p++)
     for (int32_t o = 0; o < s->out_c; o++) {
       const mbn_scale k = mbn_packed_scale(layout, s, c->weights, c->constants, o);

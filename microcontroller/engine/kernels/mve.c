@@ -219,8 +219,8 @@ MBN_HOT static void copy_windows(int8_t *to, const int8_t *x, const int8_t *y, c
                    : [to] "+r"(to), [x] "+r"(x), [y] "+r"(y), [z] "+r"(z) : [line] "r"(line), [step] "r"(step), [n] "r"(n) : "lr", "q0", "q1", "q2", "memory");
 }
 
-/* The window of a pixel, as the taps come. */
-MBN_HOT static void column(const mbn_call *c, int32_t at, int8_t *to) {
+/* The window of a pixel, as the taps come. Rare, and no part of its caller, whose registers it would take. */
+MBN_HOT __attribute__((noinline)) static void column(const mbn_call *c, int32_t at, int8_t *to) {
   const mbn_step *s = c->step;
   const int32_t in = s->in_c, line = s->kw * in, from = at < 0 ? -at * in : 0, end = least((c->width - at) * in, line);
   for (int32_t ky = 0; ky < s->kh; ky++, to += line) {
@@ -231,7 +231,7 @@ MBN_HOT static void column(const mbn_call *c, int32_t at, int8_t *to) {
   }
 }
 
-MBN_HOT static void conv_window(const mbn_call *c) {
+MBN_HOT __attribute__((noinline)) static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t in = s->in_c, step = s->sw * in, line = s->kw * in, taps = mbn_taps_of(s), most = mbn_mve_columns(s);
   const int quick = line <= 16 && s->kh == 3 && c->ky1 - c->ky0 == 3;

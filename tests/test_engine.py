@@ -15,6 +15,7 @@ from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine, engine_sources
 from mobilenet_keras.engine.lowering import graph_ends, lower, reference
 from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.mcu.toolchain import cross_compiler
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.model import Model
@@ -328,7 +329,6 @@ def test_hostile_files_give_a_status(tmp_path):
     assert sum(ran for _, ran in found) > 8 and {0, 1, 2, 3, 4, 7} <= {status for status, _ in found}, "sound ones, and every kind of broken one"
 
 
-ZIG = [sys.executable, "-m", "ziglang", "cc"]
 CORES = ["cortex_m0plus", "cortex_m4", "cortex_m33", "cortex_m7", "cortex_m55"]
 FREE = {"memcpy", "memmove", "memset"}  # what any freestanding compiler may call
 
@@ -343,8 +343,7 @@ def test_freestanding_and_at_most_20_kb(core, compiler, layouts, most, tmp_path,
         pytest.importorskip("ziglang")
     elif not gcc:
         pytest.skip("needs arm-none-eabi-gcc")
-    by_gcc = [gcc, "-mthumb", f"-mcpu={core.replace('_', '-')}", "-mfloat-abi=soft"]
-    command = [*ZIG, "-target", "thumb-freestanding-eabi", f"-mcpu={core}"] if compiler == "ziglang" else by_gcc
+    command = cross_compiler(core, None if compiler == "ziglang" else gcc)[0]
     total, wanted = 0, set()
     for source in (p for p in engine_sources() if p.suffix == ".c"):
         target = tmp_path / f"{source.stem}.o"

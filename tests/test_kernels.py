@@ -19,7 +19,7 @@ OPS = "conv depthwise max_pool average_pool add mean global_average softmax look
 CORES = {"cortex-m0": ("microbit", "-O2 -mfloat-abi=soft", 0x20000000, 0x4000, 14400),
          "cortex-m3": ("mps2-an385", "-O2 -mfloat-abi=soft", 0x20000000, 0x100000, 0x60000),
          "cortex-m4": ("mps2-an386", "-O2 -mfloat-abi=soft", 0x20000000, 0x100000, 0x60000),
-         "cortex-m55": ("mps3-an547", "-O3 -mfloat-abi=hard", 0x31000000, 0x100000, 0x60000)}
+         "cortex-m55": ("mps3-an547", "-O3 -mfloat-abi=softfp", 0x31000000, 0x100000, 0x60000)}
 
 
 def compiled(folder, kernels, *flags):

@@ -45,8 +45,8 @@ static int packed_ok(const checker *c, const mbn_step *s) {
   if (mbn_taps_of(s) > MBN_MAX_TAPS || !e.weights || s->weights % 4 || !in_file(c, s->weights, e.weights)) return 0;
   if (s->constants % 4 || !in_file(c, s->constants, e.constants)) return 0;
   for (int32_t o = 0; o < s->out_c; o++) {
-    const int32_t *k = mbn_packed_scale(layout, s, (const int8_t *)words_at(c, s->weights), words_at(c, s->constants), o);
-    if (k[1] < 0 || k[2] < 1 || k[2] > 30) return 0;
+    const mbn_scale k = mbn_packed_scale(layout, s, (const int8_t *)words_at(c, s->weights), words_at(c, s->constants), o);
+    if (k.multiplier < 0 || k.right < 1 || k.right > 30) return 0;
   }
   return 1;
 }

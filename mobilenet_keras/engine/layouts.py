@@ -110,14 +110,48 @@ def _dsp_depthwise(s):
 
 def _pack_dsp(s):
     if _sums(s).max() >= 1 << 23: return None
-    if s.op == "conv": return _dsp_conv(s)
+    if _is_matrix(s): return _dsp_conv(s)
     return _dsp_depthwise(s) if _is_3x3(s) and s.out[2]%4 == 0 else None
 
 def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."
-    if s.op == "depthwise": return _up_to(s.out[2], 4)
+    if not _is_matrix(s): return _up_to(s.out[2], 4)
     taps, edge = _taps(s), 0 if s.kernel == (1, 1) else 2*_up_to(_taps(s), 4)
     return (4 if _makes_two(s) else 2)*_up_to(taps, 8) + edge
+
+# %% ../../nbs/api/engine/01_layouts.ipynb #6d766502
+_TURN = [0, 2, 1, 3]  # in which of four outputs, or of four channels, come
+
+def _left_words(s, n):
+    "int32 (n, 3): bias, multiplier, shift to the left."
+    return _scale_words(s, n)*np.array([1, 1, -1], "<i4")
+
+def _mve_conv(s):
+    n, taps = _up_to(s.out[2], 4), _up_to(_taps(s), 16)
+    w = np.zeros((n, taps), np.int8)
+    w[:s.out[2], :_taps(s)] = _matrix(s)
+    w, scales = w.reshape(n//4, 4, taps//16, 16)[:, _TURN].reshape(n//4, 2, 2, taps//16, 16), _left_words(s, n).reshape(n//4, 4, 3)
+    scales = scales[:, _TURN] if taps == 16 else scales.transpose(0, 2, 1)
+    return w.transpose(0, 1, 3, 2, 4).tobytes(), scales.tobytes()
+
+# %% ../../nbs/api/engine/01_layouts.ipynb #6d766504
+def _mve_depthwise(s):
+    c, n = s.out[2], _up_to(s.out[2], 16)
+    w, scales = np.zeros((n, 9), np.int8), _left_words(s, n)
+    w[:c] = _matrix(s)
+    if c == 8: w[8:], scales[8:] = w[:8], scales[:8]
+    scales = scales.reshape(n//16, 4, 4, 3)[:, :, _TURN].transpose(0, 2, 3, 1)  # sixteen channels, of those 0 4 8 12 or 2 6 10 14 ..., what
+    return b"".join(a.T.tobytes() + b.tobytes() for a, b in zip(w.reshape(n//16, 16, 9), scales)), b""
+
+def _pack_mve(s):
+    if _is_matrix(s): return _mve_conv(s)
+    return _mve_depthwise(s) if _is_3x3(s) else None
+
+def _mve_scratch(s):
+    "Bytes: the windows of up to four pixels; of a depthwise step a row of zero points."
+    if not _is_matrix(s): return _up_to(s.out[2], 4)
+    taps = _taps(s)
+    return 0 if s.kernel == (1, 1) else _up_to(min(s.out[1], 4 if taps <= 32 else 3 if taps <= 512 else 1)*taps, 4)
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #0000000c
 @dataclass(frozen=True)
@@ -140,7 +174,8 @@ class Layout:
 LAYOUTS = {l.name: l for l in (
     Layout("portable", 0, ()),
     Layout("v6m", 1, ("cortex_m0", "cortex_m0plus", "cortex_m3"), _pack_v6m, _v6m_scratch),
-    Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch))}
+    Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch),
+    Layout("mve", 3, ("cortex_m55",), _pack_mve, _mve_scratch))}
 
 def layout(name:str) -> Layout:
     "The layout of that name."

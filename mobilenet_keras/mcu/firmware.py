@@ -21,7 +21,7 @@ from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, compiled_for, message_bytes
 from .target import Target, target
 from .tflm import c_string
-from .toolchain import C_FLAGS, cross_compiler, run_compiler
+from .toolchain import C_FLAGS, cross_compiler, gcc_flags, run_compiler
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec
 
@@ -252,7 +252,7 @@ def write_sources(
     cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
     optimize, *macros = _flags(t, compiled.layout, True)
-    flags = " ".join([f"-mcpu={t.core.replace('_', '-')} -mthumb -mfloat-abi=soft", *macros])
+    flags = " ".join([*gcc_flags(t.core), *macros])
     command = f"arm-none-eabi-gcc {flags} {optimize} {' '.join(C_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
     holes = dict(OPTIMIZE=optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
                  TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)

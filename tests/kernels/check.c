@@ -216,9 +216,11 @@ static int made(test *t, int op, int layout) {
       break;
     }
     case MBN_DEPTHWISE: {
-      const int32_t kernel = tame || one_in(2) ? 3 : between(1, MBN_MAX_KERNEL);
+      const int one = tame && one_in(6); /* channel in, which a layout may take for a convolution */
+      const int32_t kernel = (tame && !one) || one_in(2) ? 3 : between(1, MBN_MAX_KERNEL);
       if (tame && one_in(2)) s->in_c = s->out_c = (uint16_t)mbn_up_to(s->in_c, one_in(2) ? 16 : 4);
       if (tame && s->low < s->zero_out) s->low = s->zero_out, s->high = (int8_t)(s->high < s->low ? 127 : s->high);
+      if (one) s->in_c = 1, bounds(s);
       if (!tame && one_in(4)) s->in_c = (uint16_t)between(1, 7), s->out_c = (uint16_t)(s->in_c * between(1, 5));
       if (tame && one_in(8)) s->in_c = 1, s->out_c = (uint16_t)channels();
       if (!window(t, !tame && one_in(8) ? 1 : kernel, kernel) || !(t->weights = weights(t, tame)) || !requantization(t, tame)) return 0;

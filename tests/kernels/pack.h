@@ -65,7 +65,7 @@ static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constant
 }
 
 static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
-  if (s->op == MBN_DEPTHWISE) {
+  if (s->op == MBN_DEPTHWISE && s->in_c != 1) {
     static const int order[8] = {1, 2, 4, 5, 7, 8, 0, 3};
     for (int32_t o = 0; o < s->out_c; o++) {
       int8_t *quad = weights + o / 4 * MBN_DSP_QUAD;
@@ -87,6 +87,34 @@ static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constant
     else scales[3 * o] = scales[3 * o + 1] = 0, scales[3 * o + 2] = 1;
 }
 
+/* The scale of output o as words that lie `apart`, with its shift to the left; no output: one that does no harm. */
+static void put_left(const mbn_step *s, const int32_t *constants, int32_t o, int32_t apart, int32_t *at) {
+  const int none = o >= s->out_c;
+  at[0] = none ? 0 : bias_of(constants)[o], at[apart] = none ? 0 : multiplier_of(s, constants)[o], at[2 * apart] = none ? -1 : shift_of(s, constants)[o];
+}
+
+static void pack_mve(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
+  static const int order[4] = {0, 2, 1, 3};
+  if (s->op == MBN_DEPTHWISE && s->in_c != 1) {
+    for (int32_t block = 0; block < s->out_c; block += 16, weights += MBN_MVE_BLOCK)
+      for (int32_t lane = 0; lane < 16; lane++) {
+        const int32_t o = s->out_c == 8 ? lane % 8 : block + lane;
+        for (int32_t t = 0; t < 9; t++) weights[16 * t + lane] = (int8_t)(o < s->out_c ? weight_of_tap(s, w, o, t) : 0);
+        for (int32_t i = 0; i < 4; i++) if (order[i] == lane % 4) put_left(s, constants, o, 4, (int32_t *)(void *)(weights + 144) + 12 * i + lane / 4);
+      }
+    return;
+  }
+  const int32_t taps = mbn_taps_of(s), rows = mbn_up_to(taps, 16);
+  for (int32_t four = 0; four < s->out_c; four += 4)
+    for (int32_t i = 0; i < 4; i++) {
+      const int32_t o = four + order[i];
+      for (int32_t t = 0; t < rows; t++)
+        weights[four * rows + i / 2 * 2 * rows + t / 16 * 32 + i % 2 * 16 + t % 16] = (int8_t)(o < s->out_c && t < taps ? weight_of_tap(s, w, o, t) : 0);
+      if (taps <= 16) put_left(s, constants, o, 1, scales + 3 * (four + i));
+      else put_left(s, constants, o, 4, scales + 3 * four + order[i]);
+    }
+}
+
 typedef void (*packer)(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales);
-static const packer pack[MBN_LAYOUTS] = {[MBN_V6M] = pack_v6m, [MBN_DSP] = pack_dsp};
+static const packer pack[MBN_LAYOUTS] = {[MBN_V6M] = pack_v6m, [MBN_DSP] = pack_dsp, [MBN_MVE] = pack_mve};
 #endif

@@ -8,14 +8,7 @@
 #include "kernels.h"
 #include "window.h"
 #ifdef MBN_HAS_DSP
-
-#ifdef MBN_IN_RAM
-#define SECTION ".section .mbn_hot,\"ax\",%progbits\n"
-#else
-#define SECTION ".text\n"
-#endif
-#define FUNCTION(name, text) \
-  __asm__(".syntax unified\n.thumb\n" SECTION ".balign 4\n.global " #name "\n.hidden " #name "\n.thumb_func\n.type " #name ", %function\n" #name ":\n" text ".size " #name ", . - " #name "\n.text\n")
+#include "assembly.h"
 
 /* ---- requantization: of register r by {2 * bias, multiplier, shift} in r8, r9, r10; r11 is the zero point ---- */
 
@@ -261,6 +254,7 @@ MBN_HOT void mbn_dsp_depthwise(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t n = s->out_c;
   if (!s->packed) { mbn_portable_depthwise(c); return; }
+  if (mbn_is_matrix(s)) { mbn_dsp_conv(c); return; }
   const uint32_t *const weights = (const uint32_t *)(const void *)c->weights;
   int zeros = 0;
   for (int32_t p = 0, run; p < c->n; p += run) {

@@ -18,7 +18,12 @@ void mbn_dsp_conv(const mbn_call *call);
 void mbn_dsp_depthwise(const mbn_call *call);
 void mbn_dsp_add(const mbn_call *call);
 
+void mbn_mve_conv(const mbn_call *call);
+void mbn_mve_depthwise(const mbn_call *call);
+void mbn_mve_add(const mbn_call *call);
+
 void mbn_unpacked_v6m(const mbn_call *call); /* CONV and DEPTHWISE */
 void mbn_unpacked_dsp(const mbn_call *call); /* likewise */
+void mbn_unpacked_mve(const mbn_call *call); /* likewise */
 
 #endif

@@ -2,9 +2,8 @@
  * Python's twin is nbs/api/engine/01_layouts.ipynb; mbn_check.c asks this file what a packed step must look like.
  *
  * A kernel of a packed step may assume what holds here: no weight is -128, so that two fit where one and a bit would;
- * every shift is to the right, by 1 to 30; a depthwise step is 3x3 with one output per input and never below its zero point, or, in
- * V6M, of one input channel, and made as a CONV. Its constants lie as {bias, multiplier, shift to the right} per channel, in the
- * weights' own stream if it is depthwise. */
+ * every shift is to the right, by 1 to 30; a depthwise step is 3x3 with one output per input and never below its zero point, or has one
+ * input channel: then it is a CONV, and that is what CONV means below. */
 #ifndef MBN_PACKED_H
 #define MBN_PACKED_H
 #include "../mbn_kernel.h"
@@ -33,10 +32,10 @@ static inline int mbn_is_1x1(const mbn_step *s) { return s->kh == 1 && s->kw == 
 /* A ReLU's output never is below its zero point; then halves of negative sums may be rounded either way, since both become `low`. */
 static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero_out; }
 
-/* V6M, CONV, and DEPTHWISE of one input channel, which is the same: per 4 outputs (the last may be none), per tap (likewise, up to a
+/* V6M, CONV: per 4 outputs (the last may be none), per tap (likewise, up to a
  * multiple of 2) a word of the four's weights; where one pixel is made at a time, per output all its taps. constants: {bias,
  * multiplier, shift} per output.
- * Other DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
+ * DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
  * |bias| + 128 * the sum of a channel's |weights| is below 2^29. */
 enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of such a channel */
 
@@ -50,31 +49,57 @@ static inline int mbn_makes_two(const mbn_step *s) { return s->out_w > 1 && mbn_
  * 0 2, then 1 3; then {2 * bias, multiplier, shift} of each. */
 enum { MBN_DSP_QUAD = 30 * 4 }; /* bytes of 4 channels of DEPTHWISE */
 
+/* MVE, CONV: per 4 outputs (the last may be none), of the outputs 0 and 2, then of 1 and 3: per 16 taps (likewise) 16 bytes of the one,
+ * 16 of the other. constants: per 4 outputs 4 biases, 4 multipliers, 4 shifts to the left; of up to 16 taps {bias, multiplier, shift to the left} of
+ * the outputs 0, 2, 1, 3.
+ * DEPTHWISE: per 16 channels (the last may be none; of 8 channels all come twice), 16 bytes for each tap; then for the channels 0 4 8 12, those
+ * that are 2, 1 and 3 more, 4 biases, 4 multipliers, 4 shifts to the left. */
+enum { MBN_MVE_BLOCK = 9 * 16 + 16 * 12 }; /* bytes of 16 channels of DEPTHWISE */
+
+/* How many pixels' windows are in the scratch of an MVE step that is not 1x1. */
+static inline int32_t mbn_mve_columns(const mbn_step *s) {
+  const int32_t taps = mbn_taps_of(s), most = taps <= 32 ? 4 : taps <= 512 ? 3 : 1;
+  return s->out_w < most ? s->out_w : most;
+}
+
 typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
 static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
   mbn_extent e = {0, 0};
-  const int conv = layout == MBN_V6M ? mbn_is_matrix(s) : s->op == MBN_CONV;
-  const int fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
+  const int conv = mbn_is_matrix(s), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits) return e;
   if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), mbn_makes_two(s) ? 2 : 1), e.constants = 12u * s->out_c;
   if (layout == MBN_V6M && !conv) e.weights = s->out_c * (uint64_t)MBN_V6M_CHANNEL;
   if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 8), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
+  if (layout == MBN_MVE && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 16), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
+  if (layout == MBN_MVE && !conv) e.weights = (uint32_t)mbn_up_to(s->out_c, 16) / 16u * MBN_MVE_BLOCK;
   return e;
 }
 
-/* Where the {bias, multiplier, shift} of output channel o lies: 3 words. */
-static inline const int32_t *mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
-  if (layout == MBN_DSP && s->op == MBN_DEPTHWISE) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18, o %= 4;
-  if (layout == MBN_V6M && !mbn_is_matrix(s)) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5, o = 0;
-  return constants + 3 * o;
+typedef struct { int32_t bias, multiplier, right; } mbn_scale;
+
+/* What output channel o is scaled by. */
+static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
+  const int depthwise = !mbn_is_matrix(s);
+  int32_t apart = 1; /* words from the bias to the multiplier */
+  if (layout == MBN_MVE) {
+    const int32_t turn = (o & 1) * 2 + (o >> 1 & 1); /* outputs 0 2 1 3 */
+    if (depthwise) constants = (const int32_t *)(const void *)(weights + o / 16 * MBN_MVE_BLOCK + 9 * 16) + turn * 12 + o % 16 / 4, apart = 4;
+    else if (mbn_taps_of(s) <= 16) constants += o / 4 * 12 + 3 * turn;
+    else constants += o / 4 * 12 + o % 4, apart = 4;
+  } else if (depthwise && layout == MBN_V6M) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5;
+  else if (depthwise) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18 + o % 4 * 3;
+  else constants += 3 * o;
+  const mbn_scale found = {layout == MBN_DSP ? constants[0] / 2 : constants[0], constants[apart],
+                           layout == MBN_MVE ? (int32_t)(0u - (uint32_t)constants[2 * apart]) : constants[2 * apart]};
+  return found;
 }
 
 /* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
  * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
- * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. */
+ * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise. */
 static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
@@ -83,9 +108,10 @@ static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
     return mbn_makes_two(s) ? 4 * (uint32_t)mbn_up_to((int32_t)taps, 2) + 2 * window : window;
   }
   if (layout == MBN_V6M) return (uint32_t)mbn_up_to(s->out_c, 4);
-  if (layout == MBN_DSP && s->op == MBN_CONV)
+  if (layout == MBN_DSP && mbn_is_matrix(s))
     return (mbn_makes_two(s) ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
-  if (layout == MBN_DSP) return (uint32_t)mbn_up_to(s->out_c, 4);
+  if (layout == MBN_MVE && mbn_is_matrix(s)) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
+  if (layout == MBN_DSP || layout == MBN_MVE) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;
 }
 #endif

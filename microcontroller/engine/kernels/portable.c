@@ -1,6 +1,7 @@
 /* The portable kernels: what every faster one must equal. */
 #include "fixedpoint.h"
 #include "kernels.h"
+#include "packed.h"
 
 /* ---- the output of CONV and DEPTHWISE ---- */
 
@@ -201,9 +202,11 @@ MBN_HOT void mbn_portable_lookup(const mbn_call *c) {
   for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
 }
 
+#ifndef MBN_HAS_MVE /* has its own */
 MBN_HOT void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
   for (; n; n--) for (int32_t i = 0; i < channels; i++) sums[i] += *pixels++;
 }
+#endif
 
 void mbn_sum_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8_t *out) {
   const int32_t count = s->in_h * s->in_w;

@@ -6,10 +6,12 @@
 #include "packed.h"
 
 #ifndef MBN_OVERRIDES /* ops without weights that an instruction set makes faster */
-#ifdef MBN_HAS_DSP
+#if defined(MBN_HAS_DSP)
 #define MBN_OVERRIDES [MBN_ADD] = mbn_dsp_add,
 #elif defined(MBN_HAS_V6M)
 #define MBN_OVERRIDES [MBN_ADD] = mbn_v6m_add,
+#elif defined(MBN_HAS_MVE)
+#define MBN_OVERRIDES [MBN_ADD] = mbn_mve_add,
 #else
 #define MBN_OVERRIDES
 #endif
@@ -27,8 +29,11 @@ const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS] = {
     [MBN_V6M] = ROW(mbn_v6m_conv, mbn_v6m_depthwise),
 #elif defined(MBN_HAS_DSP)
     [MBN_DSP] = ROW(mbn_dsp_conv, mbn_dsp_depthwise),
+#elif defined(MBN_HAS_MVE)
+    [MBN_MVE] = ROW(mbn_mve_conv, mbn_mve_depthwise),
 #elif defined(MBN_EVERY_LAYOUT)
     [MBN_V6M] = ROW(mbn_unpacked_v6m, mbn_unpacked_v6m),
     [MBN_DSP] = ROW(mbn_unpacked_dsp, mbn_unpacked_dsp),
+    [MBN_MVE] = ROW(mbn_unpacked_mve, mbn_unpacked_mve),
 #endif
 };

@@ -23,7 +23,7 @@ static int32_t v6m_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
 }
 
 static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
-  if (s->op == MBN_DEPTHWISE) {
+  if (!mbn_is_matrix(s)) {
     static const int8_t pair[9] = {3, 0, 0, 3, 1, 1, 4, 2, 2}, second[9] = {0, 0, 1, 1, 0, 1, 0, 0, 1};
     const int32_t channel = o % 4;
     w += o / 4 * MBN_DSP_QUAD;
@@ -35,12 +35,18 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
   return o & 1 ? (both - low) / 256 : low;
 }
 
+static int32_t mve_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
+  if (!mbn_is_matrix(s)) return w[o / 16 * MBN_MVE_BLOCK + 16 * t + o % 16];
+  const int32_t taps = mbn_up_to(mbn_taps_of(s), 16);
+  return w[o / 4 * 4 * taps + (o & 1) * 2 * taps + t / 16 * 32 + (o >> 1 & 1) * 16 + t % 16];
+}
+
 static void unpacked(const mbn_call *c, int layout, weight_of weight) {
   const mbn_step *s = c->step;
   const int conv = mbn_is_matrix(s), head = s->flags & MBN_HEAD;
   for (int32_t p = 0; p < c->n; p++)
     for (int32_t o = 0; o < s->out_c; o++) {
-      const int32_t *k = mbn_packed_scale(layout, s, c->weights, c->constants, o);
+      const mbn_scale k = mbn_packed_scale(layout, s, c->weights, c->constants, o);
       int32_t sum = 0, t = 0;
       for (int32_t ky = 0; ky < s->kh; ky++)
         for (int32_t kx = 0; kx < s->kw; kx++)
@@ -49,19 +55,18 @@ static void unpacked(const mbn_call *c, int layout, weight_of weight) {
             const int inside = !head || (ky >= c->ky0 && ky < c->ky1 && at >= 0 && at < c->width);
             sum += (inside ? c->row[ky][at * s->in_c + i] : s->zero_in) * weight(s, c->weights, o, t);
           }
-      c->out[p * s->out_c + o] = clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)(layout == MBN_DSP ? k[0] / 2 : k[0])), k[1], -k[2]), s);
+      c->out[p * s->out_c + o] = clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)k.bias), k.multiplier, -k.right), s);
     }
 }
 
-void mbn_unpacked_v6m(const mbn_call *c) {
-  if (c->step->packed) unpacked(c, MBN_V6M, v6m_weight);
+static void any(const mbn_call *c, int layout, weight_of weight) {
+  if (c->step->packed) unpacked(c, layout, weight);
   else (c->step->op == MBN_CONV ? mbn_portable_conv : mbn_portable_depthwise)(c);
 }
 
-void mbn_unpacked_dsp(const mbn_call *c) {
-  if (c->step->packed) unpacked(c, MBN_DSP, dsp_weight);
-  else (c->step->op == MBN_CONV ? mbn_portable_conv : mbn_portable_depthwise)(c);
-}
+void mbn_unpacked_v6m(const mbn_call *c) { any(c, MBN_V6M, v6m_weight); }
+void mbn_unpacked_dsp(const mbn_call *c) { any(c, MBN_DSP, dsp_weight); }
+void mbn_unpacked_mve(const mbn_call *c) { any(c, MBN_MVE, mve_weight); }
 #else
 typedef int mbn_none_unpacked; /* a translation unit of C is not empty */
 #endif

@@ -73,9 +73,9 @@ def _v6m_conv(s):
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6f1d2a04
 def _v6m_depthwise(s):
-    w = np.zeros((s.out[2], 10), "<i2")
-    w[:, :9] = _matrix(s).reshape(-1, 3, 3).swapaxes(1, 2).reshape(-1, 9)
-    return np.concatenate([w.view(np.uint8), _scale_words(s, s.out[2]).view(np.uint8)], 1).tobytes(), b""
+    columns = _matrix(s).reshape(-1, 3, 3).swapaxes(1, 2).reshape(-1, 9)
+    halves, words = np.concatenate([columns, _right(s)[:, None]], 1).astype("<i2"), _scale_words(s, s.out[2])[:, :2]
+    return np.concatenate([halves.view(np.uint8), np.ascontiguousarray(words).view(np.uint8)], 1).tobytes(), b""
 
 def _pack_v6m(s):
     if (np.abs(s.bias.astype(np.int64)) + _sums(s)).max() >= 1 << 29: return None

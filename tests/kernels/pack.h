@@ -48,11 +48,11 @@ static int32_t tap_in_words(const mbn_step *s, int32_t i) {
 static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
   const int32_t taps = mbn_taps_of(s), even = taps + (taps & 1), all = (s->out_c + 3) / 4 * 4;
   if (s->op == MBN_DEPTHWISE && s->in_c > 1) {
-    for (int32_t o = 0; o < s->out_c; o++, weights += 32) {
+    for (int32_t o = 0; o < s->out_c; o++, weights += 28) {
       for (int32_t x = 0; x < 3; x++)
         for (int32_t y = 0; y < 3; y++) put_halfword(weights + 6 * x + 2 * y, weight_of_tap(s, w, o, 3 * y + x));
-      put_halfword(weights + 18, 0);
-      put_scale(s, constants, o, 1, (int32_t *)(void *)(weights + 20));
+      put_halfword(weights + 18, -shift_of(s, constants)[o]);
+      ((int32_t *)(void *)(weights + 20))[0] = bias_of(constants)[o], ((int32_t *)(void *)(weights + 20))[1] = multiplier_of(s, constants)[o];
     }
     return;
   }

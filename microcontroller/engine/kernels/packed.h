@@ -35,9 +35,9 @@ static inline int mbn_is_rectified(const mbn_step *s) { return s->low >= s->zero
 /* V6M, CONV: per 4 outputs (the last may be none), per tap (likewise, up to a
  * multiple of 2) a word of the four's weights; where one pixel is made at a time, per output all its taps. constants: {bias,
  * multiplier, shift} per output.
- * DEPTHWISE: per channel halfwords for the taps column by column, and one that is 0; then {bias, multiplier, shift}.
+ * DEPTHWISE: per channel halfwords for the taps column by column, and the shift; then {bias, multiplier}.
  * |bias| + 128 * the sum of a channel's |weights| is below 2^29. */
-enum { MBN_V6M_CHANNEL = 20 + 12 }; /* bytes of such a channel */
+enum { MBN_V6M_CHANNEL = 20 + 8 }; /* bytes of such a channel */
 
 /* Two pixels are made at once, unless there is no second one, or their taps would need too much memory. */
 static inline int mbn_makes_two(const mbn_step *s) { return s->out_w > 1 && mbn_taps_of(s) <= 512; }
@@ -92,8 +92,9 @@ static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const in
   } else if (depthwise && layout == MBN_V6M) constants = (const int32_t *)(const void *)(weights + o * MBN_V6M_CHANNEL) + 5;
   else if (depthwise) constants = (const int32_t *)(const void *)(weights + o / 4 * MBN_DSP_QUAD) + 18 + o % 4 * 3;
   else constants += 3 * o;
-  const mbn_scale found = {layout == MBN_DSP ? constants[0] / 2 : constants[0], constants[apart],
-                           layout == MBN_MVE ? (int32_t)(0u - (uint32_t)constants[2 * apart]) : constants[2 * apart]};
+  mbn_scale found = {layout == MBN_DSP ? constants[0] / 2 : constants[0], constants[apart], 0};
+  if (layout == MBN_V6M && depthwise) found.right = constants[-1] >> 16;
+  else found.right = layout == MBN_MVE ? (int32_t)(0u - (uint32_t)constants[2 * apart]) : constants[2 * apart];
   return found;
 }
 

@@ -200,7 +200,7 @@ MBN_HOT void mbn_v6m_conv(const mbn_call *c) {
 #define DEPTHWISE_OUT \
   "ldr r3, [r4, #20]\n adds r3, r3, r5\n bmi 40f\n mov lr, r0\n ldrh r7, [r4, #24]\n ldrh r0, [r4, #26]\n" \
   "lsls r5, r3, #17\n lsrs r5, r5, #17\n lsrs r3, r3, #15\n movs r6, r7\n muls r6, r5, r6\n lsrs r6, r6, #15\n muls r5, r0, r5\n lsls r5, r5, #1\n adds r6, r6, r5\n" \
-  "muls r7, r3, r7\n adds r6, r6, r7\n muls r3, r0, r3\n mov r0, lr\n lsrs r6, r6, #16\n adcs r3, r6\n ldr r5, [r4, #28]\n ldr r6, [sp]\n asrs r3, r5\n adcs r3, r6\n cmp r3, #127\n bgt 41f\n42:"
+  "muls r7, r3, r7\n adds r6, r6, r7\n muls r3, r0, r3\n mov r0, lr\n lsrs r6, r6, #16\n adcs r3, r6\n ldrh r5, [r4, #18]\n ldr r6, [sp]\n asrs r3, r5\n adcs r3, r6\n cmp r3, #127\n bgt 41f\n42:"
 #define DEPTHWISE_ENDS "40: ldr r3, [sp]\n b 42b\n 41: movs r3, #127\n b 42b\n"
 
 typedef struct {
@@ -218,7 +218,7 @@ FUNCTION(mbn_v6m_3x3_inside, /* frame: zero, weights, n, skip */
   ENTER "ldm r0!, {r1-r4}\n push {r1-r4}\n ldm r0!, {r3, r4}\n mov r9, r3\n mov r11, r4\n ldm r0, {r0, r1, r2}\n"
   "1: ldr r4, [sp, #4]\n movs r3, #0\n"
   "2: mov r10, r3\n" NINE_TAPS(ROW("r0"), ROW("r1"), ROW("r2"), ROW("r0"), ROW("r1"), ROW("r2"), ROW("r0"), ROW("r1"), ROW("r2"), "add r3, r9\n") DEPTHWISE_OUT
-  "mov r5, r10\n mov r6, r11\n strb r3, [r6, r5]\n adds r4, #32\n adds r3, r5, #1\n cmp r3, r9\n bne 2b\n"
+  "mov r5, r10\n mov r6, r11\n strb r3, [r6, r5]\n adds r4, #28\n adds r3, r5, #1\n cmp r3, r9\n bne 2b\n"
   "add r11, r9\n ldr r5, [sp, #12]\n adds r0, r0, r5\n adds r1, r1, r5\n adds r2, r2, r5\n ldr r5, [sp, #8]\n subs r5, #1\n str r5, [sp, #8]\n bne 1b\n"
   "add sp, #16\n" LEAVE DEPTHWISE_ENDS);
 void mbn_v6m_3x3_inside(const inside_call *);
@@ -236,7 +236,7 @@ typedef struct {
 FUNCTION(mbn_v6m_3x3_edge, /* frame: zero, taps */
   ENTER "sub sp, #40\n mov r1, sp\n ldm r0!, {r2-r6}\n stm r1!, {r2-r6}\n ldm r0!, {r2-r6}\n stm r1!, {r2-r6}\n ldm r0!, {r4, r5, r6}\n mov r11, r5\n mov r9, r6\n movs r3, #0\n"
   "2: mov r10, r3\n" NINE_TAPS(TAP(0), TAP(1), TAP(2), TAP(3), TAP(4), TAP(5), TAP(6), TAP(7), TAP(8), "") DEPTHWISE_OUT
-  "mov r5, r10\n mov r6, r11\n strb r3, [r6, r5]\n adds r4, #32\n adds r3, r5, #1\n cmp r3, r9\n bne 2b\n"
+  "mov r5, r10\n mov r6, r11\n strb r3, [r6, r5]\n adds r4, #28\n adds r3, r5, #1\n cmp r3, r9\n bne 2b\n"
   "add sp, #40\n" LEAVE DEPTHWISE_ENDS);
 void mbn_v6m_3x3_edge(const edge_call *);
 

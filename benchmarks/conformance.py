@@ -1,5 +1,5 @@
 """Whether the engine computes what TensorFlow Lite Micro computes: models of one op, drawn at random with extreme shapes, scales, zero
-points and biases, run by both, byte for byte.
+points and biases, run by both, byte for byte, in every layout of weights.
 
     python benchmarks/conformance.py [MODELS] [OP ...]  # 2000 of each op by default; writes benchmarks/conformance.csv
 
@@ -25,6 +25,7 @@ from record import record  # noqa: E402
 
 from mobilenet_keras.core import MobileNetError, text_table  # noqa: E402
 from mobilenet_keras.engine.engine import Engine  # noqa: E402
+from mobilenet_keras.engine.layouts import LAYOUTS  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder  # noqa: E402
 
 INPUTS, CHANNELS = 8, (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
@@ -229,7 +230,7 @@ def outcome(op, number):
     from tflite_micro import runtime
     model, images = drawn(op, number)
     try:
-        engine = Engine(model)
+        engines = {name: Engine(model, layout=name) for name in LAYOUTS}
     except MobileNetError as e:
         return "refused", reason(e)
     try:
@@ -240,11 +241,13 @@ def outcome(op, number):
     for i, image in enumerate(images):
         judge.set_input(image[None], 0)
         judge.invoke()
-        wanted, found = judge.get_output(0).ravel(), engine.run(image).ravel()
-        if not engine.canaries_intact or wanted.shape != found.shape or (wanted != found).any():
-            at = int(np.argmax(wanted != found)) if wanted.shape == found.shape else -1
-            return "different", f"{op} {number}, input {i}, output {at}: TFLM {wanted[at]}, engine {found[at]}"
-        seen.add(found.tobytes())
+        wanted = judge.get_output(0).ravel()
+        for name, engine in engines.items():
+            found = engine.run(image).ravel()
+            if not engine.canaries_intact or wanted.shape != found.shape or (wanted != found).any():
+                at = int(np.argmax(wanted != found)) if wanted.shape == found.shape else -1
+                return "different", f"{op} {number}, input {i}, output {at}: TFLM {wanted[at]}, engine {found[at]} (layout {name})"
+        seen.add(wanted.tobytes())
     return "equal", len(seen) > 1
 
 

@@ -1,0 +1,110 @@
+"""What an inference costs, told without a core: the schedule is the engine's, predictions are what emulators count."""
+import csv
+import json
+import math
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from engine_models import SMALL, network
+from helpers import mobilenet, sample
+
+from mobilenet_keras.core import MobileNetError, microcontroller_folder
+from mobilenet_keras.engine.costs import CYCLES, instructions, prices, stage_rows, work
+from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.layouts import LAYOUTS, layout_for
+from mobilenet_keras.engine.lowering import lower
+from mobilenet_keras.engine.mbn import compile_model
+from mobilenet_keras.engine.planner import GROUPS
+from mobilenet_keras.mcu.firmware import build
+from mobilenet_keras.mcu.fit import compiled_for, engine_ms
+from mobilenet_keras.mcu.simulate import run_firmware
+from mobilenet_keras.mcu.target import target, targets
+
+SPLIT = ("add", "recall")  # may take a group from the ring of pixels put aside in two parts
+EMULATED = ("mps3-an547", "mps2-an386", "mps2-an500", "mps2-an385", "pico")
+PUBLISHED = list(csv.DictReader((ROOT / "benchmarks/costs.csv").open()))
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_groups_are_the_engines(kind):
+    make, shape = SMALL[kind]
+    model = make(shape, 1)
+    for how in (dict(), dict(slack=0), dict(input="held"), *(dict(group=g) for g in GROUPS[::3])):
+        compiled = compile_model(model, **how)
+        engine = Engine(compiled)
+        before = engine.groups()
+        engine.run(np.zeros(compiled.steps[0].shape, np.int8))
+        made = (engine.groups() - before).tolist()
+        told = [sum(n * len(sizes) for n, sizes in rows) for s in compiled.plan.stages for rows in stage_rows(s.steps, s.group)]
+        pixels = [sum(n * sum(sizes) for n, sizes in rows) for s in compiled.plan.stages for rows in stage_rows(s.steps, s.group)]
+        for step, a, b, n in zip(compiled.steps, made, told, pixels, strict=True):
+            assert n == step.out[0] * step.out[1]
+            assert step.passes or a == b or (step.op in SPLIT and b <= a <= 2 * b), (step.op, a, b, how)
+
+
+def test_published_errors():
+    """Of 20 networks that prices were not fitted to, none is predicted more than 5 % wrong, on any core."""
+    table = json.loads((microcontroller_folder() / "costs.json").read_text(encoding="utf-8"))
+    assert {(row["layout"], row["core"]) for row in PUBLISHED} == {tuple(key.split()) for key in table}
+    assert {entry.name for entry in LAYOUTS.values()} == {row["layout"] for row in PUBLISHED}
+    for row in PUBLISHED:
+        assert float(row["others_largest_error"]) <= .05 and int(row["others"]) >= 15 and int(row["fitted"]) >= 45, row
+
+
+@pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="needs qemu-system-arm")
+@pytest.mark.parametrize("version, board", sample([(v, b) for v in ("V1", "V2") for b in EMULATED],
+                                                  kept=[("V2", "mps2-an386"), ("V1", "mps3-an547")]))
+def test_predictions_are_what_an_emulator_counts(version, board):
+    compiled = compiled_for(network(version, .3, 64, 7), target(board))
+    counted = run_firmware(build(compiled, board), None).instructions
+    assert abs(compiled.instructions(target(board).core) / counted - 1) < .05
+
+
+def test_more_ram_never_costs_instructions():
+    model = network("V2", .35, 64)
+    for name in [name for name in LAYOUTS if name != "portable"]:
+        core, least = LAYOUTS[name].cores[0], compile_model(model, slack=0, layout=name).arena
+        found = [compile_model(model, ram=least + extra, layout=name) for extra in (0, 500, 1000, 2000, 4000, 1 << 20)]
+        counts = [c.instructions(core) for c in found]
+        assert counts == sorted(counts, reverse=True) and counts[0] > 1.05 * counts[-1]
+        assert all(c.arena <= least + extra for c, extra in zip(found, (0, 500, 1000, 2000, 4000, 1 << 20), strict=True))
+        fastest = compile_model(model, slack=math.inf, layout=name)
+        assert fastest.instructions(core) <= counts[-1]
+
+
+def test_unknown_cores_have_no_price():
+    compiled = compile_model(network("V1", .25, 32))
+    assert prices("portable", "xtensa") is None and compiled.instructions("xtensa") is None
+    assert instructions(compiled.plan.stages, compiled.packed, "portable", "cortex_m7") == compiled.instructions("cortex_m4")
+    assert {t.core for t in targets().values()} <= set(CYCLES)
+
+
+def test_what_is_done_adds_up():
+    steps = lower(model := network("V1", .25, 48))
+    compiled = compile_model(model, layout="dsp")
+    done = sum((work(s, compiled.packed[s.first:s.first + len(s.steps)], "dsp") for s in compiled.plan.stages), start=Counter())
+    assert done["inside pixels"] + done["edge pixels"] == sum(s.out[0] * s.out[1] for s in steps if s.op == "depthwise")
+    assert done["windows"] == 24 * 24 and not any(name.startswith("portable") for name in done)
+
+
+def test_compile_takes_ram_or_says_what_is_least(tmp_path):
+    path = network("V1", .25, 32).save(tmp_path / "m.tflite")
+    run = lambda *more: json.loads(mobilenet("compile", path, "-o", tmp_path / "m.mbn", "--board", "pico2", "--json", *more)[1])  # noqa: E731
+    small, usual, fast = run("--smallest"), run(), run("--fastest")
+    assert small["arena_streamed"] < usual["arena_streamed"] <= fast["arena_streamed"] and small["layout"] == layout_for("cortex_m33").name
+    assert small["instructions"] > usual["instructions"] >= fast["instructions"] and fast["estimated_ms"] > 0
+    code, out, err = mobilenet("compile", path, "--ram", "100", cwd=tmp_path)
+    assert code == 2 and "The smallest arena of this network is" in err and not list(tmp_path.glob("*.mbn.*"))
+    code, out, err = mobilenet("compile", path, "--ram", "20000", "--fastest", cwd=tmp_path)
+    assert code == 2 and err.strip().endswith("Give one of --ram, --smallest and --fastest.")
+
+
+def test_boards_tell_the_estimate_of_compile(tmp_path):
+    model = network("V1", .25, 48)
+    row = next(f for f in model.boards("pico2") if f.runtime == "engine")
+    assert row.ms == pytest.approx(engine_ms(compiled_for(model, target("pico2")), target("pico2")))
+    with pytest.raises(MobileNetError, match="smallest arena"):
+        compile_model(model, ram=1)

@@ -143,7 +143,8 @@ def test_machine_code_on_an_emulated_board(tmp_path, id):
     if not shutil.which("qemu-system-arm"):
         pytest.skip("needs qemu-system-arm")
     model = example()
-    engine, path = Engine(model), build_firmware(model, id).save(tmp_path / "app.elf")
+    built = build_firmware(model, id)
+    engine, path = Engine(model, layout=built.layout), built.save(tmp_path / "app.elf")
     command = f"qemu-system-arm -M {id} -display none -serial pty -monitor none -semihosting-config enable=on,target=native -kernel"
     with emulated([*command.split(), path]) as board:
         port = re.search(r"/dev/\S+", board.stdout.readline())[0]

@@ -40,8 +40,8 @@ from mobilenet_keras.tflite.model import Model  # noqa: E402
 SHARED = ROOT.parent / "shared"
 BOARDS = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "pico", "pico2")
 CORES = dict(cortex_m0="m0plus", cortex_m0plus="m0plus", cortex_m4="m4", cortex_m33="m4", cortex_m7="m7", cortex_m55="m55")
-COLUMNS = ("model board core compiler emulator photos equal_to_tflm instructions cycles code_bytes flash_used ram_used arena_bytes stack_bytes "
-           "tflm_cmsis_instructions tflm_cmsis_arena bakenn_instructions bakenn_cycles bakenn_ram").split()
+COLUMNS = ("model board core compiler layout emulator photos equal_to_tflm instructions cycles code_bytes flash_used ram_used arena_bytes "
+           "stack_bytes tflm_cmsis_instructions tflm_cmsis_arena bakenn_instructions bakenn_cycles bakenn_ram").split()
 BAKENN = """
 #include "../engine/mbn.h"
 #include "board.h"
@@ -62,13 +62,15 @@ mbn_status mbn_run(mbn *m, const int8_t *image, const int8_t **out) {
 
 
 def models():
-    """{name: (model, its row in tflm_cmsis.csv: version, alpha, size, channels)}."""
+    """{name: (model, its row in tflm_cmsis.csv: version, alpha, size, channels, classes)}."""
     real = {"V1 0.25 96x96x1": "tflite_micro/person_detect", "V1 0.25 96x96x3": "mlperf_tiny/vww_96_int8"}
     found = {}
     for name, path in real.items():
         if (SHARED / f"models/{path}.tflite").exists():
-            found[name] = Model.open(SHARED / f"models/{path}.tflite"), ("v1", ".25", "96", name[-1])
-    found["V2 0.35 96x96x3"] = network("V2", .35, 96, 2), ("v2", ".35", "96", "3")
+            found[name] = Model.open(SHARED / f"models/{path}.tflite"), ("v1", ".25", "96", name[-1], "2")
+    for size, classes in ((96, 2), (160, 2), (96, 1000)):
+        name = f"V2 0.35 {size}x{size}x3" + (f", {classes} classes" if classes > 2 else "")
+        found[name] = network("V2", .35, size, classes), ("v2", ".35", str(size), "3", str(classes))
     return found
 
 
@@ -77,7 +79,7 @@ def theirs(core, key):
     path = SHARED / "facts/tflm_cmsis.csv"
     rows = csv.DictReader(path.open()) if path.exists() else ()
     for row in rows:
-        same = (row["version"], float(row["alpha"]), row["size"], row["channels"], row["classes"]) == (key[0], float(key[1]), *key[2:], "2")
+        same = (row["version"], float(row["alpha"]), row["size"], row["channels"], row["classes"]) == (key[0], float(key[1]), *key[2:])
         if same and row["core"] == CORES.get(core) and row["kernels"].startswith("cmsis"):
             return int(row["invoke_instructions"]), int(row["arena_bytes"])
     return None, None
@@ -124,7 +126,7 @@ def bakenn(version, alpha, board, compiler):
 
 def peer(key, board, compiler):
     """The same, or nothing where bakenn isn't installed, has no twin, or does not fit."""
-    if not importlib.util.find_spec("bakenn") or key[3] != "3":
+    if not importlib.util.find_spec("bakenn") or key[2:] != ("96", "3", "2"):
         return None, None, None
     try:
         return bakenn(key[0].upper(), float(key[1]), board, compiler)
@@ -141,8 +143,8 @@ def measured(name, model, key, board, compiler):
     seen = [run_firmware(firmware.with_photo(image), image, counted=False).scores for image in images]
     one = run_firmware(firmware, None)
     code = firmware.flash_used - sum(firmware._of(s) for s in ("app_model", "app_photo", "app_expected"))
-    return dict(zip(COLUMNS, (name, board, firmware.target.core, compiler or "ziglang", one.emulator, len(images), int(np.array_equal(seen, wanted)),
-                              one.instructions, one.cycles, code, firmware.flash_used, firmware.ram_used, firmware.arena_bytes, one.stack_bytes,
+    return dict(zip(COLUMNS, (name, board, firmware.target.core, compiler or "ziglang", firmware.layout, one.emulator, len(images),
+                              int(np.array_equal(seen, wanted)), one.instructions, one.cycles, code, firmware.flash_used, firmware.ram_used, firmware.arena_bytes, one.stack_bytes,
                               *theirs(firmware.target.core, key), *peer(key, board, compiler))))
 
 

@@ -1,7 +1,7 @@
 """What each thing that a plan does costs on each core: fits microcontroller/costs.json, and says how well that predicts other networks.
 
 Networks are MobileNets of any version, width, size, number of channels and classes, with random weights and plans; instructions of
-each are counted by an emulator, in firmware as `build` compiles it (ziglang). Prices are fitted, none below zero, to 60 networks;
+each are counted by an emulator, in firmware as `build` compiles it (ziglang). Prices are fitted, none below zero, to 48 networks;
 20 others, drawn by another seed, say how far a prediction may be off. Writes costs.csv: a row for each layout and core.
 
 An hour: python benchmarks/costs.py [layout core]
@@ -31,7 +31,7 @@ BOARDS = {("portable", "cortex_m0plus"): "pico", ("v6m", "cortex_m0plus"): "pico
           ("portable", "cortex_m55"): "mps3-an547", ("mve", "cortex_m55"): "mps3-an547"}
 V1 = (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)
 V2 = (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
-FITTED, OTHERS = range(60), range(1000, 1020)
+FITTED, OTHERS = range(48), range(1000, 1020)
 
 
 def network(seed):
@@ -76,14 +76,14 @@ def fit(rows):
 
 def main(wanted):
     path, table = microcontroller_folder() / "costs.json", Path(__file__).with_suffix(".csv")
-    prices = json.loads(path.read_text()) if path.exists() else {}
-    rows = {(r["layout"], r["core"]): r for r in csv.DictReader(table.open())} if table.exists() else {}
     for (layout, core), board in BOARDS.items():
         if wanted and (layout, core) != wanted:
             continue
         some, others = ([m for seed in seeds if (m := measured(seed, board, layout))] for seeds in (FITTED, OTHERS))
         found = fit(some)
         errors = [np.array([sum(found.get(k, 0) * v for k, v in done.items()) / n - 1 for done, n in part]) for part in (some, others)]
+        prices = json.loads(path.read_text()) if path.exists() else {}  # read now: several may run at once
+        rows = {(r["layout"], r["core"]): r for r in csv.DictReader(table.open())} if table.exists() else {}
         prices[f"{layout} {core}"] = found
         largest = [f"{np.abs(e).max():.4f}" for e in errors]
         rows[layout, core] = dict(layout=layout, core=core, board=board, fitted=len(some), fitted_largest_error=largest[0],

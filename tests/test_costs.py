@@ -51,7 +51,7 @@ def test_published_errors():
     assert {(row["layout"], row["core"]) for row in PUBLISHED} == {tuple(key.split()) for key in table}
     assert {entry.name for entry in LAYOUTS.values()} == {row["layout"] for row in PUBLISHED}
     for row in PUBLISHED:
-        assert float(row["others_largest_error"]) <= .05 and int(row["others"]) >= 15 and int(row["fitted"]) >= 45, row
+        assert float(row["others_largest_error"]) <= .05 and int(row["others"]) >= 15 and int(row["fitted"]) >= 40, row
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="needs qemu-system-arm")

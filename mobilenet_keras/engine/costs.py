@@ -50,8 +50,16 @@ def stage_rows(
     return found
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c0575008
-_BLOCK = dict(portable=4, v6m=2, dsp=2, mve=3)  # pixels that a 1x1 kernel takes at once
-_MANY = 512  # taps from which on it takes one
+_MANY = 512  # taps from which on one pixel is taken at a time
+
+@functools.cache
+def _blocks(layout, taps, n):
+    "As how many pixels at once a kernel that multiplies takes a group of n."
+    if layout == "mve" and taps <= 16: return ("up to 4",)*-(-n//4)
+    if layout == "mve" and n > 3: return (2 if taps <= 32 or n == 4 else 3, *_blocks(layout, taps, n - (2 if taps <= 32 or n == 4 else 3)))
+    if layout == "mve": return (n,)*(n > 0)
+    at_once = 4 if layout == "portable" else 1 if taps > _MANY else 2
+    return (at_once,)*(n//at_once) + (1,)*(n % at_once)
 
 def _up_to(n, multiple): return -(-n//multiple)*multiple
 
@@ -63,13 +71,15 @@ def _inside(s):
 
 def _matrix(s, packed, layout, rows, taps):
     "Of a convolution that multiplies blocks of pixels."
-    pixels, block = s.out[0]*s.out[1], 1 if packed and taps > _MANY else _BLOCK[layout]
-    blocks = sum(r*sum(n//block for n in sizes) for r, sizes in rows)
-    rest = pixels - block*blocks
-    if not packed: return {"portable block macs": blocks*s.out[2]*taps, "portable block outputs": blocks*s.out[2], "portable macs": rest*s.out[2]*taps, "portable outputs": rest*s.out[2]}
-    fours, taps, sign = -(-s.out[2]//4), _up_to(taps, 2 if layout == "v6m" else 8), "" if s.low >= s.zero_out else " signed"
-    return {"block products": blocks*fours*taps, f"block{sign} outputs": blocks*fours, "rest products": rest*fours*taps, f"rest{sign} outputs": rest*fours,
-            "expanded taps": pixels*taps, "blocks": blocks + rest, "incomplete fours": (blocks + rest)*(s.out[2] % 4 > 0)}
+    blocks, found = Counter(), Counter()
+    for times, sizes in rows:
+        for n in sizes: blocks.update({b: times*blocks_of for b, blocks_of in Counter(_blocks(layout if packed else "portable", taps, n)).items()})
+    for size, n in blocks.items():
+        if not packed: found.update({f"portable products of {size}": n*s.out[2]*taps, f"portable outputs of {size}": n*s.out[2]}); continue
+        kind = f"{size} short" if layout == "mve" and size == 2 and taps <= 32 else f"{size}"
+        fours, sign = -(-s.out[2]//4), "" if s.low >= s.zero_out else "signed "
+        found.update({f"products of {kind}": n*fours*_up_to(taps, dict(v6m=2, dsp=8, mve=16)[layout]), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
+    return found + Counter({"expanded taps": s.out[0]*s.out[1]*taps*packed})
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c057500a
 def _conv(s, packed, layout, rows):
@@ -83,7 +93,7 @@ def _depthwise(s, packed, layout, rows):
     if packed and s.shape[2] == 1: return _conv(s, packed, layout, rows)
     pixels, taps, (r, c) = s.out[0]*s.out[1], s.kernel[0]*s.kernel[1], _inside(s)
     if packed:
-        fours = -(-s.out[2]//4)
+        fours = -(-s.out[2]//16)*(.5 if s.out[2] == 8 and s.stride[1] == 1 else 1) if layout == "mve" else -(-s.out[2]//4)  # of 16, then, or of 8 twice
         return {"inside fours": r*c*fours, "inside pixels": r*c, "edge fours": (pixels - r*c)*fours, "edge pixels": pixels - r*c, "depthwise calls": sum(n*len(sizes) for n, sizes in rows)}
     fast = r*c if s.kernel == (3, 3) and s.shape[2] == s.out[2] else 0
     return {"portable 3x3 outputs": fast*s.out[2], "portable depthwise macs": (pixels - fast)*s.out[2]*taps, "portable depthwise outputs": (pixels - fast)*s.out[2], "portable depthwise taps": (pixels - fast)*taps}

@@ -144,7 +144,8 @@ def measured(name, model, key, board, compiler):
     one = run_firmware(firmware, None)
     code = firmware.flash_used - sum(firmware._of(s) for s in ("app_model", "app_photo", "app_expected"))
     return dict(zip(COLUMNS, (name, board, firmware.target.core, compiler or "ziglang", firmware.layout, one.emulator, len(images),
-                              int(np.array_equal(seen, wanted)), one.instructions, one.cycles, code, firmware.flash_used, firmware.ram_used, firmware.arena_bytes, one.stack_bytes,
+                              int(np.array_equal(seen, wanted)), one.instructions, one.cycles, code, firmware.flash_used, firmware.ram_used,
+                              firmware.arena_bytes, one.stack_bytes,
                               *theirs(firmware.target.core, key), *peer(key, board, compiler))))
 
 

@@ -121,7 +121,7 @@ def work(
 # %% ../../nbs/api/engine/03_costs.ipynb #c057500c
 _LIKE = dict(cortex_m7="cortex_m4", cortex_m33="cortex_m4", cortex_m0="cortex_m0plus")
 
-CYCLES = dict(cortex_m0=1.5, cortex_m0plus=1.4, cortex_m3=1.4, cortex_m4=1.4, cortex_m33=1.3, cortex_m7=.8, cortex_m55=1.)  # per instruction: guesses, for an estimate
+CYCLES = dict(cortex_m0=1.5, cortex_m0plus=1.4, cortex_m3=1.4, cortex_m4=1.4, cortex_m33=1.3, cortex_m7=1., cortex_m55=1.6)  # per instruction, for an estimate: M7 and M55 as benchmarks/cycles.py has inner loops, the others guesses
 
 @functools.cache
 def _prices():

@@ -1,9 +1,9 @@
-"""How many cycles the kernels' inner loops take on a Cortex-M7 and a Cortex-M55, which issue two instructions at once: estimated.
+"""How many cycles the kernels' inner loops take on a Cortex-M7 and a Cortex-M55: estimated, untested on hardware.
 
 Method: the loops of the functions in assembly, as gcc 12.2 assembles them for the core, run 100 times through LLVM's machine code
-analyser (Debian's llvm-mca-16) with that core's schedule; memory answers at once, and neither a taken branch nor moving a pointer behind
-a load of one word costs anything (the analyser does not know that form). So these are bounds of the loops, no measurements of a board: those are untested on hardware. Products an instruction and a cycle follow from what a
-turn of the loop makes. Writes cycles.csv: a row for each loop.
+analyser (Debian's llvm-mca-16) with that core's schedule. Memory answers at once, and neither a taken branch nor moving a pointer
+behind a load of one word costs anything (the analyser does not know that form). So these are bounds of the loops, no measurements of
+a board. Products an instruction and a cycle follow from what a turn of the loop makes. Writes cycles.csv: a row for each loop.
 
     python benchmarks/cycles.py    # needs arm-none-eabi-gcc and Debian's llvm-16
 """
@@ -77,8 +77,9 @@ def main():
                 if name in PRODUCTS and (loop := inner_loop(code)):
                     n, cycles = analysed(loop, flags)
                     made = PRODUCTS[name]
-                    rows.append(dict(core=core, function=name, instructions=round(n, 1), cycles=round(cycles, 1), cycles_an_instruction=f"{cycles / n:.2f}",
-                                     products=made, products_an_instruction=f"{made / n:.2f}", products_a_cycle=f"{made / cycles:.2f}"))
+                    rows.append(dict(core=core, function=name, instructions=round(n, 1), cycles=round(cycles, 1),
+                                     cycles_an_instruction=f"{cycles / n:.2f}", products=made,
+                                     products_an_instruction=f"{made / n:.2f}", products_a_cycle=f"{made / cycles:.2f}"))
     print(text_table(list(rows[0]), [r.values() for r in rows]))
     print(f"Written to {record(__file__, rows).name}. Estimated by llvm-mca; untested on hardware.")
 

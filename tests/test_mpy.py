@@ -20,6 +20,7 @@ from micropython_core import OURS, Core, ran, run
 from mobilenet_keras.cli import main
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.layouts import layout_for
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import mpy
 from mobilenet_keras.tflite.builder import Builder, example
@@ -407,6 +408,8 @@ def check(module):
     m = module.Model(qemu.blob("m.mbn"))
     for i in range(len(x)//n): print(module.__name__, list(m.predict(memoryview(x)[i*n:i*n + n])), [(l, int(256*p)) for l, p in m.top(2)])
     image = memoryview(x)[:n]
+    packed = module.Model(qemu.blob(module.__name__ + ".mbn"))
+    print("packed", all(bytes(packed.predict(memoryview(x)[i*n:i*n + n])) == bytes(m.predict(memoryview(x)[i*n:i*n + n])) for i in range(len(x)//n)))
     gc.collect(); before = gc.mem_alloc(); m.predict(image); print("allocated", gc.mem_alloc() - before)
     want = bytes(m.scores)
     def fails(): 1/0
@@ -434,6 +437,8 @@ def check_board(board, program, model, images, wanted):
     files = {"m.mbn": compile_model(model).data, "x.bin": images.tobytes(), "alien.mpy": b"M\x06" + bytes([2 << 2 | 3, 31]) + bytes(20)}
     arches = BOARDS[board][2]
     files |= {f"{arch}.mpy": mpy.prebuilt(arch).read_bytes() for arch in arches}
+    cores = {"mobilenet": {"soft": "cortex_m3", "hard": "cortex_m4"}[BOARDS[board][0]], **{arch: mpy.ARCHES[arch].core for arch in arches}}
+    files |= {f"{name}.mbn": compile_model(model, layout=layout_for(core).name).data for name, core in cores.items()}
     status, said = run(program, board, {"main.py": MAIN.replace("ARCHES", repr(arches)).encode(), **files})
     lines = said.splitlines()
     assert status == 0 and lines.pop() == "incompatible .mpy arch", said
@@ -443,7 +448,7 @@ def check_board(board, program, model, images, wanted):
         for line, scores in zip(part[:4], wanted, strict=True):
             order = sorted(range(5), key=lambda c: (-int(scores[c]), c))
             assert line == f"{name} {[int(q) for q in scores]} {[(c, int(scores[c]) + 128) for c in order[:2]]}"
-        assert part[4] == "allocated 0" and "nothing raised" not in part and "multiple of 4" in part[8] and len(part) == 11, part
+        assert part[4:6] == ["packed True", "allocated 0"] and "nothing raised" not in part and "multiple of 4" in part[9] and len(part) == 12, part
 
 
 @pytest.mark.slow

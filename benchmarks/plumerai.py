@@ -15,8 +15,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from engine_models import network  # noqa: E402
 from record import record  # noqa: E402
 
+from mobilenet_keras.boards import CYCLES  # noqa: E402
 from mobilenet_keras.core import text_table  # noqa: E402
-from mobilenet_keras.engine.costs import CYCLES  # noqa: E402
 from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
 from mobilenet_keras.mcu.firmware import build  # noqa: E402
 from mobilenet_keras.mcu.simulate import run_firmware  # noqa: E402
@@ -31,7 +31,7 @@ def main():
         for plan, slack in (("default", None), ("fastest", 1e3)):
             compiled = compile_model(model, kind, slack, layout="dsp")
             n = run_firmware(build(compiled, "mps2-an500"), None).instructions
-            ms = round(n * CYCLES["cortex_m7"] / MHZ / 1000, 1)
+            ms = round(n * CYCLES["Cortex-M7"] / MHZ / 1000, 1)
             rows.append(dict(engine=f"this library, {plan}", input=kind, ram=compiled.arena, instructions=n, ms=ms, how="estimated"))
     print(text_table(list(rows[0]), [r.values() for r in rows]))
     print(f"Written to {record(__file__, rows).name}.")

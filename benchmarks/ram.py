@@ -24,8 +24,8 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import engine_models  # noqa: E402
 import numpy as np  # noqa: E402
-import test_engine  # noqa: E402
 import tflite  # noqa: E402
 from engine_models import TARGETS, network  # noqa: E402
 from record import record  # noqa: E402
@@ -55,7 +55,7 @@ class Adapted(Builder):
 
 def twin(version, alpha, size):
     """`network` as bakenn takes it."""
-    with mock.patch.object(test_engine, "Builder", Adapted):
+    with mock.patch.object(engine_models, "Builder", Adapted):
         model = network(version, alpha, size)
     data = bytearray(model.data)
     root = tflite.Model.GetRootAsModel(data, 0)

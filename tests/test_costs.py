@@ -11,8 +11,9 @@ from conftest import ROOT
 from engine_models import SMALL, network
 from helpers import mobilenet, sample
 
+from mobilenet_keras.boards import CYCLES
 from mobilenet_keras.core import MobileNetError, microcontroller_folder
-from mobilenet_keras.engine.costs import CYCLES, instructions, prices, stage_rows, work
+from mobilenet_keras.engine.costs import instructions, prices, stage_rows, work
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.layouts import LAYOUTS, layout_for
 from mobilenet_keras.engine.lowering import lower
@@ -79,7 +80,7 @@ def test_unknown_cores_have_no_price():
     compiled = compile_model(network("V1", .25, 32))
     assert prices("portable", "xtensa") is None and compiled.instructions("xtensa") is None
     assert instructions(compiled.plan.stages, compiled.packed, "portable", "cortex_m7") == compiled.instructions("cortex_m4")
-    assert {t.core for t in targets().values()} <= set(CYCLES)
+    assert {t.board.core for t in targets().values()} <= set(CYCLES)
 
 
 def test_what_is_done_adds_up():

@@ -178,11 +178,12 @@ def plan(
     least, stages = _shortest(cuts, edges, max)
     if ram is not None and ram < least: raise MobileNetError(f"The smallest arena of this network is {least:,} bytes. Received: {ram:,}")
     if group is None:
-        budget, cheap, cost = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}, cost or (lambda stage: stage.calls)
+        budget, cheap = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}
         for (a, b), (_, stage) in edges.items():
             if stage.end > budget: continue
-            wider = [s for g in GROUPS if (s := _stage(steps, a, b, g, stage.held, base, needs)).end <= budget]
-            cheap[a, b] = min(((cost(s), s) for s in wider or [stage]), key=lambda found: found[0])
+            wider = (s for g in GROUPS if (s := _stage(steps, a, b, g, stage.held, base, needs)).end <= budget)
+            if cost: cheap[a, b] = min(((cost(s), s) for s in [*wider] or [stage]), key=lambda found: found[0])
+            else: cheap[a, b] = (best := next(wider, stage)).calls, best  # larger groups call less often
         _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
     return Plan(stages, max(s.end for s in stages), least, held, kept, base)
 

@@ -14,7 +14,6 @@ import numpy as np
 from fastcore.basics import patch
 from ..boards import BOARDS, Board, board as board_of
 from ..core import MobileNetError, html_table, text_table
-from ..engine.costs import CYCLES
 from ..engine.layouts import layout_for
 from ..engine.lowering import Untrained
 from ..engine.mbn import Compiled, compile_model
@@ -44,8 +43,7 @@ def engine_ms(
     t:Target,
 ) -> float|None: # Milliseconds, estimated; None: nobody has measured that core
     "How long an inference with the engine takes."
-    count, mhz = compiled.instructions(t.core), t.mhz or t.board.mhz
-    return count*CYCLES[t.core]/mhz/1000 if count and mhz else None
+    return t.board.ms(compiled.instructions(t.core), t.mhz)
 
 def required(
     compiled:Compiled,

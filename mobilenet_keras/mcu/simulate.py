@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
-from ..engine.costs import CYCLES
 from ..engine.engine import Engine
 from ..evaluation import Evaluation, labelled
 from .emulators import EMULATORS, emulator_for
@@ -37,7 +36,7 @@ def run_firmware(
     which, io, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
     facts, count, cycles = EMULATORS[which].run(firmware, counted, seconds)
     scores, mhz = np.array(facts["output"].split(), int).astype(np.int8), t.mhz or t.board.mhz
-    ms = None if mhz is None or count is None else (cycles or count*CYCLES[t.core])/mhz/1000
+    ms = cycles/mhz/1000 if cycles and mhz else t.board.ms(count, t.mhz)
     return io.prediction(None if image is None else io.input.prepare(input=image), [scores.reshape(1, *io.outputs[0].shape)], "engine", board=t.id, emulator=which, instructions=count, cycles=cycles,
                          estimated_ms=ms, arena_bytes=int(facts["arena_bytes"]), stack_bytes=int(facts["stack_bytes"]), as_built=facts["photo"] == "as expected" if own else None,
                          tested=t.tested, said="\n".join(f"{k} {v}" for k, v in facts.items()))

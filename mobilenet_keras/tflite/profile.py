@@ -313,7 +313,7 @@ def estimated_ms(profile, board):
     "Estimated time of an inference with TFLM; None where nothing was measured for the core."
     if board.core not in _CORES or board.mhz is None or not profile.macs or not profile.intervals: return None
     residual = any(r.op == "ADD" for r in profile.rows)
-    return profile.macs*_CORES[board.core][2 if residual else 1]/board.mhz/1000
+    return board.ms(profile.macs*_CORES[board.core][2 if residual else 1])
 
 def code_bytes(board): return _CORES.get(board.core, (102_144,))[0]
 

@@ -412,11 +412,12 @@ def test_compile_for_a_board_and_its_ram(tmp_path):
     model = tmp_path / "m.tflite"
     example().save(model)
     run = lambda *flags: json.loads(mobilenet("compile", model, "-o", tmp_path / "m.mbn", "--json", *flags)[1])  # noqa: E731
-    assert [run(*flags)["layout"] for flags in ([], ["--board", "pico"], ["--board", "pico2"], ["--board", "mps3-an547"])] == ["portable", "v6m", "dsp", "mve"]
+    assert run()["layout"] == "portable"
+    assert [run("--board", board)["layout"] for board in ("pico", "pico2", "mps3-an547")] == ["v6m", "dsp", "mve"]
     sizes = [run("--board", "pico2", *flags)["arena_streamed"] for flags in (["--smallest"], [], ["--fastest"])]
     assert sizes == sorted(sizes) and sizes[0] < sizes[2]
     assert sizes[0] <= run("--board", "pico2", "--ram", sizes[0] + 200)["arena_streamed"] <= sizes[0] + 200
-    for flags, says in ((["--ram", "100"], "smallest arena of this network"), (["--smallest", "--fastest"], "Give one of --ram, --smallest and --fastest")):
+    for flags, says in ((["--ram", "100"], "smallest arena of this network"), (["--smallest", "--fastest"], "Give one of --ram, --smallest and")):
         code, said, err = mobilenet("compile", model, "--board", "pico2", *flags)
         assert code == 2 and said == "" and says in one_line(err)
 

@@ -444,7 +444,7 @@ def _compiled_as(a, model, kind, t):
       arg("--held", action="store_true", help="the whole image lies in RAM, and is overwritten (default: its rows are streamed in)"),
       arg("--ram", type=int, metavar="BYTES", help="the arena may take so much, for fewer instructions (default: a little more than the least)"),
       arg("--smallest", action="store_true", help="take the smallest arena there is"),
-      arg("--fastest", action="store_true", help="take the fewest instructions, whatever arena they need"),
+      arg("--fastest", action="store_true", help="take the fewest instructions, whatever arena they need, up to what the board has"),
       arg("--map", action="store_true", help="list every buffer in the arena, instead of a line for each stage"),
       arg("--picture", metavar="SVG", help="write a picture of the arena to this file"))
 def compile(a):
@@ -469,7 +469,9 @@ def compile(a):
     lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds, {work}.",
              f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
-    if count: lines.insert(2, f"About {count/1e6:,.1f} million instructions on {t.id}, an estimated {facts['estimated_ms']:,.0f} ms; its weights are laid out for {chosen.layout}.")
+    if count:
+        ms = "" if facts["estimated_ms"] is None else f", an estimated {facts['estimated_ms']:,.0f} ms"  # an emulated board may have no clock
+        lines.insert(2, f"About {count/1e6:,.1f} million instructions on {t.id}{ms}; its weights are {'portable' if chosen.layout == 'portable' else f'laid out for {chosen.layout}'}.")
     return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
 
 # %% ../nbs/api/08_cli.ipynb #00000033

@@ -111,7 +111,8 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--picture": "SVG write a picture", "--held": "the whole image lies in RAM", "--map": "list every buffer", "--emulator": "rp2040js is for",
     "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",
     "--weights-uf2": "UF2 write the model", "--firmware": "UF2 the .uf2", "--at": "ADDRESS where in flash", "--module": "MPY another mobilenet.mpy",
-    "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks"}
+    "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks", "--ram": "BYTES the arena may take",
+    "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions"}
 
 
 def test_every_flag_has_one_meaning():
@@ -405,6 +406,20 @@ def test_compile_says_what_memory_it_takes(tmp_path):
     assert "held" in text and (tmp_path / "vww_96_int8.mbn").stat().st_size > 208_112
     code, said, err = mobilenet("compile", shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), cwd=tmp_path)
     assert code == 2 and said == "" and "uint8" in one_line(err)
+
+
+def test_compile_for_a_board_and_its_ram(tmp_path):
+    model = tmp_path / "m.tflite"
+    example().save(model)
+    run = lambda *flags: json.loads(mobilenet("compile", model, "-o", tmp_path / "m.mbn", "--json", *flags)[1])  # noqa: E731
+    assert run()["layout"] == "portable"
+    assert [run("--board", board)["layout"] for board in ("pico", "pico2", "mps3-an547")] == ["v6m", "dsp", "mve"]
+    sizes = [run("--board", "pico2", *flags)["arena_streamed"] for flags in (["--smallest"], [], ["--fastest"])]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[2]
+    assert sizes[0] <= run("--board", "pico2", "--ram", sizes[0] + 200)["arena_streamed"] <= sizes[0] + 200
+    for flags, says in ((["--ram", "100"], "smallest arena of this network"), (["--smallest", "--fastest"], "Give one of --ram, --smallest and")):
+        code, said, err = mobilenet("compile", model, "--board", "pico2", *flags)
+        assert code == 2 and said == "" and says in one_line(err)
 
 
 def test_json_is_ascii_and_has_no_nan(tmp_path):

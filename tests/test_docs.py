@@ -227,7 +227,7 @@ def test_search_a_tutorial_and_the_api(opened):
 
 
 PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "explain/mbn_format/",
-         "explain/streaming/", "api/", "api/tflite/model/",
+         "explain/streaming/", "explain/where_instructions_go/", "api/", "api/tflite/model/",
          "api/tflite/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 
 

@@ -178,7 +178,7 @@ _FIRST = "once it is trained; as it is, build and export refuse it"
 
 def _short(e): return re.sub(" To int8: .*", " How to get int8 says: mobilenet quantize FILE", str(e))
 
-def _untold(profile, layout):
+def _compile(profile, layout):
     "(the model compiled for the engine, or the sentence that says why it can't be, what is to be done first)"
     try: return compile_model(profile.model, layout=layout), ""
     except Untrained:
@@ -189,12 +189,13 @@ def _untold(profile, layout):
 def _compiled(profile, layout="portable"):
     "The same, once for a profile and a layout of weights."
     known = vars(profile).setdefault("_engine", {})
-    if layout not in known: known[layout] = _untold(profile, layout)
+    if layout not in known: known[layout] = _compile(profile, layout)
     return known[layout]
 
 def _engine(profile, board):
     "What our engine needs: the account by which `build` refuses."
-    t, (_, first) = target(board.id, sdk=True), _compiled(profile)
+    t = target(board.id, sdk=True)
+    _, first = _compiled(profile, layout_for(t.core).name)
     compiled = compiled_for(profile, t, lambda profile, layout: _compiled(profile, layout)[0])
     if isinstance(compiled, str): return dict(ram=None, flash=None, refused=compiled, room=available(t))
     (ram, flash) = required(compiled, t)

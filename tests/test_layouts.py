@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import shared
-from engine_models import SMALL, VWW, some_images
+from engine_models import SMALL, VWW, network, some_images
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine, engine_sources
@@ -46,6 +46,12 @@ def test_a_real_network_is_packed_whole(name):
     assert len(found.data) < 1.11 * len(portable.data) and found.layout == name
     image = some_images((96, 96, 3), 2)[0]
     assert Engine(found).run(image).tolist() == reference(steps, image)[-1].ravel().tolist()
+
+
+def test_files_grow_by_at_most_11_percent():
+    model = network("V2", .35, 96, 2)
+    portable = len(compile_model(model).data)
+    assert all(len(compile_model(model, layout=name).data) <= 1.11 * portable for name in PACKED)
 
 
 def test_settled_channels_compute_the_same():

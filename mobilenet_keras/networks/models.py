@@ -172,7 +172,7 @@ def _build(version, body, classifier, *, alpha, input_shape, classes, include_to
     if weights is not None and not isinstance(weights, (str, Path)):
         raise MobileNetError(f'weights is None, "imagenet" or the path of a .h5, .weights.h5 or .keras file. Received: {weights!r}')
     inputs = x = KL.Input(shape)
-    if include_preprocessing: x = KL.Rescaling(1/127.5, -1.0, name="rescaling")(x)
+    if include_preprocessing: x = KL.Rescaling(*((1/127.5, -1.0) if include_preprocessing is True else include_preprocessing), name="rescaling")(x)
     x = outputs = body(x)
     if include_top: outputs = classifier(x, count, dropout, classifier_activation)
     elif pooling: outputs = (KL.GlobalAveragePooling2D if pooling == "avg" else KL.GlobalMaxPooling2D)()(x)
@@ -227,7 +227,7 @@ def MobileNetV1(
     bn_epsilon:float=1e-3,       # Of batch normalization: 1e-3 (TensorFlow), 1e-5 (PyTorch, Caffe)
     padding:str="tf",            # At stride 2: "tf", or "symmetric" (PyTorch, Caffe)
     rounding:str="int",          # Of widths: "int", or "round" (Zehaos)
-    include_preprocessing:bool=False, # Scale raw 0..255 values inside the model
+    include_preprocessing:bool|tuple=False, # Scale raw 0..255 values inside the model, x/127.5 - 1; or (scale, offset)
     name:str|None=None,          # Of the model
 ):                               # A `keras.Model` with `.classes`, `.preprocessing` and `.pretrained`
     "MobileNetV1 (Howard et al. 2017, arXiv:1704.04861), (N, H, W, C) float32 to (N, classes)."
@@ -264,7 +264,7 @@ def MobileNetV2(
     stage_strides:tuple|None=None, # Of the seven stages; (1, 2, 2, 1, 2, 2, 1) is the paper's first version (shicai)
     first_expansion:int=0,       # t of an expansion convolution in the first block; 0: there is none
     projected:tuple=(),          # Numbers of the blocks (from 0) with a 1x1 convolution in the shortcut (neuleaf)
-    include_preprocessing:bool=False, # Scale raw 0..255 values inside the model
+    include_preprocessing:bool|tuple=False, # Scale raw 0..255 values inside the model, x/127.5 - 1; or (scale, offset)
     name:str|None=None,          # Of the model
 ):                               # A `keras.Model` with `.classes`, `.preprocessing` and `.pretrained`
     "MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381), (N, H, W, C) float32 to (N, classes)."

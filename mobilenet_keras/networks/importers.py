@@ -599,7 +599,9 @@ def _rule(file, system, net, shape, inside=False):
     if "preprocessing" in file.hints: return Preprocessing.from_dict(file.hints["preprocessing"])
     if "model" in file.hints:
         from mobilenet_keras.tflite.inputs import ModelInput
-        if not inside or file.hints["model"].preprocessing: return ModelInput.of(file.hints["model"]).rule
+        model = file.hints["model"]
+        if model.inputs[0].dtype == "int16": note(f"{model.name} takes 16-bit inputs and doesn't say how photos are prepared; pixels 0 to 255 are given as -1 to 1, the way of Keras.")
+        elif not inside or model.preprocessing: return ModelInput.of(model).rule
     if inside: return Preprocessing(shape[0], shape[1], shape[2], mean=(0,), std=(1,))
     rule, scale, mean = _preprocessing(system.preset, shape), file.hints.get("scale"), file.hints.get("mean")
     if rule is None or not (scale or mean): return rule

@@ -116,7 +116,7 @@ def result(self:_Walk, op, values):
     if kind == "Placeholder": return self.add("input", op.name, [], dict(shape=_placeholder(op)))
     if kind in ("ReadVariableOp", "Identity") and isinstance(first, _Variable):
         name = first.name if first.name in self.variables else first.name.replace("depthwise_kernel", "kernel")  # as our reader calls them
-        if name not in self.variables: raise MobileNetError(f"The checkpoint has no variable {first.name!r}, which the graph reads.")
+        if name not in self.variables: return _Missing(name)  # of a type that is no weight's, such as a random generator's state
         self.used.add(name)
         return _Weight(self.variables[name], name)
     if kind in _SAME: return first
@@ -129,6 +129,9 @@ def result(self:_Walk, op, values):
         if kind in ("AddV2", "Add", "Mul") and len(nodes) == 1 and len(values) == 2: values, first = values[::-1], nodes[0]
         elif kind != "ConcatV2": return None
     return _layer(self, op, kind, first, values)
+
+class _Missing:
+    def __init__(self, name): self.name = name
 
 class _Open: pass  # a shape that is known when the network runs
 
@@ -146,6 +149,8 @@ class _Weight(np.ndarray):
 # %% ../../nbs/api/networks/07_tf_graph.ipynb #7364c762
 def _layer(walk, op, kind, x, values):
     "The node of an op that computes with the photo."
+    missing = [v.name for v in values if isinstance(v, _Missing)]
+    if missing: raise MobileNetError(f"The checkpoint has no variable {missing[0]!r}, which its graph reads.")
     weight = values[1] if len(values) > 1 and isinstance(values[1], np.ndarray) else None
     of = lambda w: getattr(w, "variable", "").rsplit("/", 1)[0] or op.name.rsplit("/", 1)[0]
     nhwc = _said(op, "data_format", "NHWC") == "NHWC"

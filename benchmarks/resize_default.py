@@ -1,0 +1,55 @@
+"""How a photo is made to fit a square input: stretch, centre crop or pad, judged on validation photos of two sets.
+
+    WEIGHTS_FILE=mobilenet_v1_0.25_224.h5 python benchmarks/resize_default.py ../shared/data/trash6 ../shared/data/clothing10   # 20 CPU-minutes
+
+MobileNetV1 0.25 at 96 px, pretrained: its head alone on frozen features (20 epochs), and the whole network (a short 8 epochs). A seed draws the
+validation part (where the set has none of its own), the order and the augmentation; the same seed sees the same photos with each rule, so the
+differences are paired. The test part is not looked at. Writes benchmarks/resize_default.csv: a row for each run; prints the means of the
+differences from stretch with the interval of their mean (Student's t).
+"""
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fine_tune import interval
+from record import record
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+SIZE, RULES, PHASES = 96, ("stretch", "crop", "pad"), {"frozen": ((0, 20), (0, 1, 2, 3)), "whole": ((8, 20), (0, 1))}  # ((epochs, frozen epochs), seeds)
+
+
+def one(folder, resize, phase, seed):
+    """A row: validation accuracy of one run."""
+    from mobilenet_keras.networks.layers import keras
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.fine_tune import fine_tune
+    start, (counts, _) = time.process_time(), PHASES[phase]
+    photos = Photos.from_folder(folder, SIZE, resize, seed=seed, augment_scale=1 if phase == "frozen" else 1.5)
+    keras.utils.set_random_seed(seed)
+    net = MobileNetV1(.25, (SIZE, SIZE, 3), photos.classes, os.environ.get("WEIGHTS_FILE", "imagenet"))
+    with tempfile.TemporaryDirectory() as runs:
+        run = fine_tune(net, photos, *counts, seed=seed, folder=Path(runs) / "run")
+    return dict(set=Path(folder).name, phase=phase, resize=resize, seed=seed, photos=len(photos.validation),
+                validation_accuracy=round(run.validation_accuracy, 4), cpu_s=round(time.process_time() - start))
+
+
+def main(folders):
+    rows = []
+    for phase, (_, seeds) in PHASES.items():
+        for folder in folders:
+            for seed in seeds:
+                for resize in RULES:
+                    rows.append(one(folder, resize, phase, seed))
+                    print(rows[-1], flush=True)
+                    record(__file__, rows)
+            for resize in RULES[1:]:
+                found = {rule: [r["validation_accuracy"] for r in rows if (r["set"], r["phase"], r["resize"]) == (Path(folder).name, phase, rule)] for rule in ("stretch", resize)}
+                mean, half = interval([b - a for a, b in zip(*found.values())])
+                print(f"{Path(folder).name}, {phase}: {resize} - stretch = {mean:+.3f} +- {half:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

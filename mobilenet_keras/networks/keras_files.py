@@ -4,18 +4,17 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'IDLE', 'ACTIVATIONS', 'MAX_LAYERS', 'MAX_MAP', 'MAX_CONFIG', 'MAX_ARRAYS', 'SCALES', 'SCALE_HELP',
-           'scaled_rule', 'load_keras']
+           'scaled_rule', 'load_keras', 'rebuilt']
 
-# %% ../../nbs/api/networks/07_keras_files.ipynb #fa664978
-import io, json, math, zipfile
+# %% ../../nbs/api/networks/07_keras_files.ipynb #35a56f73
+import io, json, math, re, tempfile, zipfile
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from ..core import MobileNetError, need, quoted
+from ..core import MobileNetError, need
 from .layers import KL, keras
 from .weight_files import NOTES
 from ..preprocessing import Preprocessing
-from ..progress import note
 from ..tflite.flatbuffer import printable, reading
 
 # %% ../../nbs/api/networks/07_keras_files.ipynb #993df274
@@ -31,7 +30,7 @@ LAYERS = {  # {class name: arguments that count}
     "UpSampling2D": "size interpolation", "Concatenate": "axis", **dict.fromkeys("Add Subtract Multiply Average Maximum Minimum".split(), "")}
 IDLE = set("""Dropout SpatialDropout2D AlphaDropout GaussianDropout GaussianNoise ActivityRegularization Identity RandomFlip RandomRotation RandomZoom
     RandomTranslation RandomContrast RandomBrightness RandomHue RandomSaturation""".split())  # that do nothing but in training
-ACTIVATIONS = set("linear relu relu6 sigmoid softmax tanh swish silu elu selu softplus exponential hard_swish".split())
+ACTIVATIONS = set("linear relu relu6 sigmoid softmax tanh swish silu elu selu softplus exponential hard_swish hard_silu".split())
 _OLD = {"alpha": "negative_slope", "theta": "threshold", "max_pool_size": "pool_size"}  # Keras 2's names of arguments
 MAX_LAYERS, MAX_MAP = 2000, 1 << 27  # values of one map
 
@@ -227,15 +226,15 @@ def fill(self:_Building, made, path, keys, what):
     names = [w.path.split("/")[-1] for w in made.weights]
     found = self.arrays(path, keys, names)
     for w, name, array in zip(made.weights, names, found):
-        if array is None or array.shape != tuple(w.shape): raise MobileNetError(f"{self.name} has {'no' if array is None else f'{array.shape} as'} {name} for {what}; wanted {tuple(w.shape)}. Save the model again.")
-        if not np.isfinite(array).all(): raise MobileNetError(f"{self.name} has values that are not finite in the {name} of {what}. The training went wrong there.")
+        if array is None or array.shape != tuple(w.shape): raise MobileNetError(f"{what} has {'no' if array is None else f'{array.shape} as its'} {name}; wanted {tuple(w.shape)}. Save the model again.")
+        if not np.isfinite(array).all(): raise MobileNetError(f"{what} has values that are not finite in its {name}: the training went wrong.")
     made.set_weights(found)
 
 # %% ../../nbs/api/networks/07_keras_files.ipynb #3305e3f5
 @patch
 def call(self:_Building, kind, config, name, path, keys, xs, constants):
     "The output of whatever a description lists: a layer, arithmetic, or a network."
-    what = f"layer {printable(name)[:60]} ({printable(kind)[:40]})"
+    what = f"{self.name}: layer {printable(name)[:60]} ({printable(kind)[:40]})"
     if kind in ("Functional", "Sequential", "Model"): return self.network(kind, config, path, keys, xs[0])
     if kind in IDLE: return xs[0]
     scaled = _affine(kind, config, constants, lambda: self.arrays(path, keys, ["mean", "variance"]), what) if len(xs) == 1 else None
@@ -243,7 +242,7 @@ def call(self:_Building, kind, config, name, path, keys, xs, constants):
         if isinstance(xs[0], _Photo): return xs[0].then(*scaled)
         if any(len(v) > 1 for v in scaled): raise MobileNetError(f"{what} scales channels one by one within the network, for which there is no int8 op. Put it in front of everything, or use BatchNormalization.")
         return KL.Rescaling(float(scaled[0][0]), float(scaled[1][0]))(xs[0])
-    if kind not in LAYERS: raise MobileNetError(f"{self.name} has a {printable(kind)[:60]} ({what}), which is none of the built-in layers that become int8; nothing of it was run. Replace it by one of {', '.join(LAYERS)}.")
+    if kind not in LAYERS: raise MobileNetError(f"{what} is none of the built-in layers that become int8, and nothing of it was run. Replace it by one of {', '.join(LAYERS)}.")
     return self.layer(kind, config, path, keys, [self.tensor(x) for x in xs], what)
 
 @patch
@@ -271,7 +270,6 @@ def _name(l): return str(l["config"]["name"] if isinstance(l["config"], dict) an
 def _shape(config): return next((config[k] for k in ("batch_input_shape", "batch_shape") if isinstance(config, dict) and config.get(k) is not None), None)
 def _snake(name):
     "As Keras writes names of classes: a `.keras` file counts them."
-    import re
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))).lower()
 
 # %% ../../nbs/api/networks/07_keras_files.ipynb #cb16693f
@@ -342,6 +340,25 @@ def load_keras(
         finally: arrays.root.file.close()
     return _classifier(build, x, notes, scale, resize, path)
 
+def rebuilt(
+    net,         # A Keras model in memory
+    rule=None,   # Its `Preprocessing`, if it is known
+    scale=None, resize=None, # As for `load_keras`
+):               # As of `load_keras`
+    "The same from built-in layers alone, without what only counts in training, its scaling in `.preprocessing`."
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)/f"{net.name}.keras"
+        try: net.save(path)
+        except Exception as e: raise MobileNetError(f"{net.name} can't be saved by Keras: {str(e).strip().splitlines()[0]}") from None
+        with reading(net.name):
+            config, arrays, _ = _opened(path)
+            build = _Building(net.name, arrays, None)
+            try: x = build.tensor(build.call(config["class_name"], config["config"], "", (), (), [None], []))
+            finally: arrays.root.file.close()
+    made = _classifier(build, x, {} if rule is None else dict(preprocessing=rule.to_dict()), scale, resize, Path(net.name))
+    made.name = net.name
+    return made
+
 def _classifier(build, x, notes, scale, resize, path):
     "The network, with what else is known of it."
     if len(x.shape) != 2: raise MobileNetError(f"{path} gives {'x'.join(map(str, x.shape[1:]))} values, a map; wanted a classifier, with one score for each class. A detector is converted by TensorFlow's own converter.")
@@ -353,5 +370,6 @@ def _classifier(build, x, notes, scale, resize, path):
     net.preprocessing = scaled_rule(str(path), tuple(net.input_shape[1:]), found, inside, scale, resize)
     names = notes.get("classes")
     net.classes = [str(v) for v in names] if isinstance(names, list) and len(names) == max(2, net.output_shape[1]) else None
+    net.says_cut = found is not None
     net.pretrained, net.provenance = True, notes.get("provenance") if isinstance(notes.get("provenance"), dict) else None
     return net

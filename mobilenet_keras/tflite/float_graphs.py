@@ -7,6 +7,7 @@ __all__ = ['Node', 'FloatGraph', 'float_graph', 'plain_float', 'blank_int8']
 
 # %% ../../nbs/api/tflite/10_float_graphs.ipynb #a1310390
 from dataclasses import dataclass, replace
+from typing import NoReturn
 import numpy as np
 from ..core import MobileNetError
 from .flatbuffer import copied_options, flatbuffer_bytes, reading
@@ -59,8 +60,8 @@ class _Reading:
     def __init__(self, model):
         self.model, self.constants, self.nodes = model, {t.index: v for t in model.tensors if (v := _unpacked(t)) is not None}, []
         self.scaled = {model.inputs[0].index: (np.ones(1), np.zeros(1))}  # {tensor: (factor, offset)} of the photo itself
-        self.used = None  # (tensor, ...) of it by which the network goes on
-    def refuse(self, op, why):
+        self.used:int|None = None  # that of it by which the network goes on
+    def refuse(self, op, why) -> NoReturn:
         raise MobileNetError(f"Op {op.index} of {self.model.name}, {op.name}: {why}. From a float .tflite only the ops of a MobileNet become int8 here; give the Keras model that it was made of to mobilenet quantize.")
     def shape(self, t): return self.model.tensors[t].shape
     def activation(self, op, t):
@@ -70,7 +71,7 @@ class _Reading:
         if self.used != t: self.refuse(op, "the photo is used in two scalings")
         return t
 
-def _front(found, op):
+def _front(found:_Reading, op):
     "Whether an op only scales the photo, which is then noted."
     signs = dict(MUL=lambda c: (c, 0.), DIV=lambda c: (1/c, 0.), ADD=lambda c: (1., c), SUB=lambda c: (1., -c))
     if op.name not in signs or len(op.inputs) != 2 or op.options.get("fused_activation_function", "NONE") != "NONE": return False
@@ -82,7 +83,7 @@ def _front(found, op):
     found.scaled[op.outputs[0]] = factor*a, offset*a + b
     return True
 
-def _weights_of(found, op):
+def _weights_of(found:_Reading, op):
     "(filter, bias) of an op that has them."
     dims, axis = _WEIGHTED[op.name]
     w = found.constants.get(op.inputs[1]) if len(op.inputs) > 1 else None
@@ -96,8 +97,8 @@ def _weights_of(found, op):
     if not fits: found.refuse(op, f"a filter of {w.shape} doesn't fit an input of {x} and an output of {y}")
     return w, bias
 
-# %% ../../nbs/api/tflite/10_float_graphs.ipynb #3ca86d6c
-def _numbers_of(found, op):
+# %% ../../nbs/api/tflite/10_float_graphs.ipynb #220d8427
+def _numbers_of(found:_Reading, op):
     "The int32 constant of an op that has one: a shape is taken from the output."
     x, y = found.shape(op.inputs[0]), found.shape(op.outputs[0])
     if op.name in ("RESHAPE", "SQUEEZE"):
@@ -111,7 +112,7 @@ def _numbers_of(found, op):
     if op.name == "MEAN" and (len(x) != 4 or sorted(numbers.ravel().tolist()) != [1, 2]): found.refuse(op, "it averages over something else than rows and columns")
     return numbers
 
-def _read_op(found, op):
+def _read_op(found:_Reading, op):
     "Note an op as a `Node`, or as a constant, a scaling of the photo, or nothing."
     tensors = found.model.tensors
     if op.name == "DEQUANTIZE" and op.inputs[0] in found.constants: found.constants[op.outputs[0]] = found.constants[op.inputs[0]]; return
@@ -147,6 +148,7 @@ def float_graph(
     for node in nodes:
         later = [n.name for n in nodes if node.output in n.inputs]
         if node.name in _ENDS and later: raise MobileNetError(f"{model.name} has a {node.name} within the network, before a {later[0]}; only at the end is it int8 here. Give the Keras model to mobilenet quantize.")
+    if found.used is None: raise MobileNetError(f"The scores of {model.name} don't depend on its input.")
     factor, offset = found.scaled[found.used]
     graph = FloatGraph(model.name, x.shape, found.used, nodes, factor, offset)
     if model.outputs[0].shape == (1, 1) and nodes[-1].name not in _ENDS:  # a logit that nobody could read as a probability
@@ -183,7 +185,7 @@ _FLOAT32, _INT32, _UINT8, _INT8 = 0, 2, 3, 9  # TensorType
 def _operands(out, node, int8):
     "Numbers of the constants that a node reads."
     if node.weights:
-        w, bias, axis = *node.weights, _WEIGHTED[node.name][1]
+        (w, bias), axis = node.weights, _WEIGHTED[node.name][1]
         if not int8: return [out.tensor("filter", w.shape, _FLOAT32, w), out.tensor("bias", bias.shape, _FLOAT32, bias)]
         scales = np.ones(w.shape[axis], np.float32)
         return [out.tensor("filter", w.shape, _INT8, np.zeros(w.shape, np.int8), scales, 0, axis), out.tensor("bias", bias.shape, _INT32, np.zeros(bias.shape, np.int32), scales)]

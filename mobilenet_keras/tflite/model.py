@@ -419,7 +419,7 @@ def with_metadata(self:Model,
     preprocessing = self.preprocessing if preprocessing is None else preprocessing
     _check_fits(self, classes, preprocessing)
     bare = self.without_metadata()
-    ours = dict(model_bytes=len(bare.data), model_crc32=zlib.crc32(bare.data))
+    ours:dict = dict(model_bytes=len(bare.data), model_crc32=zlib.crc32(bare.data))
     if preprocessing: ours["preprocessing"] = preprocessing.to_dict()
     begun = self.provenance if provenance is None else provenance_of(provenance)
     if begun: ours["provenance"] = begun
@@ -471,7 +471,7 @@ def __str__(self:Model):
         names, rule = self.classes, self.preprocessing
         if names: lines.append(f"classes  {len(names)}: {', '.join(map(printable, names[:8]))}{', ...' if len(names) > 8 else ''}")
         if rule: lines.append(f"photos   {', '.join(f'{k} {v}' for k, v in rule.to_dict().items())}")
-        if self.provenance: lines += [f"{key:<8} {value}" for key, value in told(self.provenance)]
+        lines += [f"{key:<8} {value}" for key, value in (told(self.provenance) if self.provenance else [("weights", "of unknown origin and licence")])]
     except MobileNetError as e: lines.append(f"metadata {e}")
     return "\n".join([repr(self), *lines, "", text_table(_COLUMNS, _outline(self))])
 

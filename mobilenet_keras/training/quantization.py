@@ -325,7 +325,7 @@ class Origin:
     "What is quantized, and what is known of it."
     name:str
     what:Any                # A Keras model, or a `FloatGraph`
-    preprocessing:Preprocessing|None
+    preprocessing:Preprocessing
     classes:list|None       # In the order of the outputs; None: it doesn't name them
     cut:bool                # `preprocessing.resize` is known; False: it is as the photos were read
     provenance:dict = field(default_factory=provenance) # Where its weights come from
@@ -342,7 +342,7 @@ def _probability(net):
     if net.output_shape[-1] != 1 or getattr(last, "units", 0) != 1 or last.activation.__name__ != "linear": return net
     note(f"{net.name} has one output, a logit; a sigmoid is put behind it, so that the int8 file gives the probability of the second class.")
     keras = need("keras", "train")
-    return keras.Model(net.inputs, keras.layers.Activation("sigmoid")(net.outputs[0]), name=net.name)
+    return keras.Model(net.input, keras.layers.Activation("sigmoid")(net.outputs[0]), name=net.name)
 
 def _of_net(net, scale, resize):
     "Of a Keras model in memory: rebuilt where layers scale its photos or networks are nested, if it is of built-in layers."
@@ -353,7 +353,7 @@ def _of_net(net, scale, resize):
         try: net = rebuilt(net, rule, scale, resize); rule = net.preprocessing
         except MobileNetError:
             if rule is None or scale: raise
-    return Origin(net.name, _probability(net), rule if resize is None or rule is None else replace(rule, resize=resize), list(classes) if classes else None, resize is not None, provenance(begun))
+    return Origin(net.name, _probability(net), rule if resize is None else replace(rule, resize=resize), list(classes) if classes else None, resize is not None, provenance(begun))
 
 def _of_file(model, scale, resize):
     "Of a float `.tflite`."
@@ -491,7 +491,8 @@ def _forms(origin, rule, draw, samples, io_dtype):
         return Model(convert(origin.what), origin.name), converted, CONVERTED
     if io_dtype not in ("int8", "uint8"): raise MobileNetError(f'The input and output of a model are "int8" or "uint8". Received: io_dtype={io_dtype!r}')
     ends = rule(np.stack([np.full(rule.shape, v, np.uint8) for v in (0, 255)]))  # what a photo can be
-    real, blank = plain_float(origin.what), blank_int8(origin.what, *_scale_zero(ends.min(), ends.max()), io_dtype)
+    scale, zero = _scale_zero(ends.min(), ends.max())
+    real, blank = plain_float(origin.what), blank_int8(origin.what, scale, zero, io_dtype)
     return real, requantize(real, blank, observe(real, draw(samples or 300))), RULED
 
 def _best(real, converted, draw, rule, part, samples, calibration, equalization, bias, first=CONVERTED):

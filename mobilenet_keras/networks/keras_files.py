@@ -403,6 +403,7 @@ def rebuilt(
 
 def _classifier(build, x, notes, scale, resize, path):
     "The network, with what else is known of it."
+    if x is None or x is build.input: raise MobileNetError(f"{path} has no layer that computes anything.")
     if len(x.shape) != 2: raise MobileNetError(f"{path} gives {'x'.join(map(str, x.shape[1:]))} values, a map; wanted a classifier, with one score for each class. A detector is converted by TensorFlow's own converter.")
     net = _keras().Model(build.input, x, name=path.stem if path.stem.isidentifier() else "model")
     rule, photo = notes.get("preprocessing"), build.rule

@@ -199,7 +199,7 @@ def _activation(value, what):
 # %% ../../nbs/api/networks/07_keras_files.ipynb #dc62f72a
 class _Photo:
     "The input, times `factor`, plus `offset`."
-    def __init__(self, factor=1., offset=0.): self.factor, self.offset = np.atleast_1d(np.float64(factor)), np.atleast_1d(np.float64(offset))
+    def __init__(self, factor=1., offset=0.): self.factor, self.offset = (np.atleast_1d(np.asarray(v, float)) for v in (factor, offset))
     def then(self, factor, offset): return _Photo(self.factor*factor, self.offset*factor + offset)
     def same(self, other): return np.array_equal(self.factor, other.factor) and np.array_equal(self.offset, other.offset)
 
@@ -273,7 +273,7 @@ def fill(self:_Building, made, path, keys, what):
 @patch
 def call(self:_Building, kind, config, name, path, keys, xs, constants):
     "The output of whatever a description lists: a layer, arithmetic, or a network."
-    what = f"{self.name}: layer {printable(name)[:60]} ({printable(kind)[:40]})"
+    what = f"{self.name}: layer {printable(name)[:60]} ({printable(str(config.get('function', kind) if kind == 'TFOpLambda' else kind))[:40]})"
     if kind in _NETWORKS: return self.network(kind, config, path, keys, xs[0])
     if kind in IDLE: return xs[0]
     scaled = _affine(kind, config, constants, lambda: self.arrays(path, keys, ["mean", "variance"]), what) if len(xs) == 1 else None

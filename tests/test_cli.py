@@ -266,8 +266,10 @@ def test_quantize_says_what_a_file_lacks(tmp_path, monkeypatch, capsys):
     archive("lambda.keras", describe(("Lambda", {}), DENSE))
     (tmp_path / "weights.pt").write_bytes(b"PK")
     before = sorted(tmp_path.rglob("*"))
-    for args, said in [(["own.keras"], "calibrated and judged on photos"), (["own.keras", "--photos", "good"], "Say it with --scale signed, unit, imagenet, raw"),
-                       (["three.keras", "--photos", "good"], "3 outputs, so 3 classes, and good has 2: banana, lime"), (["lambda.keras", "--photos", "good"], "(Lambda) is none of"),
+    for args, said in [(["own.keras"], "calibrated and judged on photos"),
+                       (["own.keras", "--photos", "good"], "Say it with --scale signed, unit, imagenet, raw"),
+                       (["three.keras", "--photos", "good"], "3 outputs, so 3 classes, and good has 2: banana, lime"),
+                       (["lambda.keras", "--photos", "good"], "(Lambda) is none of"),
                        (["own.keras", "--photos", "nowhere", "--scale", "unit"], "nowhere"), (["nowhere.keras", "--photos", "good"], "No such model"),
                        (["weights.pt"], "a whole Keras model (.keras, .h5) or a float .tflite"), (["good"], "not a finished run")]:
         assert cli.main(["quantize", *args]) == 2

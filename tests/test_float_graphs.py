@@ -52,7 +52,8 @@ def test_the_plain_form_is_the_same_function(network, real):
     plain = plain_float(float_graph(real))
     np.testing.assert_allclose(scores(plain, inputs[:4]), np.asarray(net(inputs[:4])), atol=1e-5)
     assert [op.name for op in plain.ops] == [op.name for op in real.ops]
-    assert {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"} <= {op.name for op in plain.ops}
+    assert {"PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED",
+            "SOFTMAX"} <= {op.name for op in plain.ops}
 
 
 @pytest.mark.parametrize("kind", ["float16", "dynamic range"])
@@ -96,7 +97,8 @@ def test_int8_is_the_converters(network, real, io_dtype):
                 np.testing.assert_allclose(t.zero_point, s.zero_point, atol=1)
             if s.dtype == "int8" and s.data is not None:
                 assert abs(s.data.astype(int) - t.data).max() <= 1 and s.axis == t.axis
-    x = np.clip(np.round(inputs[:8] / ours.inputs[0].scale[0]) + ours.inputs[0].zero_point[0], *((-128, 127) if io_dtype == "int8" else (0, 255))).astype(io_dtype)
+    t, info = ours.inputs[0], np.iinfo(io_dtype)
+    x = np.clip(np.round(inputs[:8] / t.scale[0]) + t.zero_point[0], info.min, info.max).astype(io_dtype)
     np.testing.assert_allclose(scores(ours, x), scores(theirs, x), atol=3 / 256)
     assert len(set(scores(ours, x).ravel().round(3))) > 8, "it tells photos apart"
 
@@ -107,7 +109,8 @@ def test_scaling_in_front_is_taken_off():
     x, y = (out.tensor(name, (1, 4, 4, 3), 0) for name in "xy")
     z, c, d = out.tensor("z", (1, 4, 4, 3), 0), out.tensor("c", (3,), 0, np.float32([2, 4, 8])), out.tensor("d", (), 0, np.float32(5))
     w, flat, end = out.tensor("w", (2, 48), 0, np.eye(2, 48, dtype=np.float32)), out.tensor("flat", (1, 48), 0), out.tensor("end", (1, 2), 0)
-    out.op("MUL", [c, x], y, (21, {})), out.op("SUB", [y, d], z, (28, {})), out.op("RESHAPE", [z], flat), out.op("FULLY_CONNECTED", [flat, w], end, (8, {}))
+    out.op("MUL", [c, x], y, (21, {})), out.op("SUB", [y, d], z, (28, {}))
+    out.op("RESHAPE", [z], flat), out.op("FULLY_CONNECTED", [flat, w], end, (8, {}))
     graph = float_graph(out.model(x, end, "scaled", {**_CODES, "MUL": (18, 1), "SUB": (41, 1)}))
     np.testing.assert_array_equal((graph.factor, graph.offset), ([2, 4, 8], [-5, -5, -5]))
     assert [node.name for node in graph.nodes] == ["RESHAPE", "FULLY_CONNECTED"] and graph.scaled
@@ -129,7 +132,8 @@ def a_file(op, code, options=(0, None), inputs=1, shape=(1, 4, 4, 3), out=(1, 4,
     x, y = w.tensor("x", shape, 0), w.tensor("y", out, 0)
     more = [] if constant is None else [w.tensor("c", constant.shape, 0, constant)]
     w.op(op, [x] * inputs + more, y, options)
-    flat, filters, end = w.tensor("flat", (1, int(np.prod(out))), 0), w.tensor("w", (2, int(np.prod(out))), 0, np.ones((2, int(np.prod(out))), np.float32)), w.tensor("end", (1, 2), 0)
+    n = int(np.prod(out))
+    flat, filters, end = w.tensor("flat", (1, n), 0), w.tensor("w", (2, n), 0, np.ones((2, n), np.float32)), w.tensor("end", (1, 2), 0)
     w.op("RESHAPE", [y], flat), w.op("FULLY_CONNECTED", [flat, filters], end, (8, {}))
     return w.model(x, end, "own", {**_CODES, op: (code, 1)})
 
@@ -147,7 +151,8 @@ def test_refused_by_name(made, said):
         float_graph(a_file(**made))
 
 
-@pytest.mark.parametrize("name, said", [("cases/files/int16x8", "quantized already"), ("cases/files/twosig", "2 graphs"), ("cases/files/v3ish", "quantized already")])
+@pytest.mark.parametrize("name, said", [("cases/files/int16x8", "quantized already"), ("cases/files/twosig", "2 graphs"),
+                                        ("cases/files/v3ish", "quantized already")])
 def test_other_files_are_refused(name, said):
     with pytest.raises(MobileNetError, match=said):
         float_graph(Model.open(shared(f"{name}.tflite")))

@@ -135,7 +135,8 @@ def test_refused_by_name(tmp_path, kind, config, said):
 def test_other_ends_are_refused(tmp_path):
     photo = keras.Input((8, 8, 3))
     x = KL.Flatten()(photo)
-    for name, net, said in [("two", keras.Model(photo, [KL.Dense(2)(x), KL.Dense(2)(x)]), "outputs"), ("map", keras.Model(photo, KL.Conv2D(2, 1)(photo)), "8x8x2"),
+    for name, net, said in [("two", keras.Model(photo, [KL.Dense(2)(x), KL.Dense(2)(x)]), "outputs"),
+                            ("map", keras.Model(photo, KL.Conv2D(2, 1)(photo)), "8x8x2"),
                             ("rows", keras.Sequential([keras.Input((5,)), KL.Dense(2)]), "no photos"),
                             ("pair", keras.Model([photo, y := keras.Input((8, 8, 3))], KL.Dense(2)(KL.Flatten()(KL.Add()([photo, y])))), "inputs")]:
         net.save(tmp_path / f"{name}.keras")
@@ -155,10 +156,12 @@ def test_arrays_must_fit(tmp_path):
     import h5py
     config = describe(("Flatten", {}), DENSE)
     for arrays, said in [([np.zeros((192, 2), "f4")], "no bias"), ([np.zeros((191, 2), "f4"), np.zeros(2, "f4")], r"\(191, 2\)"),
-                         ([np.full((192, 2), np.nan, "f4"), np.zeros(2, "f4")], "not finite"), ([np.zeros((192, 2), "S3"), np.zeros(2, "f4")], "plain array")]:
+                         ([np.full((192, 2), np.nan, "f4"), np.zeros(2, "f4")], "not finite"),
+                         ([np.zeros((192, 2), "S3"), np.zeros(2, "f4")], "plain array")]:
         with pytest.raises(MobileNetError, match=said):
             load_keras(archive(tmp_path / "own.keras", config, dict(dense=arrays)), "unit")
-    assert load_keras(archive(tmp_path / "own.keras", config, dict(dense=[np.zeros((192, 2), "f4"), np.zeros(2, "f4")])), "unit").count_params() == 386
+    assert load_keras(archive(tmp_path / "own.keras", config, dict(dense=[np.zeros((192, 2), "f4"), np.zeros(2, "f4")])),
+                      "unit").count_params() == 386
     held = io.BytesIO()
     with h5py.File(held, "w") as f:
         f["layers/dense/vars/0"] = h5py.ExternalLink("/etc/passwd", "/x")
@@ -205,11 +208,13 @@ def test_scales_by_name_and_from_inside():
         ends = rule(np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)]))
         np.testing.assert_allclose((ends.min(), ends.max()), (low, high), atol=1e-6)
     imagenet = scaled_rule("x", shape, scale="imagenet")
-    assert (imagenet.mean, imagenet.std) == (Preprocessing.preset("torch").mean, Preprocessing.preset("torch").std) and set(SCALES) == {"signed", "unit", "imagenet", "raw"}
+    torch = Preprocessing.preset("torch")
+    assert (imagenet.mean, imagenet.std) == (torch.mean, torch.std) and set(SCALES) == {"signed", "unit", "imagenet", "raw"}
     both = scaled_rule("x", shape, Preprocessing(8, 8, mean=0, std=255, resize="crop"), ones(2., -1.))  # 0..1 by the file's notes, then 2x - 1
     np.testing.assert_allclose((*both.mean, *both.std), (127.5, 127.5))
     assert both.resize == "crop"
-    for arguments, said in [((None, None, None), "Say it with --scale"), ((None, ones(2., 0.), "unit"), "scales its photos itself"), ((None, None, "half"), "Scales are")]:
+    for arguments, said in [((None, None, None), "Say it with --scale"), ((None, ones(2., 0.), "unit"), "scales its photos itself"),
+                            ((None, None, "half"), "Scales are")]:
         with pytest.raises(MobileNetError, match=said):
             scaled_rule("x", shape, *arguments)
 

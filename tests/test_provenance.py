@@ -22,15 +22,18 @@ def test_what_nobody_said_is_unknown():
 
 def test_a_file_says_what_it_likes():
     """Terminal codes, lists for names, a million letters and sets: short plain words, or unknown."""
-    wild = provenance(dict(source="a\x1b[31m\nb" + "x" * 10**6, url=["http://"], licence=None, sha256={}, more=1, trained_on=[dict(folder="f\n", photos=3, x=1), 7] * 99))
+    wild = provenance(dict(source="a\x1b[31m\nb" + "x" * 10**6, url=["http://"], licence=None, sha256={}, more=1,
+                           trained_on=[dict(folder="f\n", photos=3, x=1), 7] * 99))
     assert wild["source"].startswith("a [31m b") and len(wild["source"]) <= 300 and wild["url"] == wild["licence"] == "unknown"
-    assert set(wild) == {"source", "url", "licence", "trained_on"} and len(wild["trained_on"]) <= 20 and wild["trained_on"][0] == dict(folder="f", photos=3)
+    assert set(wild) == {"source", "url", "licence", "trained_on"} and len(wild["trained_on"]) <= 20
+    assert wild["trained_on"][0] == dict(folder="f", photos=3)
 
 
 def test_each_training_is_added():
     once = trained_on(KERAS, "/a/fruit", 100, 3)
     twice = trained_on(once, None, 20, 2)
-    assert twice["trained_on"] == [dict(folder="fruit", photos=100, classes=3), dict(folder="unknown", photos=20, classes=2)] and twice["licence"] == "Apache-2.0"
+    assert twice["trained_on"] == [dict(folder="fruit", photos=100, classes=3), dict(folder="unknown", photos=20, classes=2)]
+    assert twice["licence"] == "Apache-2.0"
     assert json.loads(json.dumps(twice)) == provenance(json.loads(json.dumps(twice))) == twice
 
 

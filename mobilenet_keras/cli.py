@@ -289,20 +289,73 @@ def convert(a):
                    f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.{_onward(path, net)}")
 
 # %% ../nbs/api/08_cli.ipynb #00000025
-def _no_run(path):
-    "Where a file leads that was given to `quantize`."
+def _quantizable(a):
+    "Refuse a file that `quantize` can't begin with, before TensorFlow takes its seconds to start."
     from mobilenet_keras.tflite.model import Model, to_int8
-    folder = Path(path).parent
-    if (folder/"run.json").is_file(): return f"{path} is in the folder of a run. Give that: mobilenet quantize {quoted(folder)}"
-    wanted = "mobilenet quantize takes the folder of a run, which mobilenet train makes"
-    if Path(path).suffix in (".keras", ".h5", ".hdf5", ".pb", ".pt", ".pth", ".safetensors", ".caffemodel", ".json"): return f"{path} is a file, and {wanted}. {to_int8(path)}"
-    model = Model.open(path)  # what is no .tflite file is told
-    if model.inputs[0].dtype == "int8" and not model.float_ops: return f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}"
-    return f"{path} is a .tflite file that computes in {'float' if model.float_ops else model.inputs[0].dtype}, and {wanted}. {to_int8()}"
+    path = Path(a.run)
+    if (path.parent/"run.json").is_file(): raise MobileNetError(f"{path} is in the folder of a run. Give that: mobilenet quantize {quoted(path.parent)}")
+    if _is_tflite(path):
+        model = Model.open(path)  # what is no .tflite file is told
+        if model.inputs[0].dtype == "int8" and not model.float_ops: raise MobileNetError(f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}")
+        if model.inputs[0].dtype != "float32": raise MobileNetError(f"{path} takes {model.inputs[0].dtype}, and mobilenet quantize begins with a network that computes in float. {to_int8()}")
+        from mobilenet_keras.tflite.float_graphs import float_graph
+        graph = float_graph(model)
+        known = dict(scales=graph.scaled or model.preprocessing is not None, outputs=graph.nodes[-1].shape[1])
+    elif path.suffix.lower() not in (".keras", ".h5", ".hdf5"):
+        raise MobileNetError(f"{path} is a file, and mobilenet quantize takes the folder of a run, a whole Keras model (.keras, .h5) or a float .tflite. {to_int8(path)}")
+    else:
+        from mobilenet_keras.networks.keras_files import glance
+        known = glance(path)
+    if not a.photos: raise MobileNetError(f"int8 is calibrated and judged on photos, and {path} has none: give a folder with a folder of photos per class, mobilenet quantize {quoted(path)} --photos DIR")
+    from mobilenet_keras.networks.keras_files import unscaled
+    from mobilenet_keras.photos import folder_layout
+    if not (known["scales"] or a.scale): raise MobileNetError(unscaled(path))
+    folders = sorted(next(iter(folder_layout(a.photos).values())))  # a wrong folder is told, too
+    wanted = known["outputs"] and max(2, known["outputs"])
+    if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
+
+def _named(path):
+    "Class names of a file, a line each in the order of the outputs; numbers in front of them, as Teachable Machine writes them, are dropped."
+    try: lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as e: raise MobileNetError(f"{path} can't be read: {getattr(e, 'strerror', None) or e}.") from None
+    numbered = [line.partition(" ") for line in lines]
+    return [rest.strip() for _, _, rest in numbered] if lines and all(number == str(i) and rest.strip() for i, (number, _, rest) in enumerate(numbered)) else lines
+
+def _of_a_file(a):
+    "(what is known of a network in a file, its photos, where the int8 file goes)."
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.quantization import origin_of
+    _quantizable(a)
+    classes = _named(a.labels) if a.labels else None
+    origin = origin_of(a.run, a.scale, _pixels(a.size) if a.size else None, a.resize)
+    rule = origin.preprocessing
+    photos = Photos.from_folder(a.photos, rule.shape[:2], rule.resize, rule.channels, seed=a.seed)
+    note(str(photos))
+    return origin, photos, classes, Path(f"{Path(a.run).stem}-int8.tflite")
+
+def _of_a_run(a):
+    "The same of a run."
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.run import Run, run_facts
+    run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
+    given = [flag for flag, value in (("--scale", a.scale), ("--labels", a.labels), ("--size", a.size), ("--resize", a.resize)) if value]
+    if given: raise MobileNetError(f"{a.run} is a run, which says {', '.join(given)} itself. Leave {'it' if len(given) == 1 else 'them'} out.")
+    run = Run.open(a.run)
+    source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
+    if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
+    if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
+    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
+    photos = Photos.from_folder(**source)
+    _warn(run, photos)
+    return run, photos, None, run.folder/"model.tflite"
 
 @verb("model", "mobilenet quantize runs/mobilenet_0.25_96-1",
-      arg("run", metavar="RUN", help="folder that `mobilenet train` wrote"),
-      _photos("where those of the run are now, if they moved"),
+      arg("run", metavar="RUN", help="folder that `mobilenet train` wrote; or a whole Keras model (.keras, .h5) or a float .tflite of any origin"),
+      _photos("of a run, where they are now, if they moved; of a file, a folder of photos per class, needed"),
+      arg("--scale", choices=["signed", "unit", "imagenet", "raw"], help="how a file that doesn't say it takes photos: -1..1, 0..1, ImageNet's mean and deviation, or 0..255"),
+      arg("--resize", choices=["stretch", "crop", "pad"], help="how a photo is made to fit a file of any origin (default: as it says, else stretch)"),
+      arg("--labels", metavar="FILE", help="class names of a file of any origin, in the order of its outputs, a line each (default: as it says, else the folders in alphabetical order)"),
+      _size(", of a file of open size"),
       arg("--samples", type=int, help="photos for calibration (default: what is best on validation photos of 100, 300 and 600)"),
       _seed("calibration photos"),
       arg("--calibration", choices=["auto", "min-max", "percentile", "mse"], default="auto", help="rule for ranges (default: the best on validation photos)"),
@@ -310,26 +363,16 @@ def _no_run(path):
       arg("--no-bias-correction", action="store_true", help="keep in the biases what rounding adds"),
       arg("--io-dtype", choices=["int8", "uint8"], default="int8", help="type of input and output (default: int8)"),
       arg("--layers", action="store_true", help=f"{_LAYERS}: signal to quantization noise"),
-      _file(" (default: model.tflite in the run)"))
+      _file(" (default: model.tflite in the run; of a file, its name and -int8.tflite, here)"))
 def quantize(a):
-    "Turn a run into a full-integer int8 .tflite file."
-    from mobilenet_keras.photos import Photos
-    if Path(a.run).is_file(): raise MobileNetError(_no_run(a.run))
-    from mobilenet_keras.run import run_facts
-    run_facts(Path(a.run))  # a wrong folder is told before TensorFlow takes its seconds to start
+    "Turn a run, a Keras model or a float .tflite into a full-integer int8 .tflite file."
+    file = not Path(a.run).is_dir() and (Path(a.run).is_file() or Path(a.run).suffix in (".keras", ".h5", ".tflite"))
+    source, photos, classes, default = (_of_a_file if file else _of_a_run)(a)
     from mobilenet_keras.training.quantization import quantize
-    from mobilenet_keras.run import Run
-    run = Run.open(a.run)
-    source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
-    if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
-    if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
-    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
     equalization = dict(auto=None, yes=True, no=False)[a.equalize]
-    photos = Photos.from_folder(**source)
-    _warn(run, photos)
-    model = quantize(run, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype)
-    path = model.save(a.out or run.folder/"model.tflite")
-    facts = dict(model=str(path), bytes=len(model.data), **model.report)
+    model = quantize(source, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype, classes=classes)
+    path = model.save(a.out or default)
+    facts = dict(model=str(path), bytes=len(model.data), provenance=model.provenance, **model.report)
     layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
     return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
 

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from .core import MobileNetError, need, quoted, atomic_write
 from .preprocessing import Preprocessing
 from .progress import note, shown_once
+from .provenance import provenance
 
 # %% ../nbs/api/05_run.ipynb #00000005
 def run_facts(
@@ -86,7 +87,7 @@ def open(cls:Run,
     try:
         net = need("keras", "train").models.load_model(folder/"model.keras", compile=False)
         rule, classes = Preprocessing.from_dict(facts["preprocessing"]), list(map(str, facts["classes"]))
-        net.pretrained, net.preprocessing, net.classes = True, rule, classes  # as a network that was built here
+        net.pretrained, net.preprocessing, net.classes, net.provenance = True, rule, classes, provenance(facts.get("provenance"))  # as a network that was built here
         run = cls(folder, net, classes, rule, list(facts["history"]), dict(facts["settings"]), facts.get("photos"), facts.get("chosen", -1))
         if facts.get("finished", True): return run
         if not (folder/"checkpoint.npz").is_file(): raise MobileNetError(f"{folder} was stopped, and its checkpoint.npz is gone: nothing that was learned is left. Train again in a new folder.")

@@ -112,7 +112,8 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",
     "--weights-uf2": "UF2 write the model", "--firmware": "UF2 the .uf2", "--at": "ADDRESS where in flash", "--module": "MPY another mobilenet.mpy",
     "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks", "--ram": "BYTES the arena may take",
-    "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions"}
+    "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions", "--scale": "how a file that doesn't say it",
+    "--labels": "FILE class names of a file"}
 
 
 def test_every_flag_has_one_meaning():
@@ -225,7 +226,12 @@ def test_every_step_says_how_a_file_becomes_int8(tmp_path, monkeypatch, capsys, 
     code = cli.main([verb, str("own.keras" if name == "own.keras" else shared(f"models/{name}")), *rest])
     out, err = capsys.readouterr()
     assert code == 2 and not out
-    ways = "To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 "
+    if verb == "quantize" and name != FILES[0]:  # which is one of the ways: it says what is missing
+        assert ("--photos DIR" if name == FILES[1] else "own.keras is cut short or broken") in one_line(err)
+        assert sorted(tmp_path.iterdir()) == before
+        return
+    ways = ("To int8: a whole Keras model or a float .tflite by mobilenet quantize FILE --photos DIR; "
+            "a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 ")
     assert ways in one_line(err)
     loader = "keras.models.load_model(FILE)" if name == "own.keras" else "load(FILE)"
     assert f'Model(convert({loader}, inputs)).save("model.tflite")' in err and sorted(tmp_path.iterdir()) == before
@@ -247,6 +253,52 @@ def test_what_is_int8_already_needs_no_quantizing(tmp_path, monkeypatch, capsys)
     assert cli.main(["quantize", "my model.tflite"]) == 2
     said = one_line(capsys.readouterr().err)
     assert "my model.tflite is int8 already, so nothing is left to quantize. Next: mobilenet verify 'my model.tflite'" in said
+
+
+def test_quantize_says_what_a_file_lacks(tmp_path, monkeypatch, capsys):
+    """Photos, their scaling, as many folders as outputs, built-in layers: each in one line, before TensorFlow is imported."""
+    from helpers import photos
+    from test_keras_files import DENSE, archive, describe
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "good")
+    archive("own.keras", describe(("Flatten", {}), DENSE))
+    archive("three.keras", describe(("Rescaling", dict(scale=1.)), ("Flatten", {}), ("Dense", dict(units=3))))
+    archive("lambda.keras", describe(("Lambda", {}), DENSE))
+    (tmp_path / "weights.pt").write_bytes(b"PK")
+    before = sorted(tmp_path.rglob("*"))
+    for args, said in [(["own.keras"], "calibrated and judged on photos"),
+                       (["own.keras", "--photos", "good"], "Say it with --scale signed, unit, imagenet, raw"),
+                       (["three.keras", "--photos", "good"], "3 outputs, so 3 classes, and good has 2: banana, lime"),
+                       (["lambda.keras", "--photos", "good"], "(Lambda) is none of"),
+                       (["own.keras", "--photos", "nowhere", "--scale", "unit"], "nowhere"), (["nowhere.keras", "--photos", "good"], "No such model"),
+                       (["weights.pt"], "a whole Keras model (.keras, .h5) or a float .tflite"), (["good"], "not a finished run")]:
+        assert cli.main(["quantize", *args]) == 2
+        out, err = capsys.readouterr()
+        assert said in one_line(err) and not out, err
+    assert sorted(tmp_path.rglob("*")) == before, "nothing may be written on bad input"
+
+
+def test_quantize_a_keras_file_and_run_it_on_a_board(tensorflow, tmp_path, monkeypatch, capsys):
+    """A network of one's own, a folder of photos, names in the order of its outputs: an int8 file that compiles and is built for a board."""
+    import keras
+    from helpers import photos
+    L = keras.layers
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "good")
+    (tmp_path / "labels.txt").write_text("0 lime\n1 banana\n")  # as Teachable Machine writes them
+    net = keras.Sequential([keras.Input((24, 24, 3)), L.Conv2D(4, 3, 2, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(2, "softmax")])
+    net.layers[-1].set_weights([np.ones((4, 2)) * [1, -1] * [[1]], np.zeros(2)])
+    net.save("own.keras")
+    flags = ["--photos", "good", "--samples", "8", "--calibration", "min-max", "--equalize", "no", "--json"]
+    assert cli.main(["quantize", "own.keras", "--scale", "unit", "--labels", "labels.txt", *flags]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["model"] == "own-int8.tflite" and facts["provenance"] == dict(source="own.keras", url="unknown", licence="unknown")
+    model = Model.open("own-int8.tflite")
+    assert (model.classes, model.preprocessing) == (["lime", "banana"], Preprocessing(24, 24, mean=0, std=255)) and not model.float_ops
+    assert cli.main(["boards", "own-int8.tflite", "--board", "pico"]) == 0 and cli.main(["compile", "own-int8.tflite"]) == 0
+    assert cli.main(["inspect", "own-int8.tflite"]) == 0 and "weights  own.keras\nlicence  unknown" in capsys.readouterr().out
+    for wrong, said in ((["--labels", "labels.txt", "--scale", "half"], "invalid choice"), (["--labels", "nowhere", "--scale", "unit"], "nowhere")):
+        assert cli.main(["quantize", "own.keras", *wrong, *flags]) == 2 and said in one_line(capsys.readouterr().err)
 
 
 def test_predict_with_real_model(tmp_path):

@@ -18,7 +18,7 @@ FLOORS = (  # a module imports from its own line or those below it
     ("engine",),
     ("tflite",),
     ("run", "photos"),
-    ("boards", "preprocessing"),
+    ("boards", "preprocessing", "provenance"),
     ("core",),
     ("progress",))
 APART = [("networks", "mcu"), ("training", "mcu"), ("mcu", "networks"), ("mcu", "training")]

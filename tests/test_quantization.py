@@ -1,7 +1,9 @@
 """int8 against float: the arithmetic of our own numbers, judged by TensorFlow Lite's converter and interpreters."""
 import numpy as np
 import pytest
+from conftest import shared
 
+from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.photos import Photos
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.inputs import ModelInput, noise_photos
@@ -129,3 +131,130 @@ def test_the_number_of_calibration_photos_is_chosen(network, monkeypatch):
         for _ in q._candidates(None, None, draw, rule, samples, None, False, True, lambda: tried[0]):
             pass
         assert [c.samples for c in tried] == wanted and {c.method for c in tried[3:]} <= {tried[0].method}
+
+
+# --- networks of one's own --------------------------------------------------------------------------------------------------
+
+QUICK = dict(samples=12, calibration="min-max", equalization=False)
+
+
+def own_photos(classes, size=24, channels=3):
+    """Photos of as many brightnesses as classes, so that labels mean something."""
+    pixels, labels = noise_photos(48, size, size, channels), np.arange(48) % len(classes)
+    pixels = (pixels * .3 + 170 * labels[:, None, None, None] / len(classes)).astype(np.uint8)
+    return Photos.from_arrays((pixels[:36], labels[:36]), (pixels[36:], labels[36:]), list(classes), channels=channels, group=False)
+
+
+def own_network(outputs, activation, hidden=0, channels=3, scaling=True):
+    """As a tutorial makes it: augmentation, scaling and a body in the network; it tells bright from dark."""
+    keras.utils.set_random_seed(0)
+    L = keras.layers
+    body = keras.Sequential([keras.Input((24, 24, channels)), L.Conv2D(4, 3, 2, padding="same", use_bias=False), L.BatchNormalization(),
+                             L.ReLU(6.)], name="body")
+    x = photo = keras.Input((24, 24, channels))
+    x = L.Rescaling(1 / 127.5, -1)(L.RandomFlip()(x)) if scaling else x
+    x = L.Dropout(.2)(L.GlobalAveragePooling2D()(body(x)))
+    x = L.Dense(hidden, "relu")(x) if hidden else x
+    return keras.Model(photo, L.Dense(outputs, activation)(x), name="own")
+
+
+@pytest.mark.parametrize("outputs, activation, hidden", [(3, "softmax", 8), (1, "sigmoid", 0), (2, "sigmoid", 0), (1, None, 0), (3, None, 0)])
+def test_own_keras_file(tmp_path, capsys, outputs, activation, hidden):
+    """Any head: the int8 file says what the network says, names its classes, and runs on a board's engine byte for byte."""
+    from mobilenet_keras.engine.engine import Engine
+    from mobilenet_keras.tflite.interpreters import Classifier
+    net, classes = own_network(outputs, activation, hidden), list("abc")[:max(2, outputs)]
+    net.save(tmp_path / "own.keras")
+    photos = own_photos(classes)
+    model = q.quantize(tmp_path / "own.keras", photos, **QUICK)
+    assert not model.float_ops and "MUL" not in {op.name for op in model.ops} and model.classes == classes
+    assert "alphabetical order: a, b" in capsys.readouterr().err
+    wanted = np.asarray(net(photos.test.pixels.astype(np.float32), training=False))
+    if activation is None:
+        wanted = 1 / (1 + np.exp(-wanted)) if outputs == 1 else keras.ops.convert_to_numpy(keras.ops.softmax(wanted))
+    wanted = np.concatenate([1 - wanted, wanted], 1) if outputs == 1 else wanted
+    said = [Classifier(model).predict(x) for x in photos.test.pixels]
+    np.testing.assert_allclose([p.probabilities for p in said], wanted, atol=.03)
+    assert [Engine(model).predict(x).scores.tolist() for x in photos.test.pixels[:4]] == [p.scores.tolist() for p in said[:4]]
+    for name, scores in (("float", wanted), ("int8", np.array([p.probabilities for p in said]))):
+        assert model.report[f"{name}_accuracy"] == pytest.approx((scores.argmax(1) == photos.test.labels).mean())
+    assert model.provenance == dict(source="own.keras", url="unknown", licence="unknown")
+
+
+def test_own_network_in_memory_and_gray(tmp_path):
+    """Without a file: `.preprocessing` is found by the layers, or named; what says neither is asked."""
+    photos = own_photos("ab", channels=1)
+    model = q.quantize(own_network(2, "softmax", channels=1), photos, **QUICK)
+    assert model.preprocessing.shape == (24, 24, 1) and model.report["agreement"] > .8
+    plain = own_network(2, "softmax", scaling=False, channels=1)
+    with pytest.raises(MobileNetError, match="Say it with --scale"):
+        q.quantize(plain, photos, **QUICK)
+    named = q.quantize(plain, photos, scale="unit", **QUICK)
+    real = np.asarray(plain(photos.test.pixels[:1] / np.float32(255)))
+    scores = q._scores(named, photos.test.pixels[:1])[1]
+    np.testing.assert_allclose((scores + 128) / 256, real, atol=.02)
+
+
+def test_class_names_in_the_order_of_the_outputs(capsys):
+    """Names that are given, or that the file holds, are its order; the folders' labels follow. Wrong counts and names are errors."""
+    net, photos = own_network(3, "softmax"), own_photos("abc")
+    straight = q.quantize(net, photos, **QUICK)
+    turned = q.quantize(net, photos, classes=["c", "a", "b"], **QUICK)
+    assert turned.classes == ["c", "a", "b"]
+    # labels 0 1 2 of a b c are outputs 1 2 0: what was right before isn't now, and the other way round
+    real = q._float_scores(q.origin_of(net), photos.test.pixels).argmax(1)
+    for model, labels in ((straight, photos.test.labels), (turned, np.array([1, 2, 0])[photos.test.labels])):
+        assert model.report["float_accuracy"] == pytest.approx((real == labels).mean())
+    for classes, said in ((["a", "b"], "3 outputs, so 3 classes. Received 2 names"), (["a", "a", "b"], "Received 3 names"),
+                          (["a", "b", "d"], "trained for a, b, d. Received photos of a, b, c")):
+        with pytest.raises(MobileNetError, match=said):
+            q.quantize(net, photos, classes=classes, **QUICK)
+    with pytest.raises(MobileNetError, match="3 outputs, so 3 classes, and these photos are of 2: a, b"):
+        q.quantize(net, own_photos("ab"), **QUICK)
+
+
+def test_a_float_file_without_its_network(network, tmp_path):
+    """From the float `.tflite` alone: what the network itself gives, op for op, with the names, preprocessing and provenance of the file."""
+    net, rule, pixels = network
+    labels = np.arange(48) % 4
+    photos = Photos.from_arrays((pixels[:32], labels[:32]), (pixels[32:], labels[32:]), net.classes, group=False)
+    Model(q.convert(net), "lone").with_metadata(net.classes, rule, provenance=dict(source="here", licence="MIT")).save(tmp_path / "lone.tflite")
+    ours, theirs = (q.quantize(source, photos, **QUICK) for source in (tmp_path / "lone.tflite", net))
+    assert [(op.name, ours.tensors[op.outputs[0]].shape) for op in ours.ops] == [(op.name, theirs.tensors[op.outputs[0]].shape) for op in theirs.ops]
+    np.testing.assert_allclose(*(q._scores(m, photos.test.pixels)[1].astype(int) for m in (ours, theirs)), atol=3)
+    assert (ours.classes, ours.provenance["licence"], ours.preprocessing) == (net.classes, "MIT", theirs.preprocessing)
+    assert ours.report["float_bytes"] == pytest.approx(theirs.report["float_bytes"], rel=.1)
+    assert ours.report["candidates"][0]["candidate"].startswith("the converter's rule")
+    bare = Model(q.convert(net), "bare")
+    with pytest.raises(MobileNetError, match="Say it with --scale"):
+        q.quantize(bare, photos, **QUICK)
+    with pytest.raises(MobileNetError, match="int8 already"):
+        q.quantize(theirs, photos)
+
+
+def test_how_photos_are_cut_must_agree(network):
+    """What was trained on cropped photos isn't calibrated on stretched ones; a network that doesn't say it takes them as they were read."""
+    from dataclasses import replace
+    net, rule, pixels = network
+    photos = Photos.from_arrays((pixels[:40], np.arange(40) % 4), (pixels[40:], np.arange(8) % 4), net.classes, group=False)
+    cropped = replace(photos, preprocessing=replace(photos.preprocessing, resize="crop"))
+    assert q._cut_alike(q.origin_of(net), cropped).resize == "crop"
+    known = replace(q.origin_of(net), cut=True)
+    with pytest.raises(MobileNetError, match="made to fit by stretch, and these were read by crop"):
+        q._cut_alike(known, cropped)
+
+
+@pytest.mark.slow
+def test_the_float_file_is_as_good_on_real_photos(tmp_path):
+    """A head on frozen ImageNet features, trash6: of 509 test photos int8 from the float file gets as many as int8 from the network."""
+    from mobilenet_keras.networks.models import MobileNetV1
+    from mobilenet_keras.training.fine_tune import fine_tune
+    photos = Photos.from_folder(shared("data/trash6"), 96, augment_scale=1)
+    net = MobileNetV1(.25, (96, 96, 3), photos.classes, shared("models/keras/mobilenet_v1_0.25_224.h5"))
+    run = fine_tune(net, photos, 0, 20, folder=tmp_path / "run")
+    of_net = q.quantize(run, photos, samples=100)
+    of_file = q.quantize(Model(q.convert(net), "file").with_metadata(photos.classes, run.preprocessing), photos, samples=100)
+    shapes = lambda model: [(op.name, model.tensors[op.outputs[0]].shape) for op in model.ops]  # noqa: E731
+    assert shapes(of_net) == shapes(of_file)
+    a, b = of_net.report, of_file.report
+    assert abs(a["float_accuracy"] - b["float_accuracy"]) < .003 and abs(a["int8_accuracy"] - b["int8_accuracy"]) < .012 and b["agreement"] > .95

@@ -76,8 +76,9 @@ def _packed_steps(stage, kept, packs, constants):
     return packed
 
 def _metadata(model):
-    "Name and preprocessing as compact JSON."
-    found = dict(name=model.name, preprocessing=model.preprocessing.to_dict() if model.preprocessing else None)
+    "Name, preprocessing and, where it is known, whose weights these are, as compact JSON."
+    begun = {k: v for k, v in (model.provenance or {}).items() if k in ("source", "licence", "url")}
+    found = dict(name=model.name, preprocessing=model.preprocessing.to_dict() if model.preprocessing else None, provenance=begun or None)
     return json.dumps({k: v for k, v in found.items() if v is not None}, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000009

@@ -16,12 +16,13 @@ from ..core import MobileNetError, html_table, microcontroller_folder, text_tabl
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
 from ..engine.layouts import LAYOUTS, layout_for
-from ..engine.mbn import Compiled, read_header, read_io
+from ..engine.mbn import Compiled, read_facts, read_header, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, compiled_for, message_bytes
 from .target import Target, target
 from .tflm import c_string
 from .toolchain import C_FLAGS, cross_compiler, gcc_flags, run_compiler
+from ..provenance import notice
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec
 
@@ -257,7 +258,8 @@ def write_sources(
     holes = dict(OPTIMIZE=optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,
                  TESTED=t.tested.capitalize(), COMMAND=command, ARENA=compiled.arena)
     fill = lambda text: re.sub(r"@([A-Z]+)@", lambda m: str(holes[m[1]]), text)
-    for name, content in {**files, "CMakeLists.txt": fill(cmake), "README.md": fill(readme)}.items():
+    told = notice(compiled.name, model.provenance if model else read_facts(compiled.data)[1].get("provenance"), "The engine and the console app are mobilenet-keras's own, under its licence.")
+    for name, content in {**files, "CMakeLists.txt": fill(cmake), "README.md": fill(readme), "NOTICE": told}.items():
         with atomic_write(folder/name) as part: part.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
 

@@ -14,10 +14,12 @@ import numpy as np
 from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..engine.engine import Engine
 from ..engine.layouts import layout_for
+from ..engine.mbn import read_facts
 from . import mpy
 from .elf import FAMILIES, open_image, uf2
 from .repl import Board, BoardError, Facts, transport_errors, find_board
 from .romfs import deploy_romfs, romfs
+from ..provenance import notice
 from ..tflite.inputs import ModelInput
 from ..tflite.model import Model
 
@@ -297,6 +299,8 @@ def export_micropython(
     files |= {f"mpy/{arch}/mobilenet.mpy": mpy.prebuilt(arch).read_bytes() for arch in mpy.ARCHES if arch != "x64"}
     files |= {f"examples/{p.name}": p.read_bytes() for p in sorted((sources/"examples").glob("*.py"))}
     files["typings/mobilenet.pyi"] = (sources/"mobilenet.pyi").read_bytes()
+    meta = read_facts(made.mbn)[1]
+    files["NOTICE"] = notice(meta.get("name", "model"), meta.get("provenance"), "The module and the examples are mobilenet-keras's own, under its licence.").encode()
     for name, data in files.items():
         with atomic_write(folder/name) as part: part.write_bytes(data)
     return [folder/name for name in files]

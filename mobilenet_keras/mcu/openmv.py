@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from .. import __version__
 from ..core import MobileNetError, microcontroller_folder, atomic_write
+from ..provenance import notice
 from ..tflite.model import Model
 from .tflm import app_input, exact_verdict, tflm_ops
 
@@ -65,6 +66,7 @@ def export_openmv(
         for key, value in values.items(): text = text.replace(f"@{key}@", value)
         for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", f"{key} = {value!r}".replace("\\", r"\\"), text, count=1, flags=re.M)
         files[name] = text.encode()
+    files["NOTICE"] = notice(model.name, model.provenance).encode()
     for name, data in files.items():
         with atomic_write(folder/name) as part: part.write_bytes(data)
     return [folder/name for name in files]

@@ -20,6 +20,7 @@ from ..tflite.fixedpoint import is_flat
 from ..tflite.inputs import ModelInput
 from ..tflite.interpreters import check_runnable, installed_runtimes
 from ..tflite.intervals import operands
+from ..provenance import notice
 from ..tflite.model import Model, Op, to_int8
 from ..tflite.profile import Arena, Profile, code_bytes, lifetimes, greedy_offsets, profile
 from ..tflite.verify import allocations, run_isolated, verdict_of
@@ -316,7 +317,8 @@ def export_tflm(
     values = _values(model, flash, verdict, given.pixels[0], sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
         ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
-    _write(folder, _filled(to, values))  # all of them are filled before the first is written
+    told = notice(model.name, model.provenance, "TensorFlow Lite Micro is under the Apache License 2.0, as is the code here.")
+    _write(folder, _filled(to, values) | {"NOTICE": told})  # all of them are filled before the first is written
     return folder
 
 def exact_verdict(

@@ -37,6 +37,7 @@ def _with_head(net, make):
     if last is None or len(last.shape) != 4: raise MobileNetError(f"{net.name} has no body to put a head on: wanted a global average pool, or one output map. Received: {net.output_shape}")
     new = keras.Model(net.input, make(last, pool), name=net.name)
     new.pretrained, new.preprocessing, new.classes = getattr(net, "pretrained", False), getattr(net, "preprocessing", None), None
+    if getattr(net, "provenance", None): new.provenance = net.provenance  # the body's weights stay whose they are
     return new
 
 def classifier_head(

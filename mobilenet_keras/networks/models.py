@@ -14,9 +14,10 @@ import numpy as np
 from ..core import MobileNetError
 from .layers import (KL, Style, activate, classifier_v1, classifier_v2, depthwise_separable,
                                              inverted_residual, keras, make_divisible, normalize, pad_for_stride_2)
-from .pretrained import fetch, official_size, official_url, read_h5
+from .pretrained import fetch, official_size, official_url, read_h5, weights_provenance
 from ..preprocessing import Preprocessing
 from ..progress import note
+from ..provenance import provenance
 
 # %% ../../nbs/api/networks/03_models.ipynb #00000005
 V1_BLOCKS = (  # output channels, stride
@@ -144,15 +145,18 @@ def adapt_stem(
 # %% ../../nbs/api/networks/03_models.ipynb #0000000f
 def _load(net, version, alpha, shape, weights, include_top, classes, names):
     "Fill `net` with official weights or those of a file, and say what is not from there."
-    path = Path(weights) if weights != "imagenet" else None
+    path, url = Path(weights) if weights != "imagenet" else None, None
     if path and (path.suffix == ".keras" or path.name.endswith(".weights.h5")):
         if not path.is_file(): raise MobileNetError(f"No such weight file: {path}")
+        net.provenance = weights_provenance(path)
         try: return net.load_weights(path)
         except Exception as e: raise MobileNetError(f"{path} does not fit this network: {e}") from None
     if path is None:
         size = official_size(version, alpha, shape)
         if shape[:2] != (size, size): note(f"ImageNet weights for {size}x{size} are used, the nearest published resolution to {shape[0]}x{shape[1]}.")
-        path = fetch(official_url(version, alpha, size, include_top and classes == 1000 and names is None))
+        url = official_url(version, alpha, size, include_top and classes == 1000 and names is None)
+        path = fetch(url)
+    net.provenance = weights_provenance(path, url)
     arrays, first = read_h5(path), "conv1" if version == 1 else "Conv1"
     kernel = arrays.get(first, {}).get("kernel")
     if kernel is not None and kernel.ndim == 4 and kernel.shape[2] == 3 != shape[2]:
@@ -177,8 +181,9 @@ def _build(version, body, classifier, *, alpha, input_shape, classes, include_to
     if include_top: outputs = classifier(x, count, dropout, classifier_activation)
     elif pooling: outputs = (KL.GlobalAveragePooling2D if pooling == "avg" else KL.GlobalMaxPooling2D)()(x)
     net = keras.Model(inputs, outputs, name=name)
-    if weights is not None: _load(net, version, alpha, shape, weights, include_top, count, names)
-    if features: net = keras.Model(inputs, _taps(inputs, outputs, features), name=name)
+    net.provenance = begun = provenance(source="random weights, trained from the start")
+    if weights is not None: _load(net, version, alpha, shape, weights, include_top, count, names); begun = net.provenance
+    if features: net = keras.Model(inputs, _taps(inputs, outputs, features), name=name); net.provenance = begun
     net.pretrained = weights is not None
     net.classes = names or list(map(str, range(count))) if include_top else None
     rule = Preprocessing(shape[0] or 224, shape[1] or 224, shape[2]) if shape[2] in (1, 3) else None

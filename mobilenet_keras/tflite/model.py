@@ -13,6 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table, atomic_write
 from ..preprocessing import Preprocessing
+from ..provenance import provenance as provenance_of, told
 from .flatbuffer import (Budget, SharedVectors, TableView, copied_options, flatbuffer_bytes, int_tuple, enum_names,
                                                read_options, printable, reading, read_text, uint16_flags)
 
@@ -143,7 +144,7 @@ def to_int8(
 ) -> str:
     "The ways from a network to an int8 file, for errors that want one."
     loaded = "keras.models.load_model(FILE)" if str(path).endswith(".keras") else "load(FILE)"
-    return ("To int8: a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 (with the --alpha and --size that convert prints), mobilenet quantize RUN; "
+    return ("To int8: a whole Keras model or a float .tflite by mobilenet quantize FILE --photos DIR; a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 (with the --alpha and --size that convert prints), mobilenet quantize RUN; "
             f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few float32 inputs as in its training.")
 
 _OTHERS = {b"PK\3\4": "a zip archive, as .keras files are", b"\x89HDF": "an HDF5 file, as Keras's .h5 files are"}
@@ -355,6 +356,11 @@ def preprocessing(self:Model) -> Preprocessing|None: # Or None if the model does
         _, height, width, channels = shape
         return Preprocessing(height, width, channels, mean=units[0].floats(0), std=units[0].floats(1))
 
+@patch(as_prop=True)
+def provenance(self:Model) -> dict|None: # source, url, licence and what else is known; None: the file doesn't say
+    "Where its weights come from."
+    with reading(f"The metadata of {self.name}"): return provenance_of(self._ours["provenance"]) if "provenance" in self._ours else None
+
 # %% ../../nbs/api/tflite/01_model.ipynb #0000001e
 @patch
 def without_metadata(self:Model) -> Model:
@@ -404,6 +410,7 @@ def with_metadata(self:Model,
                   author=None,       # Who made it
                   license=None,      # Its licence
                   version=None,      # Its version
+                  provenance=None,   # Where its weights come from, see `provenance`
 ) -> Model:                          # A new one; what is not given stays as it was
     "The same model with labels, preprocessing and a description inside, in the standard form."
     given = dict(description=description, author=author, license=license, version=version)
@@ -412,8 +419,10 @@ def with_metadata(self:Model,
     preprocessing = self.preprocessing if preprocessing is None else preprocessing
     _check_fits(self, classes, preprocessing)
     bare = self.without_metadata()
-    ours = dict(model_bytes=len(bare.data), model_crc32=zlib.crc32(bare.data))
+    ours:dict = dict(model_bytes=len(bare.data), model_crc32=zlib.crc32(bare.data))
     if preprocessing: ours["preprocessing"] = preprocessing.to_dict()
+    begun = self.provenance if provenance is None else provenance_of(provenance)
+    if begun: ours["provenance"] = begun
     tables = _describe(self.name, texts, classes, preprocessing, len(self.inputs), len(self.outputs))
     with reading(f"The metadata of {self.name}"):
         data = _rooted(bare, {STANDARD: flatbuffer_bytes(lambda _: tables, b"M001"), OURS: json.dumps(ours).encode()})
@@ -444,7 +453,7 @@ def to_dict(self:Model) -> dict: # For JSON
     tensor = lambda t: dict(index=t.index, name=t.name, shape=list(t.shape), dtype=t.dtype, bytes=t.nbytes, constant=t.constant,
                             scale=listed(t.scale), zero_point=listed(t.zero_point), axis=t.axis)
     return dict(name=self.name, bytes=len(self.data), subgraphs=self.subgraphs, metadata=self.metadata, classes=self.classes,
-                preprocessing=self.preprocessing and self.preprocessing.to_dict(),
+                preprocessing=self.preprocessing and self.preprocessing.to_dict(), provenance=self.provenance,
                 inputs=[t.index for t in self.inputs], outputs=[t.index for t in self.outputs],
                 tensors=[tensor(t) for t in self.tensors],
                 ops=[dict(index=op.index, name=op.name, inputs=list(op.inputs), outputs=list(op.outputs), options=op.options) for op in self.ops])
@@ -462,6 +471,7 @@ def __str__(self:Model):
         names, rule = self.classes, self.preprocessing
         if names: lines.append(f"classes  {len(names)}: {', '.join(map(printable, names[:8]))}{', ...' if len(names) > 8 else ''}")
         if rule: lines.append(f"photos   {', '.join(f'{k} {v}' for k, v in rule.to_dict().items())}")
+        lines += [f"{key:<8} {value}" for key, value in (told(self.provenance) if self.provenance else [("weights", "of unknown origin and licence")])]
     except MobileNetError as e: lines.append(f"metadata {e}")
     return "\n".join([repr(self), *lines, "", text_table(_COLUMNS, _outline(self))])
 

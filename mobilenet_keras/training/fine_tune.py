@@ -18,6 +18,7 @@ from ..networks.heads import split_head
 from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
+from ..provenance import trained_on
 from ..run import RUN_FILES, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
 from .augment import Augment, check_augmentation, draw_augmentation
 
@@ -236,6 +237,7 @@ class _Trainer:
         self.loss, (self.body, self.head) = _loss(net, settings["label_smoothing"]), split_head(net)
         rule = getattr(net, "preprocessing", None) or photos.preprocessing  # the network says the scaling, the photos how they were cut
         self.rule = replace(photos.preprocessing, order=rule.order, mean=rule.mean, std=rule.std)
+        self.provenance = trained_on(getattr(net, "provenance", None), (photos.source or {}).get("folder"), len(photos.train), len(photos.classes))
         self.targets = [np.eye(len(photos.classes), dtype=np.float32)[part.labels] for part in (photos.train, photos.validation)]
         self.weights = sample_weights(photos.train.labels, photos.classes, settings["class_weights"])
         low, high = self.rule(np.stack([np.full(self.rule.shape, v, np.uint8) for v in (0, 255)]))
@@ -294,7 +296,7 @@ def save(self:_Trainer):
 def describe(self:_Trainer, finished):
     "Write run.json."
     versions = dict(python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
-    facts = dict(network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), photos=self.photos.source, history=self.history, chosen=self.chosen,
+    facts = dict(network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -398,6 +400,7 @@ def run(self:_Trainer):
         if (self.folder/"run.json").is_file() and run_facts(self.folder).get("finished"): return self.finished()
         for layer in self.net.layers:
             if isinstance(layer, keras.layers.BatchNormalization): layer.momentum = s["bn_momentum"]
+        if (self.folder/"run.json").is_file(): self.provenance = run_facts(self.folder).get("provenance", self.provenance)  # as it began
         if not self.restore():
             if s["pretrained"]: recalibrate_batchnorm(self.net, self.rule(self.photos.train.pixels[:256]))
             self.describe(False)
@@ -410,6 +413,7 @@ def run(self:_Trainer):
         with atomic_write(self.folder/"model.keras") as part: self.net.save(part)
         self.describe(True)
         (self.folder/"checkpoint.npz").unlink(missing_ok=True)
+    self.net.provenance = self.provenance
     return Run(self.folder, self.net, self.photos.classes, self.rule, self.history, s, self.photos.source, self.chosen)
 
 @patch
@@ -418,6 +422,7 @@ def finished(self:_Trainer):
     (self.folder/"checkpoint.npz").unlink(missing_ok=True)  # killed in the moment before
     run = Run.open(self.folder)
     assign_arrays(self.net.weights, [np.array(w) for w in run.net.weights], self.folder/"model.keras")
+    self.net.provenance = getattr(run.net, "provenance", None)
     note(f"{self.folder} holds this very run, finished; nothing is left to do.")
     return replace(run, net=self.net)
 

@@ -22,6 +22,8 @@ from .anatomy import anatomy, body_arrays, body_flags, build_head, differences, 
 from .graph import keras_graph
 from .models import V1_BLOCKS, V2_STAGES, MobileNetV1, MobileNetV2, Strides, class_names, last_channels, block_channels
 from ..preprocessing import Preprocessing
+from ..provenance import UNKNOWN, provenance
+from .pretrained import weights_provenance
 from .weight_files import NOTES, WeightFile, read_weights, write_safetensors
 
 # %% ../../nbs/api/networks/10_importers.ipynb #00000005
@@ -485,7 +487,17 @@ def _finished(net, file, system, who, one, alpha, flags, shape, left):
     net.pretrained, net.preprocessing = True, _rule(file, SYSTEMS[system], net, shape, flags.get("include_preprocessing"))
     net.source = dict(system=system, who=who, path=file.path, version=1 if one else 2, alpha=alpha, flags={k: v for k, v in flags.items() if v is not None and k != "include_top"})
     net.imported = dict(arrays=len(file.arrays), used=len(file.arrays) - len(left), left_out=left)
+    net.provenance = _provenance(file, who)
     return net
+
+def _provenance(file, who):
+    "Whose weights: what the file says, else what its digest or its name says."
+    path, notes = Path(file.path), file.hints.get("provenance")
+    model = file.hints.get("model")
+    if model is not None and model.provenance: return model.provenance
+    if isinstance(notes, dict): return provenance(notes)
+    found = weights_provenance(path)
+    return found if found["url"] != UNKNOWN else found | dict(source=f"{found['source']} ({who})")
 
 # %% ../../nbs/api/networks/10_importers.ipynb #e251d716
 def _from_graph(file, system, classes, input_shape, classifier_activation, options):
@@ -562,7 +574,7 @@ def _with_its_head(net, a, head, layers, file, fresh, classes, end, asked, name)
         kernel, bias = ours["conv_preds" if a.version == 1 else "predictions"].weights
         kernel.assign(head["kernel"].reshape(kernel.shape)); bias.assign(head["bias"])
     if a.complete and (fresh or head) or not a.head and not fresh and a.complete: return net
-    known = {k: getattr(net, k) for k in ("preprocessing", "pretrained")}
+    known = {k: getattr(net, k) for k in ("preprocessing", "pretrained", "provenance")}
     x, filled = net.get_layer(a.last).output, []
     if fresh: out, names = (classifier_v1 if a.version == 1 else classifier_v2)(x, class_names(classes)[0], 0., end), class_names(classes)[1]
     else:
@@ -648,7 +660,7 @@ def save(
     path = Path(path)
     if path.suffix != ".keras": raise MobileNetError(f"A whole model goes into a .keras file; export_keras and export_torch write others. Received: {path}")
     rule = getattr(net, "preprocessing", None)
-    notes = dict(classes=getattr(net, "classes", None) and list(net.classes), source=plain(getattr(net, "source", None)))
+    notes = dict(classes=getattr(net, "classes", None) and list(net.classes), source=plain(getattr(net, "source", None)), provenance=provenance(getattr(net, "provenance", None)))
     if rule is not None: notes["preprocessing"] = rule.to_dict()
     about = dict(keras_version=keras.__version__, date_saved=datetime.datetime.now().isoformat(timespec="seconds"))
     parts = {"metadata.json": about, "config.json": keras.saving.serialize_keras_object(net), NOTES: notes}

@@ -570,7 +570,7 @@ def _read_keras_zip(data):
     hints = config_hints(config) | dict(config=config)
     if NOTES in z.namelist():
         notes = json.loads(z.read(NOTES))
-        hints |= {k: notes[k] for k in ("classes", "preprocessing") if k in notes}
+        hints |= {k: notes[k] for k in ("classes", "preprocessing", "provenance") if k in notes}
     weights = z.read("model.weights.h5")
     slots = _read_keras3(io.BytesIO(weights), len(weights))
     names = _unnamed(slots)

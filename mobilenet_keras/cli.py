@@ -59,6 +59,11 @@ def _seed(help): return arg("--seed", type=int, metavar="N", default=0, help=f"o
 def _epochs(help, default=None): return arg("--epochs", type=int, metavar="N", default=default, help=f"passes over the photos{help}")
 def _size(help, default=None): return arg("--size", default=default, help=f"input size in pixels, 96 or 96x128{help}")
 
+_LABELS = arg("--labels", metavar="FILE", help="the classes' names in the model's order, one a line, or a metadata.json (default: those in the model, else of labels.txt beside it)")
+_RESIZE = arg("--resize", metavar="RULE", help="how a photo is made to fit: stretch, crop or pad; with :0.875 only that much of each side (default: as the model says, else as its source is known to, else stretch)")
+_SCALE = arg("--scale", choices=["signed", "unit", "imagenet", "raw"], help="what a float model takes: -1..1, 0..1, less ImageNet's mean by its deviation, or 0..255 (default: as the model says, else signed)")
+_TOLD = (_LABELS, _RESIZE, _SCALE)
+_ALPHABETICAL = arg("--alphabetical", action="store_true", help="of a model that names no classes: they are the folders in alphabetical order")
 _TFLITE = arg("model", metavar="MODEL", help=".tflite file")
 _INT8 = arg("model", metavar="MODEL", help="int8 .tflite file")
 _PART = arg("--part", choices=["train", "validation", "test"], help="part of the folder (default: test where there is one, else all)")
@@ -76,6 +81,14 @@ def _pixels(text):
     except ValueError: size = ()
     if len(size) not in (1, 2) or min(size) < 1: raise MobileNetError(f"--size is a number of pixels or HEIGHTxWIDTH, as 96 or 96x128. Received: {text}")
     return size[0] if len(size) == 1 else size
+
+def _described(path, a):
+    "The path as it is, or where flags say more than the file, the `Model`, told so."
+    from mobilenet_keras.tflite.model import Model
+    given = {k: v for k in ("labels", "resize", "scale") if (v := getattr(a, k)) is not None}
+    if not given: return path
+    if not _is_tflite(Path(path)): raise MobileNetError(f"{', '.join('--' + k for k in given)} is for .tflite files, and {path} is none. What was compiled, built or trained here says itself how photos are prepared; tell it to `mobilenet compile` or `build`.")
+    return Model.open(path).described(**given)
 
 def _photo_files(paths):
     "Files named one by one or by folder."
@@ -231,11 +244,14 @@ def _trained(run, photos):
       arg("folder", metavar="PHOTOS", help="folder with a folder of photos per class, or with a test folder of such"),
       _PART,
       _runtime(", an interpreter of a .tflite (default: the smallest installed)"),
+      *_TOLD, _ALPHABETICAL,
       arg("--mistakes", metavar="PNG", help="write a picture of the worst mistakes to this file"))
 def evaluate(a):
     "Classify a folder of labelled photos and say how many are right: a .mbn exactly as on a board."
     from mobilenet_keras.evaluation import evaluate
-    found = evaluate(a.model, a.folder, a.part, a.runtime)
+    labels = None if _is_tflite(Path(a.model)) else a.labels
+    if labels is not None: a.labels = None
+    found = evaluate(_described(a.model, a), a.folder, a.part, a.runtime, labels=labels, alphabetical=a.alphabetical)
     if a.mistakes:
         with atomic_write(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
     facts = found.to_dict() | dict(folder=a.folder)
@@ -251,16 +267,18 @@ def _onward(path, net):
 
 def _stripped(a):
     "A .tflite with only what an interpreter reads."
-    from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras import Model
     given = [flag for flag, value in (("--as", a.system), ("--size", a.size), ("--prototxt", a.prototxt)) if value]
     if given: raise MobileNetError(f"{', '.join(given)} belongs to weight files; from .tflite to .tflite a model is only made smaller.")
     model = Model.open(a.file)
     if Path(a.out).exists() and Path(a.out).samefile(a.file): raise MobileNetError(f"{a.out} is the file itself, whose class names and preprocessing would be lost. Give another name with -o.")
-    small = model.strip()
+    whole = model.folded()
+    small = whole.strip()
     path = small.save(a.out)
-    facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(small.data))
+    facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(small.data), ops_before=len(model.ops), ops=len(small.ops))
     return facts, (f"{path}: {len(small.data):,} bytes, {len(model.data) - len(small.data):,} fewer. "
-                   "Left out is what no interpreter reads: names of tensors, class names, preprocessing and other metadata.")
+                   "Left out is what no interpreter reads: names of tensors, class names, preprocessing and other metadata"
+                   + (f"; and the {len(model.ops) - len(small.ops)} ops that only compute shapes." if whole is not model else "."))
 
 @verb("model", "mobilenet convert weights.h5 -o model.keras",
       arg("file", metavar="FILE", help="weight file of Keras, PyTorch, Caffe, TensorFlow (checkpoint, .pb, SavedModel), TensorFlow Lite or TensorFlow.js"),
@@ -314,19 +332,13 @@ def _quantizable(a):
     wanted = known["outputs"] and max(2, known["outputs"])
     if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
 
-def _named(path):
-    "Class names of a file, a line each in the order of the outputs; numbers in front of them, as Teachable Machine writes them, are dropped."
-    try: lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, ValueError) as e: raise MobileNetError(f"{path} can't be read: {getattr(e, 'strerror', None) or e}.") from None
-    numbered = [line.partition(" ") for line in lines]
-    return [rest.strip() for _, _, rest in numbered] if lines and all(number == str(i) and rest.strip() for i, (number, _, rest) in enumerate(numbered)) else lines
-
 def _of_a_file(a):
     "(what is known of a network in a file, its photos, where the int8 file goes)."
     from mobilenet_keras.photos import Photos
+    from mobilenet_keras.tflite.labels import read_labels
     from mobilenet_keras.training.quantization import origin_of
     _quantizable(a)
-    classes = _named(a.labels) if a.labels else None
+    classes = list(read_labels(a.labels).classes) if a.labels else None
     origin = origin_of(a.run, a.scale, _pixels(a.size) if a.size else None, a.resize)
     rule = origin.preprocessing
     photos = Photos.from_folder(a.photos, rule.shape[:2], rule.resize, rule.channels, seed=a.seed)
@@ -404,18 +416,20 @@ def _is_tflite(path):
 def _inspect_model(a):
     "A .tflite file: its ends, its metadata, and what it costs."
     from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras.tflite.prediction import IOSpec
     from mobilenet_keras.tflite.profile import profile
     model = Model.open(a.file)
+    gives = [o.meaning for o in IOSpec.of(model).outputs]
     try: found = profile(model)
     except MobileNetError as e:
         if a.layers or a.health: raise
-        return model.to_dict() | dict(uncounted=str(e)), f"{model}\n\n{e}"
+        return model.to_dict() | dict(gives=gives, uncounted=str(e)), f"{model}\n\n{e}"
     health, costs = found.health(), found.to_dict()
     ops = [op | {k: v for k, v in cost.items() if k not in ("index", "op")} for op, cost in zip(model.to_dict()["ops"], costs["ops"])]
-    facts = costs | model.to_dict() | dict(ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)
+    facts = costs | model.to_dict() | dict(gives=gives, ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)
     if a.layers or a.health: return facts, "\n\n".join([*([str(found)] if a.layers else []), *([str(health)] if a.health else [])])
     ends = str(model).partition("\n\n")[0]
-    return facts, "\n".join([ends, "", repr(found), str(found.arena), repr(health)])
+    return facts, "\n".join([ends, f"gives    {'; '.join(gives)}", "", repr(found), str(found.arena), repr(health)])
 
 @verb("model", "mobilenet inspect model.tflite",
       arg("file", metavar="FILE", help=".tflite file of any kind, or a weight file"),
@@ -449,14 +463,15 @@ def lint(a):
 @verb("model", "mobilenet verify model.tflite my_photos",
       _INT8,
       arg("photos", metavar="PHOTOS", nargs="*", help="photos or folders of photos (default: noise)"),
-      arg("-n", type=int, metavar="N", default=16, help="at most so many photos, evenly spread (default: 16)"))
+      arg("-n", type=int, metavar="N", default=16, help="at most so many photos, evenly spread (default: 16)"),
+      _RESIZE, _SCALE)
 def verify(a):
     "Compare the bytes that every interpreter computes; TensorFlow Lite Micro is the reference."
     import numpy as np
     from mobilenet_keras.tflite.inputs import ModelInput
     from mobilenet_keras.tflite.model import Model
     from mobilenet_keras.tflite.verify import verify
-    model, pixels, rule, unread = Model.open(a.model), None, None, []
+    model, pixels, rule, unread = Model.open(a.model).described(resize=a.resize, scale=a.scale), None, None, []
     if a.n < 1: raise MobileNetError(f"-n is a number of photos, at least 1. Received: {a.n}")
     if a.photos:
         rule, files = ModelInput.of(model).rule, _photo_files(a.photos)
@@ -488,6 +503,7 @@ def _compiled_as(a, model, kind, t):
       arg("--ram", type=int, metavar="BYTES", help="the arena may take so much, for fewer instructions (default: a little more than the least)"),
       arg("--smallest", action="store_true", help="take the smallest arena there is"),
       arg("--fastest", action="store_true", help="take the fewest instructions, whatever arena they need, up to what the board has"),
+      *_TOLD,
       arg("--map", action="store_true", help="list every buffer in the arena, instead of a line for each stage"),
       arg("--picture", metavar="SVG", help="write a picture of the arena to this file"))
 def compile(a):
@@ -497,8 +513,9 @@ def compile(a):
     from mobilenet_keras.mcu.target import target
     from mobilenet_keras.tflite.profile import profile
     from mobilenet_keras.tflite.model import Model
-    model, kind, t = Model.open(a.model), "held" if a.held else "streamed", a.board and target(a.board, sdk=True)
-    chosen, tflm, other = _compiled_as(a, model, kind, t), profile(model).arena, "streamed" if a.held else "held"
+    model, kind, t = Model.open(a.model).described(a.labels, a.resize, a.scale), "held" if a.held else "streamed", a.board and target(a.board, sdk=True)
+    if model.preprocessing and model.assumed: note(f"{model.name} doesn't say how photos are prepared; {model.assumed}. So the .mbn says it.")
+    chosen, tflm, other = _compiled_as(a, model, kind, t), profile(model.folded()).arena, "streamed" if a.held else "held"
     if t: check_fits(chosen, t)
     found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout)}
     count = t and chosen.instructions(t.core)
@@ -543,6 +560,7 @@ def _project(runtime, to, board):
       arg("--to", choices=sorted({to for _, to in PROJECTS}), help="which files to write (default: those for the board's SDK, or cmake)"),
       _board("; refuse what it can't hold"),
       _photo("input of the app's self-test (default: noise)"),
+      *_TOLD,
       arg("--hot", choices=["flash", "ram"], help="engine: where the kernels run, as for `mobilenet build`"),
       arg("--strip", action="store_true", help="tflm: leave out of the file what no interpreter reads"),
       arg("--margin", type=int, metavar="BYTES", help="tflm: on top of the measured arena"),
@@ -554,7 +572,7 @@ def export(a):
     wrong = [f"--{k}" for k in given if k not in PROJECTS[runtime, to]]
     if wrong: raise MobileNetError(f"{', '.join(wrong)} is nothing that --runtime {runtime} --to {to} takes. Leave it out.")
     folder = a.out or f"{Path(a.model).stem}-{runtime}-{to}"
-    return _EXPORTS.get((runtime, to), _export_tflm)(a.model, folder, to, given)
+    return _EXPORTS.get((runtime, to), _export_tflm)(_described(a.model, a), folder, to, given)
 
 # %% ../nbs/api/08_cli.ipynb #00000035
 def _written(folder):
@@ -588,6 +606,7 @@ _EXPORTS = {("engine", "cmake"): _export_engine, ("tflm", "openmv"): _export_ope
       _board(""),
       _file(": an image, .uf2, .elf, .hex or .bin (default: the model's and the board's name, here)"),
       _photo("to build in, as a test of itself (default: noise)"),
+      *_TOLD,
       _CC,
       arg("--hot", choices=["flash", "ram"], help="where the kernels run; ram costs 4 to 9 KB of it, and may be faster on pico and pico2, which cache their flash (default: flash)"))
 def build(a):
@@ -597,7 +616,7 @@ def build(a):
     if not a.board: raise MobileNetError("For which board? Give its id with --board, e.g. --board pico.")
     t = target(a.board)  # a wrong name is told before anything is read
     image_kind(t, Path(a.out or "").suffix)  # likewise
-    firmware = build(a.model, a.board, a.photo, a.cc, a.hot)
+    firmware = build(_described(a.model, a), a.board, a.photo, a.cc, a.hot)
     path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
     return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
 
@@ -608,7 +627,7 @@ def build(a):
       _photo("to classify (default: the one that is built in)"),
       arg("--input", metavar="NPY", help="instead of a photo: int8 array as the model's input"),
       _photos("instead of one photo, as `mobilenet evaluate` takes it; uncounted"),
-      _PART,
+      _PART, *_TOLD, _ALPHABETICAL,
       _runtime("; tflm needs no board: TensorFlow Lite Micro on this computer, and its arena beside the engine's (default: engine)", ["engine", "tflm"], "engine"),
       arg("--emulator", choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: qemu where it is installed and has the board, else unicorn)"),
       arg("--seconds", type=float, metavar="S", default=120, help="stop a board that hangs after so long (default: 120)"),
@@ -618,18 +637,20 @@ def simulate(a):
     from mobilenet_keras.mcu.target import target
     from mobilenet_keras.mcu.simulate import simulate, simulate_folder, simulate_tflm
     if a.board: target(a.board)
+    if a.alphabetical and not a.photos: raise MobileNetError("--alphabetical is about a folder of photos: give --photos DIR, too.")
     if a.part and not a.photos: raise MobileNetError("--part is a part of a folder of photos: give --photos DIR, too.")
     if a.photos and (a.photo or a.input): raise MobileNetError("--photos is a folder of photos: leave out --photo and --input.")
+    model = _described(a.model, a)
     if a.runtime == "tflm":
         if a.board or a.photos: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board and --photos.")
-        ran = simulate_tflm(a.model, a.photo, a.input)
+        ran = simulate_tflm(model, a.photo, a.input)
         return ran.to_dict(), str(ran)
     if a.photos:
-        found = simulate_folder(a.model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc)
+        found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical)
         facts = found.to_dict() | dict(folder=a.photos)
         if found.skipped: raise Failed(facts, str(found))
         return facts, str(found)
-    answer = simulate(a.model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
+    answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
     return answer.to_dict(), str(answer)
 
 # %% ../nbs/api/08_cli.ipynb #0000003e
@@ -682,6 +703,7 @@ def device_ask(a):
       arg("model", metavar="MODEL", help="int8 .tflite or .mbn file"),
       _PORT,
       _photo("of the example (default: noise)"),
+      *_TOLD,
       arg("--place", choices=["auto", "files", "romfs"], default="auto", help="where the model goes (default: a ROMFS if the board has one that holds nothing else)"),
       arg("--force", action="store_true", help="replace a main.py of your own, and what is in the ROMFS"),
       arg("--weights-uf2", metavar="UF2", help="write the model for the flash above a Pico's --firmware to this file, and flash nothing"),
@@ -696,14 +718,14 @@ def micropython_flash(a):
     except ValueError: raise MobileNetError(f"--at is an address, as 0x10060000. Received: {a.at}") from None
     if bool(a.weights_uf2) != bool(a.firmware): raise MobileNetError("--weights-uf2 and --firmware go together: where the model can lie depends on the firmware that the board runs.")
     if a.weights_uf2: return _weights_uf2(a, address)
-    done = flash_micropython(a.model, a.port, a.photo, a.place, address, a.force, a.dry_run, a.wait, a.module)
+    done = flash_micropython(_described(a.model, a), a.port, a.photo, a.place, address, a.force, a.dry_run, a.wait, a.module)
     return done.to_dict(), str(done)
 
 def _weights_uf2(a, address):
     "A model for the flash above a Pico's firmware, as a file for its boot loader."
     from mobilenet_keras.mcu.micropython import bundle, weights_uf2
     if Path(a.weights_uf2).resolve() == Path(a.firmware).resolve(): raise MobileNetError(f"--weights-uf2 would write over the firmware {a.firmware}; give another name.")
-    found = weights_uf2(bundle(a.model), a.firmware, address)
+    found = weights_uf2(bundle(_described(a.model, a)), a.firmware, address)
     facts = dict(file=a.weights_uf2, address=found.address, bytes=found.size, crc=found.crc, free=list(found.free), dry_run=a.dry_run)
     if a.dry_run: return facts, f"{found} Nothing was written."
     with atomic_write(a.weights_uf2) as part: part.write_bytes(found.uf2)
@@ -714,12 +736,13 @@ def _weights_uf2(a, address):
 @verb("board", "mobilenet micropython export model.tflite -o disk",
       arg("model", metavar="MODEL", help="int8 .tflite or .mbn file"),
       _folder(" (default: the model's name and -micropython, here)"),
-      _photo("of the example (default: noise)"))
+      _photo("of the example (default: noise)"),
+      *_TOLD)
 def micropython_export(a):
     "Write all that a board with MicroPython needs into a folder, with stubs for editors and a ROMFS image."
     from mobilenet_keras.mcu.micropython import export_micropython
     folder = a.out or f"{Path(a.model).stem}-micropython"
-    return _copies(folder, export_micropython(a.model, folder, a.photo), "Copy main.py, model.mbn, the photo and the mobilenet.mpy of your board's architecture: "
+    return _copies(folder, export_micropython(_described(a.model, a), folder, a.photo), "Copy main.py, model.mbn, the photo and the mobilenet.mpy of your board's architecture: "
                    "armv6m for a Pico, armv7emsp for a Pico 2. `mobilenet micropython flash` does it by itself.")
 
 @verb("board", "mobilenet micropython module armv6m",
@@ -740,12 +763,13 @@ ALIASES = {"classify": "predict"}  # {old name: verb}
       arg("photos", metavar="PHOTO", nargs="+", help="photos or folders of photos"),
       arg("--model", metavar="MODEL", default="model.tflite", help=".tflite file (default: model.tflite)"),
       arg("--top", type=int, metavar="N", default=3, help="classes to name (default: 3)"),
-      _runtime(", an interpreter (default: the smallest installed)"))
+      _runtime(", an interpreter (default: the smallest installed)"),
+      *_TOLD)
 def predict(a):
     "Say what is on photos."
     from mobilenet_keras.tflite.interpreters import Classifier
     if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
-    classifier = Classifier(a.model, a.runtime)
+    classifier = Classifier(_described(a.model, a), a.runtime)
     seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
     facts:list[dict] = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]

@@ -21,6 +21,14 @@ def mobilenet(*args, cwd=None, **env):
     return done.returncode, done.stdout, done.stderr
 
 
+def at_once(capsys, *args):
+    """The same in this process, for what needs none of its own."""
+    from mobilenet_keras import cli
+    capsys.readouterr()
+    code = cli.main(list(map(str, args)))
+    return code, *capsys.readouterr()
+
+
 def photos(folder, classes=("banana", "lime"), n=12, size=(40, 30)):
     """A folder of noisy one-coloured photos per class."""
     rng = np.random.default_rng(0)

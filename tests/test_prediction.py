@@ -21,7 +21,7 @@ from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.interpreters import Classifier, installed_runtimes
 from mobilenet_keras.tflite.model import Model
-from mobilenet_keras.tflite.prediction import IOSpec, ModelOutput, Prediction, int8_output
+from mobilenet_keras.tflite.prediction import SIGMOID, IOSpec, ModelOutput, Prediction, int8_output
 
 needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 GRAY = Preprocessing.preset("keras", 96, 1)
@@ -76,7 +76,8 @@ def test_what_the_values_mean(head, classes):
         return
     real = io.outputs[0].real(found.scores)
     p = np.array([1 - real[0], real[0]]) if classes == 1 else real if head else np.exp(real) / np.exp(real).sum()
-    assert found.probabilities == pytest.approx(p) and found.label == str(p.argmax()) and len(found.top(9)) == max(2, classes)
+    names = list(SIGMOID) if classes == 1 else list(map(str, range(classes)))
+    assert found.probabilities == pytest.approx(p) and found.label == names[p.argmax()] and len(found.top(9)) == max(2, classes)
     if classes > 1 and head != "logistic":
         assert found.probabilities.sum() == pytest.approx(1, abs=.02)
 

@@ -143,12 +143,13 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     for i, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (10, 20, 20, 3)).astype(np.uint8)):
         (tmp_path / f"photos/class{i % 5}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / f"photos/class{i % 5}/{i}.png")
-    theirs = evaluate(compile_model(small()), tmp_path / "photos")
-    ours = simulate_folder(built(board), None, tmp_path / "photos", emulator=emulator)
+    theirs = evaluate(compile_model(small()), tmp_path / "photos", alphabetical=True)
+    ours = simulate_folder(built(board), None, tmp_path / "photos", emulator=emulator, alphabetical=True)
     assert ours.scores.tolist() == theirs.scores.tolist() and ours.accuracy == theirs.accuracy and len(ours) == 10
     (tmp_path / "photos/class0/broken.png").write_bytes(b"no photo")
     (tmp_path / "x.elf").write_bytes(built(board).elf.data)
-    assert cli.main(["simulate", str(tmp_path / "x.elf"), "--photos", str(tmp_path / "photos"), "--emulator", emulator, "--json"]) == 1
+    told = ["--photos", str(tmp_path / "photos"), "--alphabetical", "--emulator", emulator, "--json"]
+    assert cli.main(["simulate", str(tmp_path / "x.elf"), *told]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ..core import MobileNetError
 from ..tflite.fixedpoint import divide_pot, exp_table, high_mul, is_flat, logistic_table, quantize_multiplier, reciprocal, scaled, wrap_int32
+from ..tflite.folding import folded
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, Tensor, to_int8
 
@@ -55,7 +56,16 @@ class Step:
 class Untrained(MobileNetError):
     "A network whose scores don't depend on the photo, so that their scale is next to nothing."
 
-def _refuse(model, op, why, remedy="Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint.", kind=MobileNetError):
+_REPLACE = "Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint."
+_TFLM_MAY = "Whether TensorFlow Lite Micro runs it says mobilenet lint, and mobilenet export --runtime tflm writes the app."
+_WORDS = {  # {op: what kind of network has it}
+    "HARD_SWISH": "; it is the hard swish of a MobileNetV3, and the engine runs the layers of V1 and V2",
+    "MUL": "; a MUL is the gate of squeeze-and-excite, as a MobileNetV3 and EfficientNets have, and the engine runs the layers of MobileNet V1 and V2",
+    **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), "; it is half of a dilated convolution, as segmentation has: build the network without dilation (dilation=False)"),
+    "CONCATENATION": "; networks whose branches are joined, as Inception and SSD, are no chain",
+    "TFLite_Detection_PostProcess": "; a detector's boxes are picked in float"}
+
+def _refuse(model, op, why, remedy=_REPLACE, kind=MobileNetError):
     raise kind(f"Op {op.index} of {model.name}, {op.name} -> tensor {op.outputs[0] if op.outputs else '-'}: {why}. {remedy}")
 
 def _map(tensor):
@@ -212,18 +222,32 @@ def _pool(g, op, name, shape, **numbers):
     g.made(op, Step(name, op.index, shape, (1, 1, shape[2]), kernel=shape[:2], **numbers))
 
 def _add(g, op):
+    constant = [i for i, t in enumerate(op.inputs) if g.model.tensors[t].constant]
+    if len(constant) == 1 and len(op.inputs) == 2: return _add_constant(g, op, 1 - constant[0])
     roots = [g.root(t) for t in op.inputs]
     if len(roots) != 2 or roots[0] == roots[1]: _refuse(g.model, op, "it adds a tensor to itself")
     if g.last not in roots: g.recall(op, roots[0])
     i = roots.index(g.last)
     (x, shape), other, y = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]]), g.int8(op, g.model.tensors[op.outputs[0]])
     if g.shapes.get(roots[1 - i]) != shape: _refuse(g.model, op, f"its inputs differ in shape or one is a constant: {x.shape} and {other.shape}")
+    g.made(op, Step("add", op.index, shape, shape, aside=g.put_aside(roots[1 - i]), **_add_numbers(g, op, x, other, y)))
+
+def _add_numbers(g, op, x, other, y):
     twice = 2*np.float64(max(x.scale[0], other.scale[0]))
     scales = _scales([x.scale[0]/twice, other.scale[0]/twice, twice/((1 << 20)*np.float64(y.scale[0]))])
     if (scales[:, 1] > 0).any(): _refuse(g.model, op, "its output has a far finer scale than its inputs, which TFLM does not define")
     low, high = clamp(op, y)
-    g.made(op, Step("add", op.index, shape, shape, scales=scales, zero_in=int(x.zero_point[0]), zero_other=int(other.zero_point[0]),
-                    zero_out=int(y.zero_point[0]), low=low, high=high, aside=g.put_aside(roots[1 - i])))
+    return dict(scales=scales, zero_in=int(x.zero_point[0]), zero_other=int(other.zero_point[0]), zero_out=int(y.zero_point[0]), low=low, high=high)
+
+def _add_constant(g, op, i):
+    "An ADD of a constant for each channel: a depthwise convolution with no weights makes a map of it, and a shortcut adds what was there."
+    (x, shape), other, y = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]]), g.int8(op, g.model.tensors[op.outputs[0]])
+    c = shape[2]
+    if other.data is None or other.data.size > 1 and (other.data.size, *other.shape[-1:]) != (c, c) or math.prod(y.shape) != math.prod(shape): _refuse(g.model, op, f"it adds a constant of the shape {other.shape}, which is none for each channel")
+    start = g.root(op.inputs[i])
+    bias = np.broadcast_to(other.data.reshape(-1).astype(np.int64), c).copy()
+    g.steps.append(Step("depthwise", op.index, shape, shape, weights=np.zeros((1, 1, c), np.int8), bias=bias, scales=np.broadcast_to(_scales(1.), (c, 2))))
+    g.made(op, Step("add", op.index, shape, shape, aside=g.put_aside(start), **_add_numbers(g, op, other, x, y)))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000f
 def _logistic(g, op):
@@ -279,7 +303,7 @@ def lower(
     model, # A `Model` or the path of a .tflite file
 ) -> list: # Of `Step`
     "The model as a chain of steps; `MobileNetError` says which op can't be one."
-    model = model if isinstance(model, Model) else Model.open(model)
+    model = folded(model if isinstance(model, Model) else Model.open(model))
     if len(model.inputs) != 1 or not model.outputs: raise MobileNetError(f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; the engine takes one input.")
     if not model.ops: raise MobileNetError(f"{model.name} has no ops.")
     if any(op.name == "edgetpu-custom-op" for op in model.ops): raise MobileNetError(f"{model.name} is compiled for an Edge TPU: take the .tflite file that it was compiled from.")
@@ -290,7 +314,7 @@ def lower(
     g.last, g.shapes[x.index], g.maker[x.index] = x.index, _map(x), 0
     for op in model.ops:
         if op.index in end.skipped: continue
-        if op.name not in _LOWER: _refuse(model, op, "the engine has no such step")
+        if op.name not in _LOWER: _refuse(model, op, f"the engine has no such step{_WORDS.get(op.name, '')}", _TFLM_MAY if op.name in _WORDS else _REPLACE)
         if len(op.outputs) != 1: _refuse(model, op, f"it has {len(op.outputs)} outputs")
         _LOWER[op.name](g, op)
     wanted = {g.root(y.index) for y in end.outputs}

@@ -18,6 +18,7 @@ from .layouts import Layout, layout as layout_of
 from .lowering import OPS, GraphEnds, graph_ends, lower
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
 from ..preprocessing import Preprocessing
+from ..tflite.folding import folded
 from ..tflite.inputs import ModelInput
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, int8_output
@@ -189,7 +190,7 @@ def compile_model(
     ram=None,         # Instead of `slack`: bytes that the arena may take
 ) -> Compiled:
     "Plan a model and pack it for the engine."
-    model = model if isinstance(model, Model) else Model.open(model)
+    model = folded(model if isinstance(model, Model) else Model.open(model))
     steps, end, order = lower(model), graph_ends(model), layout_of(layout)
     packs = [order.pack(s) for s in steps]
     packed, needs = tuple(p is not None for p in packs), [order.scratch(s) if p else 0 for s, p in zip(steps, packs)]

@@ -86,11 +86,12 @@ def simulate_folder(
     emulator:str|None=None,
     seconds=120,   # For each photo
     cc=None,       # As for `build`
+    alphabetical=False, # As for `evaluate`
 ) -> Evaluation:
     "Classify a folder of labelled photos on an emulated board, several at a time."
     firmware = _firmware(model, board, cc)
     io, outputs = firmware.about(), firmware._of("app_expected")
-    files, names = labelled(folder, part, io.classes, outputs)
+    files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)
     skipped, _ = {}, io.input.rule  # where it is guessed, that is said once
     def score(path):
         try: image = io.input.prepare(path).one
@@ -103,7 +104,7 @@ def simulate_folder(
     if not good: raise MobileNetError(f"No photo in {folder} could be read: {next(iter(skipped.values()))}")
     scores = np.array([found[i] for i in good], np.int16)
     if outputs == 1: scores = np.concatenate([-scores, scores], 1)  # one sigmoid, of the second class
-    return Evaluation(f"{firmware.name} on an emulated {firmware.target.id}", names, np.array([files[i][1] for i in good]), scores, [files[i][0] for i in good], dict(sorted(skipped.items())))
+    return Evaluation(f"{firmware.name} on an emulated {firmware.target.id}", names, np.array([files[i][1] for i in good]), scores, [files[i][0] for i in good], dict(sorted(skipped.items())), matched=how)
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #0000000e
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..core import MobileNetError
 from ..preprocessing import Preprocessing
 from ..progress import note
-from .model import Model
+from .model import Model, assumption, photo_shape, value_range
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #00000004
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ModelInput:
     zero:int = 0
     preprocessing:Preprocessing|None = None # What the model says of photos; None: nothing
     nchw:bool = False       # The file itself takes (channels, height, width)
+    assumed:str|None = field(default=None, compare=False) # What is assumed of photos, in words; None: what follows from the other facts
 
     @classmethod
     def of(cls,
@@ -34,10 +35,9 @@ class ModelInput:
            preprocessing=None, # A `Preprocessing` instead of the model's own
     ):
         "What a `.tflite` file takes."
-        t = model.inputs[0]
-        shape, scale = tuple(t.shape[1:]), None if t.scale is None else float(t.scale[0])
-        nchw = len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)
-        return cls(model.name, (*shape[1:], shape[0]) if nchw else shape, t.dtype, scale, 0 if t.scale is None else int(t.zero_point[0]), preprocessing or model.preprocessing, nchw)
+        t, (shape, nchw) = model.inputs[0], photo_shape(model.inputs[0])
+        scale, zero = (None, 0) if t.scale is None else (float(t.scale[0]), int(t.zero_point[0]))
+        return cls(model.name, shape, t.dtype, scale, zero, preprocessing or model.preprocessing, nchw, "" if preprocessing else model.assumed)
 
     @property
     def file_shape(self) -> tuple: # Without the batch
@@ -55,17 +55,14 @@ class ModelInput:
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #00000011
 @patch(as_prop=True)
-def _range(self:ModelInput): # (low, high) that pixels 0 to 255 become where the model doesn't say
-    if not self.quantized: return -1., 1.
-    return tuple((self.scale or 0)*(q - self.zero) for q in (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
-
-@patch(as_prop=True)
 def _quiet_rule(self:ModelInput):
     "What prepares photos and noise, without a word."
-    return self.preprocessing or Preprocessing.from_range(self.shape, *self._range)
+    return self.preprocessing or Preprocessing.from_range(self.shape, *value_range(self.dtype, self.scale, self.zero))
 
 def _check_rule(self):
     "Refuse photos for what takes none."
+    if self.dtype == "int16":
+        raise MobileNetError(f"{self.name} takes {self}: activations of 16 bits (int16x8), and photos are prepared for float32, int8 and uint8. Convert it again without the 16x8 mode, or give its input as an int16 array or .npy file.")
     if not self.is_photo:
         raise MobileNetError(f"{self.name} takes {self}, which is not a photo: wanted float32, or quantized int8 or uint8, of (height, width, 1 or 3). "
                              "Give its input as an array of its own type, or as the path of an .npy file with one.")
@@ -75,10 +72,9 @@ def _check_rule(self):
 def _rule(self):
     "`ModelInput.rule`, the first time that it is asked for."
     _check_rule(self)
-    low, high = self._range
-    if self.preprocessing is None:
-        note(f"{self.name} doesn't say how photos are prepared; pixels 0 to 255 are given as {low:.4g} to {high:.4g}, "
-             f"{'the range of its input' if self.quantized else 'the way of Keras'}.")
+    said = self.assumed
+    if said is None: said = "" if self.preprocessing else assumption((*value_range(self.dtype, self.scale, self.zero), self.quantized), "the whole photo is stretched to fit")
+    if said: note(f"{self.name} doesn't say how photos are prepared; {said}.")
     return self._quiet_rule
 
 # %% ../../nbs/api/tflite/03_inputs.ipynb #00000013

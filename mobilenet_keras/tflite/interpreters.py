@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError
+from ..progress import note
+from .flatbuffer import printable
 from .model import Model
-from .prediction import IOSpec
+from .prediction import SIGMOID, IOSpec, _last_op
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000005
 @dataclass(frozen=True)
@@ -170,6 +172,19 @@ def _captured():
             os.dup2(saved, 2)
             os.close(saved)
 
+# %% ../../nbs/api/tflite/05_interpreters.ipynb #0b87bb82
+def _check_classifier(model, output):
+    "Refuse what says no class of a whole photo, and say what can be done with it."
+    first = f" (This file holds {model.subgraphs} graphs, of which this library takes the first.)" if model.subgraphs > 1 else ""
+    if output.shape == (1,) and _last_op(model, model.outputs[0]) == "SOFTMAX":
+        raise MobileNetError(f"{model.name} ends in a softmax of one value, which is always 1, so it says the same of every photo. A head of two classes is a sigmoid of one value, or a softmax of two: train it again so.")
+    if output.is_classifier: return
+    if output.is_map:
+        raise MobileNetError(f"{model.name} gives {output.meaning}, as a centroid detector or a segmentation does, and not a class for the whole photo. "
+                             f"In Python Model.predict(photo) has the map in .outputs; mobilenet simulate runs it, mobilenet compile and build take it to a board.{first}")
+    why = "one output that ends in no sigmoid, so it is no probability" if output.shape == (1,) else f"an output of {model.outputs[0].shape}, wanted (1, classes)"
+    raise MobileNetError(f"{model.name} is not a classifier: it has {why}. In Python Model.predict(photo) runs it.{first}")
+
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000013
 def _predict(io, interpreter, photo, input=None):
     given = io.input.prepare(photo, input)
@@ -188,11 +203,11 @@ class Classifier:
         self.interpreter = load(self.model, runtime, threads)
         self.io = IOSpec.of(self.model, preprocessing, classes)
         output, name = self.io.outputs[0], self.model.name
-        if len(output.shape) != 1: raise MobileNetError(f"{name} is not a classifier: its output is {self.model.outputs[0].shape}, wanted (1, classes). Model.predict runs it.")
-        if not output.is_classifier: raise MobileNetError(f"{name} has one output that ends in no sigmoid, so it is no probability: not a classifier. Model.predict runs it.")
+        _check_classifier(self.model, output)
         n = max(2, output.shape[0])
-        self.classes = list(self.io.classes or map(str, range(n)))
+        self.classes = list(self.io.classes or (SIGMOID if output.shape == (1,) else map(str, range(n))))
         if len(self.classes) != n: raise MobileNetError(f"{name} has {n} classes; {len(self.classes)} names were given.")
+        if len(self.io.outputs) > 1: note(f"{name} has {len(self.io.outputs)} outputs; the classes are those of the first, {printable(self.model.outputs[0].name)}: {output.meaning}.")
         self.preprocessing = self.io.input.rule
 
     def predict(self,

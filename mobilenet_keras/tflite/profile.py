@@ -217,6 +217,7 @@ def arena(
     "Ask TFLM how much memory a model takes."
     states, inputs = installed_runtimes(), model.inputs
     if states["tflm"] is not True: return Arena(reason=states["tflm"])
+    if model.subgraphs > 1: return Arena(reason=f"TFLM was not asked, because the file holds {model.subgraphs} graphs")
     if sum(t.nbytes for t in inputs) > MAX_INPUT: return Arena(reason=f"its input of {inputs[0].nbytes:,} bytes is no photo")
     if len(inputs) != 1 or inputs[0].dtype not in ("int8", "uint8", "int16", "int32", "float32") or inputs[0].shape[:1] != (1,):
         return Arena(reason=f"the model takes {', '.join(f'{t.dtype} {t.shape}' for t in inputs)}; wanted one input with a batch of 1")

@@ -13,6 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 import mobilenet_keras
 from ..core import MobileNetError, html_table, text_table
+from .folding import folded, misdeclared, shape_ops
 from .inputs import ModelInput
 from .interpreters import RUNTIMES, Interpreter, TflmInterpreter, check_runnable, first_line, installed_runtimes
 from .model import Model, to_int8
@@ -99,13 +100,16 @@ def _compare(outputs, reference):
     return dict(max_lsb=int(max(g.max(initial=0) for g in gaps)), differing=int(sum((g > 0).sum() for g in gaps)),
                 bytes=int(sum(g.size for g in gaps)), top1=float((flat[0] == flat[1]).mean()))
 
+_OUTSIDE = "it computes in int8, and this file has uint8 weights, the form of TensorFlow 1"
+
 def _conclude(rows, reference):
     "(ok, reason) of a table of rows."
     exact = [r for r in rows if r["ran"] and r["kernels"] != "optimized"]
     wrong = [r["runtime"] for r in exact if r["differing"] != 0]
     tflm = next((r for r in rows if r["runtime"] == "tflm"), None)
+    outside = tflm is not None and tflm["note"] == _OUTSIDE
     absent = "" if reference == "tflm" else " TFLM did not take part: " + (tflm["note"] if tflm else "it was not asked") + "."
-    if tflm and not tflm["ran"] and tflm["installed"]: return False, f"TFLM can't run this model: {tflm['note']}"
+    if tflm and not tflm["ran"] and tflm["installed"] and not outside: return False, f"TFLM can't run this model: {tflm['note']}"
     if reference is None: return False, "no exact interpreter ran, so there is nothing to compare with." + absent
     if wrong: return False, f"{', '.join(wrong)} and {reference} compute different bytes." + absent
     if len(exact) < 2: return False, f"only {reference} ran; a comparison needs two." + absent
@@ -115,6 +119,8 @@ def _conclude(rows, reference):
 def _check_integer(model):
     "`verify` compares integers."
     t = model.inputs[0]
+    if any(model.tensors[i].dtype == "int16" for op in model.ops for i in op.outputs) and not model.float_ops:
+        raise MobileNetError(f"{model.name} computes in integers, with activations of 16 bits (int16x8); only models with activations of 8 bits are compared here, and the engine takes only these. Convert it again without the 16x8 mode, to int8.")
     if t.dtype not in ("int8", "uint8") or t.scale is None or not t.scale[0] > 0 or model.float_ops:
         raise MobileNetError(f"{model.name} computes in {t.dtype if t.dtype.startswith('float') else 'float inside'}; only fully quantized "
                              f"int8 or uint8 models promise the same bytes everywhere. {to_int8()}")
@@ -136,7 +142,8 @@ def verify(
     if runtimes is None and all(states[n] is not True for n in names if n.endswith("-reference")): names.append("tensorflow-reference")
     unknown = [n for n in names if n not in RUNTIMES]
     if unknown: raise MobileNetError(f"Runtimes are {', '.join(RUNTIMES)}. Received: {unknown[0]!r}")
-    found = run_isolated(model, given.tensor, names, states)
+    found = run_isolated(model, given.tensor, [n for n in names if n != "tflm"], states)
+    if "tflm" in names: found |= run_isolated(folded(model), given.tensor, ["tflm"], states)  # as an app is exported
     if expected is not None: found["expected"] = ([np.asarray(expected)], "")
     return verdict_of(model, what, found, states)
 
@@ -156,14 +163,17 @@ def verdict_of(model, what, found, states):
     rows = []
     for name, (outputs, said) in found.items():
         kernels = RUNTIMES[name].kernels if name in RUNTIMES else "given"
+        why = _OUTSIDE if name == "tflm" and any(t.dtype == "uint8" and t.constant for t in model.tensors) else said
         row = dict(runtime=name, kernels=kernels, installed=states.get(name, True) is True, ran=outputs is not None,
-                   max_lsb=None, differing=None, bytes=None, top1=None, note="" if outputs is not None else said)
+                   max_lsb=None, differing=None, bytes=None, top1=None, note="" if outputs is not None else why)
         if outputs is not None and reference:
             truth = found[reference][0][:1] if kernels == "given" else found[reference][0]
             row |= _compare(outputs, truth)
             row["note"] = ("the reference" if name == reference else "may round differently" if kernels == "optimized" and row["differing"] else
                            f"shape {outputs[0].shape} of {outputs[0].dtype}, wanted {truth[0].shape} of {truth[0].dtype}" if row["differing"] is None else "")
         rows.append(row)
+        if name == "tflm" and outputs is not None and (left := len(shape_ops(model))): row["note"] = "; ".join(filter(None, [row["note"], f"without the {left} ops that only compute shapes"]))
     arena = allocations(found.get("tflm", (None, ""))[1]).get("total")
     ok, reason = _conclude(rows, reference)
+    if not ok and (wrong := misdeclared(model)): reason += f" The cause may be that {wrong}. Convert the model again with a fixed batch of 1."
     return Verdict(model.name, what, reference, rows, ok, reason, arena, found[reference][0] if reference else None)

@@ -315,6 +315,8 @@ def tflite_graph(
     model, # `Model`
 ) -> Graph:
     "The network that a `.tflite` file is, in real numbers."
+    from mobilenet_keras.tflite.folding import shape_ops  # gives `Model` its `folded`
+    if shape_ops(model): model = model.folded()
     constants = {t.index: t for t in model.tensors if t.constant}
     made, notes, nodes = {}, [], []
     def add(kind, op, inputs, facts, arrays=None, name=None):
@@ -341,6 +343,12 @@ def tflite_graph(
             for t in op.outputs: made[t] = _tflite_node(model, op, made, constants, add)
     return Graph(nodes, [made[model.outputs[0].index]], notes)
 
+def _real_bias(model, op, constants):
+    "A bias as float32: of integers, in steps of the input's scale by the kernel's, as kernels take it, whatever the bias itself says."
+    x, kernel, bias = model.tensors[op.inputs[0]], constants[op.inputs[1]], constants[op.inputs[2]]
+    if bias.data is None or bias.data.dtype.kind != "i" or x.scale is None or kernel.scale is None: return real_constant(bias).reshape(-1)
+    return (bias.data.reshape(-1)*(float(x.scale[0])*kernel.scale.astype(np.float64))).astype(np.float32)
+
 def _constant(constants, op, i):
     "An op's constant input as a list; None if it has none."
     t = constants.get(op.inputs[i]) if i < len(op.inputs) else None
@@ -351,7 +359,7 @@ def _tflite_node(model, op, made, constants, add):
     "The node of an op."
     o, here, out = op.options, [made[t] for t in op.inputs if t in made], model.tensors[op.outputs[0]]
     act = _FUSED.get(o.get("fused_activation_function", "NONE"), "?")
-    weights = lambda kernel: dict(kernel=kernel) | (dict(bias=real_constant(constants[op.inputs[2]]).reshape(-1)) if len(op.inputs) > 2 and op.inputs[2] in constants else {})
+    weights = lambda kernel: dict(kernel=kernel) | (dict(bias=_real_bias(model, op, constants)) if len(op.inputs) > 2 and op.inputs[2] in constants else {})
     windows = lambda **more: dict(strides=(o.get("stride_h", 1), o.get("stride_w", 1)), padding=str(o.get("padding", "SAME")).lower(), **more)
     if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and op.inputs[1] in constants:
         kernel, facts = real_constant(constants[op.inputs[1]]), windows(activation=act, dilation=(o.get("dilation_h_factor", 1), o.get("dilation_w_factor", 1)))

@@ -426,9 +426,9 @@ def load(
 
 # %% ../../nbs/api/networks/10_importers.ipynb #ceea524e
 _LEFT_OUT = (  # pattern of an array's name, and why a network can do without it
+    (r"(_|/)(min|max|optimizer_step)$|_quant/|quantizer", "the range of simulated quantization"),
     (r"(^|/)(opt(imizer)?(_weights)?|adamw?|sgd|rmsprop|momentum|adagrad|lion|training)(/|_|$)|/(adamw?|momentum|rmsprop(_\d)?|adagrad)(_\d)?$|/(m|v|velocity|momentum|accumulator)$", "state of the optimizer"),
     (r"(^|[/.])(global_step|iterations?|num_batches_tracked|save_counter|step|epoch|learning_rate|lr|beta[12]_power|decay|count)$", "a counter of the training"),
-    (r"(_|/)(min|max|optimizer_step|quant(ize_layer)?_(min|max))$|_quant/|quantizer", "the range of simulated quantization"),
     (r"seed_generator|random_seed|rng_state", "state of a random generator"),
     (r"ema(_decay)?[/.]|exponentialmovingaverage|(^|[/.])(teacher|momentum_encoder)[/.]", "another average of the same weights"),
     (r"auxlogits|(^|[/.])aux", "an auxiliary classifier that acts in training only"))

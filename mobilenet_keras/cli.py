@@ -332,6 +332,7 @@ def _quantizable(a):
     wanted = known["outputs"] and max(2, known["outputs"])
     if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
 
+# %% ../nbs/api/08_cli.ipynb #8041b265
 def _of_a_file(a):
     "(what is known of a network in a file, its photos, where the int8 file goes)."
     from mobilenet_keras.photos import Photos
@@ -361,6 +362,7 @@ def _of_a_run(a):
     _warn(run, photos)
     return run, photos, None, run.folder/"model.tflite"
 
+# %% ../nbs/api/08_cli.ipynb #9152c376
 @verb("model", "mobilenet quantize runs/mobilenet_0.25_96-1",
       arg("run", metavar="RUN", help="folder that `mobilenet train` wrote; or a whole Keras model (.keras, .h5) or a float .tflite of any origin"),
       _photos("of a run, where they are now, if they moved; of a file, a folder of photos per class, needed"),

@@ -1,7 +1,10 @@
 """What several test files call: the command line, small folders of photos, Keras 2's weight files, broken copies of files."""
+import io
+import json
 import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -136,3 +139,28 @@ GRAY = Preprocessing.preset("keras", 96, 1)
 def person_detect():
     model = Model.open(shared("models/tflite_micro/person_detect.tflite"))
     return model.with_metadata(["no person", "person"], GRAY)  # index 1 is the person, as in TFLM's own example
+
+
+DENSE = ("Dense", dict(units=2, activation="softmax"))
+
+
+def describe(*layers, shape=(8, 8, 3)):
+    """The description of a Sequential, as a file has it."""
+    first = dict(class_name="InputLayer", config=dict(name="in", batch_shape=[None, *shape]))
+    listed = [dict(class_name=kind, config=dict(name=f"l{i}", **config)) for i, (kind, config) in enumerate(layers)]
+    return dict(class_name="Sequential", config=dict(name="own", layers=[first, *listed]))
+
+
+def archive(path, config, weights=None, **more):
+    """A `.keras` file of a description, with the arrays {group: [array]}."""
+    import h5py
+    held = io.BytesIO()
+    with h5py.File(held, "w") as f:
+        for key, arrays in (weights or {}).items():
+            for i, a in enumerate(arrays):
+                f[f"layers/{key}/vars/{i}"] = a
+    parts = {"config.json": json.dumps(config), "metadata.json": "{}", "model.weights.h5": held.getvalue(), **more}
+    with zipfile.ZipFile(path, "w") as z:
+        for name, data in parts.items():
+            z.writestr(name, data)
+    return path

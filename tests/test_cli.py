@@ -257,8 +257,7 @@ def test_what_is_int8_already_needs_no_quantizing(tmp_path, monkeypatch, capsys)
 
 def test_quantize_says_what_a_file_lacks(tmp_path, monkeypatch, capsys):
     """Photos, their scaling, as many folders as outputs, built-in layers: each in one line, before TensorFlow is imported."""
-    from helpers import photos
-    from test_keras_files import DENSE, archive, describe
+    from helpers import DENSE, archive, describe, photos
     monkeypatch.chdir(tmp_path)
     photos(tmp_path / "good")
     archive("own.keras", describe(("Flatten", {}), DENSE))

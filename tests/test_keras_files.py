@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import shared
-from helpers import sample
+from helpers import DENSE, archive, describe, sample
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.networks.keras_files import SCALES, glance, load_keras, rebuilt, scaled_rule
@@ -91,29 +91,6 @@ def test_adapted_normalization_and_an_open_size(tmp_path):
 
 # --- what isn't taken -------------------------------------------------------------------------------------------------------
 
-def describe(*layers, shape=(8, 8, 3)):
-    """The description of a Sequential, as a file has it."""
-    first = dict(class_name="InputLayer", config=dict(name="in", batch_shape=[None, *shape]))
-    listed = [dict(class_name=kind, config=dict(name=f"l{i}", **config)) for i, (kind, config) in enumerate(layers)]
-    return dict(class_name="Sequential", config=dict(name="own", layers=[first, *listed]))
-
-
-def archive(path, config, weights=None, **more):
-    """A `.keras` file of a description, with the arrays {group: [array]}."""
-    import h5py
-    held = io.BytesIO()
-    with h5py.File(held, "w") as f:
-        for key, arrays in (weights or {}).items():
-            for i, a in enumerate(arrays):
-                f[f"layers/{key}/vars/{i}"] = a
-    parts = {"config.json": json.dumps(config), "metadata.json": "{}", "model.weights.h5": held.getvalue(), **more}
-    with zipfile.ZipFile(path, "w") as z:
-        for name, data in parts.items():
-            z.writestr(name, data)
-    return path
-
-
-DENSE = ("Dense", dict(units=2, activation="softmax"))
 RAN = "globals().update(ran=True)"
 
 

@@ -65,7 +65,7 @@ def test_openmv(tmp_path, order):
     rule = Preprocessing(33, 31, mean=120, std=64, order=order)
     model = example().with_metadata(list("abcde"), rule)
     paths = export_openmv(model, tmp_path)
-    assert [p.name for p in paths] == ["model.tflite", "photo.raw", "model.txt", "README.md", "main.py"]
+    assert [p.name for p in paths] == ["model.tflite", "photo.raw", "model.txt", "README.md", "main.py", "NOTICE"]
     frame = np.random.default_rng(0).integers(0, 256, (33, 31, 3), np.uint8)
     (tmp_path / "frame").write_bytes(frame.tobytes())
     x, answers = model.inputs[0], {}

@@ -362,6 +362,7 @@ def scaled_rule(
         rule = replace(rule, mean=_short(both[0]), std=_short(both[1]))
     return rule if resize is None else replace(rule, resize=resize)
 
+# %% ../../nbs/api/networks/07_keras_files.ipynb #2f09a6d5
 def load_keras(
     path,            # A whole model: .keras, or .h5 with its description; of Keras 2 or 3
     scale:str|None=None,  # How it takes photos, a name of `SCALES`; None: as the file says, or an error
@@ -378,6 +379,7 @@ def load_keras(
         finally: arrays.root.file.close()
     return _classifier(build, x, notes, scale, resize, path)
 
+# %% ../../nbs/api/networks/07_keras_files.ipynb #3f18b7e6
 def rebuilt(
     net,         # A Keras model in memory
     rule=None,   # Its `Preprocessing`, if it is known

@@ -261,14 +261,14 @@ def evaluate(a):
 # %% ../nbs/api/08_cli.ipynb #00000022
 def _onward(path, net):
     "What a file of weights is good for."
-    if path.suffix != ".h5" or len(set(net.input_shape[1:3])) > 1: return ""
+    if path.suffix != ".h5" or len(set(net.input_shape[1:3])) > 1 or not net.imported["complete"]: return ""
     flags = f"{' --net v2' if net.source['version'] == 2 else ''}{' --gray' if net.input_shape[3] == 1 else ''} --alpha {net.source['alpha']:g} --size {net.input_shape[1]}"
     return f" Next, for classes of your own: mobilenet train PHOTOS --weights {quoted(path)}{flags}"
 
 def _stripped(a):
     "A .tflite with only what an interpreter reads."
     from mobilenet_keras import Model
-    given = [flag for flag, value in (("--as", a.system), ("--size", a.size), ("--prototxt", a.prototxt)) if value]
+    given = [flag for flag, value in (("--as", a.system), ("--size", a.size), ("--prototxt", a.prototxt), ("--labels", a.labels), ("--scale", a.scale), ("--resize", a.resize)) if value]
     if given: raise MobileNetError(f"{', '.join(given)} belongs to weight files; from .tflite to .tflite a model is only made smaller.")
     model = Model.open(a.file)
     if Path(a.out).exists() and Path(a.out).samefile(a.file): raise MobileNetError(f"{a.out} is the file itself, whose class names and preprocessing would be lost. Give another name with -o.")
@@ -285,7 +285,8 @@ def _stripped(a):
       _file(": .keras keeps everything; .h5 is for Keras Applications, .safetensors for PyTorch; .tflite from .tflite leaves out what no interpreter reads"),
       arg("--as", dest="system", metavar="SYSTEM", help="whose file it is, where the guess is wrong, e.g. slim-v2"),
       _size(", where the file doesn't say it (default: 224)"),
-      _PROTOTXT)
+      _PROTOTXT, *_TOLD,
+      arg("--no-compare", action="store_true", help="don't ask the original, in a process of its own with limits, whether it gives the same answers"))
 def convert(a):
     "Turn a weight file of any known system into a Keras model, or a .tflite into a smaller one."
     if not a.out: raise MobileNetError("Give a file to write: -o model.keras (or .h5, .safetensors), or -o small.tflite for a .tflite. What a file holds says: mobilenet inspect FILE")
@@ -297,14 +298,33 @@ def convert(a):
     if kind not in writable: raise MobileNetError(f"A converted model is written as {', '.join(writable)}. Received: {a.out}")
     from mobilenet_keras.networks import importers
     size = _pixels(a.size) if a.size else None
-    net = importers.load(file, a.system, input_shape=None if size is None else (size, size, 3) if isinstance(size, int) else (*size, 3))
+    net = importers.load(file, a.system, input_shape=None if size is None else (size, size, 3) if isinstance(size, int) else (*size, 3), labels=a.labels, scale=a.scale, resize=a.resize)
+    from mobilenet_keras.networks.original import Comparison, compare_with_original
+    found = Comparison(False, "--no-compare was given") if a.no_compare else compare_with_original(net, file)
+    if not found.ok: raise Failed(dict(file=file.path, comparison=found.to_dict()), f"{file.path} was understood as {_network(net)}. {found} Nothing was written. Please report the file's origin.")
     path = dict(zip(writable, (importers.save, importers.export_keras, importers.export_torch)))[kind](net, a.out)
     source, rule = net.source, net.preprocessing
-    facts = dict(model=str(path), **{k: importers.plain(source[k]) for k in ("system", "version", "alpha", "flags")}, classes=len(net.classes or []),
-                 parameters=net.count_params(), preprocessing=rule and rule.to_dict())
-    flags = ", ".join(f"{k} {v}" for k, v in facts["flags"].items())
-    return facts, (f"{file.path} is {source['who']}: MobileNetV{source['version']}, alpha {source['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, "
-                   f"{facts['classes']} classes, {facts['parameters']:,} parameters{'; ' if flags else ''}{flags}\nThe model is in {path}.{_onward(path, net)}")
+    facts = dict(model=str(path), **{k: importers.plain(source[k]) for k in ("system", "version", "alpha", "flags")}, classes=len(net.classes or []), head=_head(net),
+                 parameters=net.count_params(), preprocessing=rule and rule.to_dict(), provenance=net.provenance,
+                 arrays={k: net.imported[k] for k in ("arrays", "used")} | dict(left_out=[list(v) for v in net.imported["left_out"]]), comparison=found.to_dict())
+    return facts, f"{file.path} is {source['who']}: {_network(net)}\n{_arrays(net.imported)}\n{found}\nThe model is in {path}.{_onward(path, net)}"
+
+def _head(net):
+    "What follows the body's last map, in words."
+    size = lambda l: next((f" {n}" for n in (getattr(l, "units", None), getattr(l, "filters", None)) if n), "")
+    at = [l.name for l in net.layers].index(net.imported["last"])
+    return " > ".join(type(l).__name__ + size(l) for l in net.layers[at + 1:]) or "a map of features"
+
+def _network(net):
+    s, n = net.source, net.output_shape[-1]
+    flags = ", ".join(f"{k} {v}" for k, v in s["flags"].items())
+    return f"MobileNetV{s['version']}, alpha {s['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, {n} output{'s'*(n > 1)} ({_head(net)}), {net.count_params():,} parameters{'; ' if flags else ''}{flags}"
+
+def _arrays(imported):
+    "How many arrays were used, and why others were not."
+    why = {}
+    for name, reason in imported["left_out"]: why.setdefault(reason, []).append(name)
+    return f"{imported['used']:,} of its {imported['arrays']:,} arrays are used" + "".join(f"; {len(names):,} are not: {reason} ({names[0]}{', ...'*(len(names) > 1)})" for reason, names in why.items()) + "."
 
 # %% ../nbs/api/08_cli.ipynb #00000025
 def _quantizable(a):

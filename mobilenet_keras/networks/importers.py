@@ -21,7 +21,8 @@ from .layers import classifier_v1, classifier_v2, keras
 from .anatomy import anatomy, body_arrays, body_flags, build_head, differences, usual_head
 from .graph import keras_graph
 from .models import V1_BLOCKS, V2_STAGES, MobileNetV1, MobileNetV2, Strides, class_names, last_channels, block_channels
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, resize_fields, scale_fields
+from ..tflite.labels import Labels, labels_beside, read_labels
 from ..provenance import UNKNOWN, provenance
 from .pretrained import weights_provenance
 from .weight_files import NOTES, WeightFile, read_weights, write_safetensors
@@ -417,12 +418,41 @@ def load(
     classes=None,               # Other classes than the file's: their number or names; the classifier is then new
     input_shape:tuple|None=None,# (height, width, channels); by default what the file says, or 224x224
     classifier_activation="file", # Of the classifier: "softmax", "sigmoid", None (logits); by default what the file says, or softmax (of one output, sigmoid)
+    labels=None,                # Names of the classes, or the path of a file with them; by default the file's, or those of labels.txt or metadata.json beside it
+    scale:str|None=None,        # What it takes, a name of `SCALES`, where the file doesn't say it
+    resize:str|None=None,       # How a photo is made to fit, as `resize_fields` takes it
     **options,                  # What else `MobileNetV1` or `MobileNetV2` takes; overrides what the file says
 ):                              # A `keras.Model` with `.classes`, `.preprocessing`, `.pretrained`, `.source` and `.imported`
     "Build the variant of MobileNet that a file is for, and fill it: a whole model as it is, with its scaling and its head; bare arrays by the table. Raises `MobileNetError` where something in the file would be lost."
     file = path if isinstance(path, WeightFile) else read_weights(path)
     made = _from_graph if file.graph is not None and system is None else _from_arrays
-    return made(file, system, classes, input_shape, classifier_activation, options)
+    net = made(file, system, classes, input_shape, classifier_activation, options)
+    if classes is None: net.classes = _named(net, file, labels)
+    net.preprocessing = _told(net, file, scale, resize)
+    return net
+
+def _named(net, file, labels):
+    "The names of a network's classes: those that were given, the file's own, or those of a file beside it."
+    if len(net.output_shape) != 2: return None
+    n, path = net.output_shape[1], Path(file.path)
+    counts = (2, 1) if n == 1 else (n,)
+    if labels is None and net.classes and net.classes != list(map(str, range(n))): return net.classes
+    found, said = (read_labels(labels) if isinstance(labels, (str, Path)) else Labels(tuple(map(str, labels))), []) if labels is not None else labels_beside(path, counts)
+    for sentence in said: note(sentence)
+    net.teachable = found is not None and found.teachable
+    if found is None: return ["0", "1"] if n == 1 else net.classes
+    if len(found.classes) not in counts: raise MobileNetError(f"{found.file or 'The list of labels'} names {len(found.classes):,} classes, and {path.name} has {' or '.join(map(str, counts))}.")
+    return [f"not {found.classes[0]}", *found.classes] if len(found.classes) == n == 1 else list(found.classes)
+
+def _told(net, file, scale, resize):
+    "The preprocessing: what the file or the caller says; what is assumed is said."
+    rule, inside = net.preprocessing, net.source["flags"].get("include_preprocessing")
+    if rule is None: return None
+    if inside and scale not in (None, "raw"): raise MobileNetError(f"{file.path} scales its photos itself, so they go in as they are. Leave out {scale!r}.")
+    if getattr(net, "teachable", False) and resize is None: resize = "crop"; note("The central square of a photo is taken, as Teachable Machine does.")
+    if scale is None and not inside and file.graph is not None and file.format != "tflite" and "preprocessing" not in file.hints and net.provenance["url"] == UNKNOWN:
+        note(f"{Path(file.path).name} doesn't say how its photos are scaled; -1..1 is assumed, as Keras Applications' are{'' if resize else ', and that the whole photo is stretched to fit'}. Where it is otherwise: --scale, --resize (load(..., scale=, resize=)).")
+    return replace(rule, **(scale_fields(scale, rule.channels) if scale else {}), **(resize_fields(resize) if resize else {}))
 
 # %% ../../nbs/api/networks/10_importers.ipynb #ceea524e
 _LEFT_OUT = (  # pattern of an array's name, and why a network can do without it
@@ -480,13 +510,13 @@ def _from_arrays(file, system, classes, input_shape, classifier_activation, opti
                                                 **dict(include_top=found.top or fresh) | flags)
     _fill(net, found, layers, file.path, fresh)
     if found.top and not fresh and classifier_activation == "file" and count != 1000 + (count == 1001): note(f"{file.path} holds arrays only, and doesn't say how its classifier ends: {end} is assumed.")
-    return _finished(net, file, found.system.name, found.system.who, one, alpha, flags, shape, left)
+    return _finished(net, file, found.system.name, found.system.who, one, alpha, flags, shape, left, "conv_pw_13_relu" if one else "out_relu")
 
-def _finished(net, file, system, who, one, alpha, flags, shape, left):
+def _finished(net, file, system, who, one, alpha, flags, shape, left, last):
     "The network with what is known of it."
     net.pretrained, net.preprocessing = True, _rule(file, SYSTEMS[system], net, shape, flags.get("include_preprocessing"))
     net.source = dict(system=system, who=who, path=file.path, version=1 if one else 2, alpha=alpha, flags={k: v for k, v in flags.items() if v is not None and k != "include_top"})
-    net.imported = dict(arrays=len(file.arrays), used=len(file.arrays) - len(left), left_out=left)
+    net.imported = dict(arrays=len(file.arrays), used=len(file.arrays) - len(left), left_out=left, last=last, complete=last in ("conv_pw_13_relu", "out_relu"))
     net.provenance = _provenance(file, who)
     return net
 
@@ -528,7 +558,7 @@ def _from_graph(file, system, classes, input_shape, classifier_activation, optio
     left = _left_out(name, set(file.arrays) - graph.used) if graph.used else []
     if fresh and a.head: note(f"The classifier is new, for {net.output_shape[-1]} classes, and has to be trained; everything below it is from {name}.")
     for sentence in a.notes: note(f"{name}: {sentence}.")
-    return _finished(net, file, row.name, row.who, one, alpha, flags | options, shape, left)
+    return _finished(net, file, row.name, row.who, one, alpha, flags | options, shape, left, a.last)
 
 def _row_of(file, a):
     "The row of the table that a whole model is told as."
@@ -646,7 +676,9 @@ def predict_photo(self:KerasModel,
     rule, names = getattr(self, "preprocessing", None), getattr(self, "classes", None)
     if rule is None or names is None: raise MobileNetError("This model doesn't know its preprocessing or its classes; load it with mobilenet_keras.load(path).")
     scores = np.asarray(self(rule(rule.pixels(photo))[None], training=False), np.float64)[0]
-    if getattr(self.layers[-1], "activation", None) is keras.activations.linear:
+    linear = getattr(self.layers[-1], "activation", None) is keras.activations.linear
+    if len(scores) == 1: scores = np.array([1 - (p := 1/(1 + np.exp(-scores[0])) if linear else scores[0]), p])
+    elif linear:
         scores = np.exp(scores - scores.max())
         scores /= scores.sum()
     return [(names[i], float(scores[i])) for i in np.argsort(-scores)[:top]]
@@ -678,12 +710,18 @@ def plain(value):
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 # %% ../../nbs/api/networks/10_importers.ipynb #cfc41a9a
+def _say_scaling(net, path):
+    "A file of arrays has no place for the scaling that a network does itself."
+    for layer in net.layers:
+        if type(layer).__name__ == "Rescaling": note(f"{path} holds arrays only: the network's own scaling of photos, x*{layer.scale} + {layer.offset}, is not in it.")
+
 def export_keras(
     net,  # A MobileNet of this library
     path, # An `.h5` file
 ) -> Path:
     "Write the weights in the layout of Keras Applications' files: `keras.applications.MobileNet(weights=path)` takes it."
     import h5py
+    _say_scaling(net, path)
     with atomic_write(path) as part, h5py.File(part, "w") as f:
         f.attrs["layer_names"] = [l.name.encode() for l in net.layers]
         f.attrs["backend"], f.attrs["keras_version"] = b"tensorflow", b"2.2.4"
@@ -702,6 +740,7 @@ def export_torch(
     path, # A `.safetensors` file
 ) -> Path:
     "Write a PyTorch state dict; where padding or epsilon differ from PyTorch's own, a note in the file and on the screen says so."
+    _say_scaling(net, path)
     ours = {l.name: {w.path.split("/")[-1]: np.asarray(w) for w in l.weights} for l in net.layers if l.weights}
     one, widened = "conv1" in ours, "expanded_conv_expand" in ours
     system = SYSTEMS["timm-v1" if one else "tonylins" if widened else "torchvision"]

@@ -204,6 +204,7 @@ class Comparison:
     same_top:float|None = None # Share of the inputs with the same highest score
     @property
     def ok(self): return not self.compared or self.largest <= self.tolerance
+    def to_dict(self): return {k: v for k, v in vars(self).items() if v is not None} | dict(ok=self.ok) # For JSON
     def __str__(self):
         if not self.compared: return f"Not compared with the original: {self.why}."
         return f"Compared with the original ({self.why}): the largest difference of a score is {self.largest:.2g}, {'within' if self.ok else 'ABOVE'} the tolerance of {self.tolerance:.2g}."

@@ -61,7 +61,7 @@ def _size(help, default=None): return arg("--size", default=default, help=f"inpu
 
 _LABELS = arg("--labels", metavar="FILE", help="the classes' names in the model's order, one a line, or a metadata.json (default: those in the model, else of labels.txt beside it)")
 _RESIZE = arg("--resize", metavar="RULE", help="how a photo is made to fit: stretch, crop or pad; with :0.875 only that much of each side (default: as the model says, else as its source is known to, else stretch)")
-_SCALE = arg("--scale", choices=["signed", "unit", "imagenet", "raw"], help="what a float model takes: -1..1, 0..1, less ImageNet's mean by its deviation, or 0..255 (default: as the model says, else signed)")
+_SCALE = arg("--scale", choices=["signed", "unit", "imagenet", "raw"], help="how a file that doesn't say it takes photos: -1..1, 0..1, ImageNet's mean and deviation, or 0..255 (default: as it says, else the range of its input, else signed)")
 _TOLD = (_LABELS, _RESIZE, _SCALE)
 _ALPHABETICAL = arg("--alphabetical", action="store_true", help="of a model that names no classes: they are the folders in alphabetical order")
 _TFLITE = arg("model", metavar="MODEL", help=".tflite file")
@@ -388,7 +388,7 @@ def _of_a_run(a):
       _photos("of a run, where they are now, if they moved; of a file, a folder of photos per class, needed"),
       arg("--scale", choices=["signed", "unit", "imagenet", "raw"], help="how a file that doesn't say it takes photos: -1..1, 0..1, ImageNet's mean and deviation, or 0..255"),
       arg("--resize", choices=["stretch", "crop", "pad"], help="how a photo is made to fit a file of any origin (default: as it says, else stretch)"),
-      arg("--labels", metavar="FILE", help="class names of a file of any origin, in the order of its outputs, a line each (default: as it says, else the folders in alphabetical order)"),
+      arg("--labels", metavar="FILE", help="the classes' names in the model's order, of a file of any origin, one a line (default: as it says, else the folders in alphabetical order)"),
       _size(", of a file of open size"),
       arg("--samples", type=int, help="photos for calibration (default: what is best on validation photos of 100, 300 and 600)"),
       _seed("calibration photos"),

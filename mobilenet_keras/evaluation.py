@@ -226,6 +226,7 @@ def match_classes(
     other = next((f for f in found if f != names[found[f]]), None)
     return found, "The folders are the model's classes by name" + (f", as {other!r} is {names[found[other]]!r}." if other else ".")
 
+# %% ../nbs/api/06_evaluation.ipynb #3a29c862
 def labelled(
     folder, # Class folders, or train, validation and test folders of class folders
     part,   # "train", "validation" or "test"; None: the test folder where there is one, else all
@@ -250,6 +251,7 @@ def labelled(
     else: labels, how = match_classes(sorted(found), names)
     return [(path, labels[c]) for c, paths in found.items() for path in paths], list(names), how
 
+# %% ../nbs/api/06_evaluation.ipynb #7ff18a6a
 def _told(labels, name, outputs):
     "Names of classes that the caller gave."
     found = list(read_labels(labels).classes if isinstance(labels, (str, Path)) else map(str, labels))
@@ -265,6 +267,7 @@ def _checked(name, classes, part, rule, outputs):
     if classes is None: note(f"{name} doesn't name its classes; they are taken to be the photos' own, in their order: {', '.join(part.classes[:6])}{', ...' if len(part.classes) > 6 else ''}.")
     return list(part.classes)
 
+# %% ../nbs/api/06_evaluation.ipynb #57513a43
 def evaluate(
     model,        # A .mbn or .tflite file, the folder of a run, a `Run`, a Keras classifier that was built here, a `Compiled` or a `Model`
     photos,       # Class folders of photos, or train/validation/test folders of class folders; or a `Part`, such as `photos.test`

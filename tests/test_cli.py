@@ -102,7 +102,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--dry-run": "check everything, write nothing", "--wait": "S seconds", "--seconds": "S stop a board",
     "--prototxt": "FILE text of a .caffemodel", "--strip": "tflm: leave out", "--margin": "BYTES tflm: on top", "--arena": "BYTES tflm: of arena",
     "--resume": "RUN go on", "--alpha": "width multiplier", "--weights": "imagenet, none, or", "--batch-size": "N photos per step",
-    "--learning-rate": "peak", "--weight-decay": "of all but", "--output-stride": "N stop halving", "--resize": "how a photo",
+    "--learning-rate": "peak", "--weight-decay": "of all but", "--output-stride": "N stop halving", "--resize": "(RULE )?how a photo",
     "--gray": "grayscale", "--no-augment": "show photos", "--augment-scale": "so many times larger", "--label-smoothing": "share",
     "--balanced": "every class", "--ema-decay": "momentum", "--patience": "N stop after", "--validation": "fraction",
     "--refit": "train on the validation", "--group": "REGEX what stays", "--samples": "photos for calibration", "--calibration": "rule for ranges",
@@ -113,7 +113,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--weights-uf2": "UF2 write the model", "--firmware": "UF2 the .uf2", "--at": "ADDRESS where in flash", "--module": "MPY another mobilenet.mpy",
     "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks", "--ram": "BYTES the arena may take",
     "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions", "--scale": "how a file that doesn't say it",
-    "--labels": "FILE class names of a file"}
+    "--labels": "FILE the classes' names in the model's order", "--alphabetical": "of a model that names no classes"}
 
 
 def test_every_flag_has_one_meaning():

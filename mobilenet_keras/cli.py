@@ -56,6 +56,7 @@ def _photos(help): return arg("--photos", metavar="DIR", help=f"folder of photos
 def _file(help): return arg("-o", "--out", metavar="FILE", help=f"file to write{help}")
 def _folder(help): return arg("-o", "--out", metavar="DIR", help=f"folder to write{help}")
 def _seed(help): return arg("--seed", type=int, metavar="N", default=0, help=f"of the random draw of {help} (default: 0)")
+def _cores(more): return arg("--cores", type=int, choices=[1, 2], help=f"that make an inference{more}; 2: on pico and pico2, for 1 KB of RAM and what their kernels work in. Untested on hardware (default: 1)")
 def _epochs(help, default=None): return arg("--epochs", type=int, metavar="N", default=default, help=f"passes over the photos{help}")
 def _size(help, default=None): return arg("--size", default=default, help=f"input size in pixels, 96 or 96x128{help}")
 
@@ -531,7 +532,7 @@ def _compiled_as(a, model, kind, t):
 def compile(a):
     "Compile an int8 .tflite for the streaming engine, and say what memory it takes."
     from mobilenet_keras.engine.mbn import compile_model
-    from mobilenet_keras.mcu.fit import check_fits, engine_ms
+    from mobilenet_keras.mcu.fit import check_fits, engine_ms, missed_words
     from mobilenet_keras.mcu.target import target
     from mobilenet_keras.tflite.profile import profile
     from mobilenet_keras.tflite.model import Model
@@ -541,7 +542,7 @@ def compile(a):
     if t: check_fits(chosen, t)
     found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout)}
     count = t and chosen.instructions(t.core)
-    facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
+    facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), flash_words=t and missed_words(chosen.data, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
                  weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs,
                  row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=kind)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
@@ -553,12 +554,13 @@ def compile(a):
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
     if count:
         ms = "" if facts["estimated_ms"] is None else f", an estimated {facts['estimated_ms']:,.0f} ms"  # an emulated board may have no clock
+        if ms and facts["flash_words"]: ms += f" ({facts['flash_words']:,} words from flash among it)"
         lines.insert(2, f"About {count/1e6:,.1f} million instructions on {t.id}{ms}; its weights are {'portable' if chosen.layout == 'portable' else f'laid out for {chosen.layout}'}.")
     return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
 
 # %% ../nbs/api/08_cli.ipynb #00000033
 PROJECTS = {  # {(runtime, what is written): flags that it takes}
-    ("engine", "cmake"): ("board", "photo", "hot"),
+    ("engine", "cmake"): ("board", "photo", "hot", "cores"),
     **{("tflm", to): ("board", "photo", "strip", "margin", "arena") for to in ("cmake", "arduino", "esp-idf", "pico-sdk")},
     ("tflm", "openmv"): ("photo",)}
 
@@ -584,13 +586,14 @@ def _project(runtime, to, board):
       _photo("input of the app's self-test (default: noise)"),
       *_TOLD,
       arg("--hot", choices=["flash", "ram"], help="engine: where the kernels run, as for `mobilenet build`"),
+      _cores("; engine"),
       arg("--strip", action="store_true", help="tflm: leave out of the file what no interpreter reads"),
       arg("--margin", type=int, metavar="BYTES", help="tflm: on top of the measured arena"),
       arg("--arena", type=int, metavar="BYTES", help="tflm: of arena, where it can't be measured"))
 def export(a):
     "Write a project around a model, for an SDK or a compiler of your own."
     runtime, to = _project(a.runtime, a.to, a.board)
-    given = {k: v for k in ("board", "photo", "hot", "strip", "margin", "arena") if (v := getattr(a, k)) not in (None, False)}
+    given = {k: v for k in ("board", "photo", "hot", "cores", "strip", "margin", "arena") if (v := getattr(a, k)) not in (None, False)}
     wrong = [f"--{k}" for k in given if k not in PROJECTS[runtime, to]]
     if wrong: raise MobileNetError(f"{', '.join(wrong)} is nothing that --runtime {runtime} --to {to} takes. Leave it out.")
     folder = a.out or f"{Path(a.model).stem}-{runtime}-{to}"
@@ -610,7 +613,7 @@ def _copies(folder, paths, next_):
 def _export_engine(model, folder, to, given):
     from mobilenet_keras.mcu.firmware import write_sources
     if "board" not in given: raise MobileNetError("The engine's project is for one board: give its id with --board, e.g. --board pico.")
-    return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot")))
+    return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot"), given.get("cores")))
 
 def _export_tflm(model, folder, to, given):
     from mobilenet_keras.mcu.tflm import export_tflm
@@ -630,15 +633,16 @@ _EXPORTS = {("engine", "cmake"): _export_engine, ("tflm", "openmv"): _export_ope
       _photo("to build in, as a test of itself (default: noise)"),
       *_TOLD,
       _CC,
-      arg("--hot", choices=["flash", "ram"], help="where the kernels run; ram costs 4 to 9 KB of it, and may be faster on pico and pico2, which cache their flash (default: flash)"))
+      arg("--hot", choices=["flash", "ram"], help="where the kernels run; ram costs 4 to 9 KB of it, and may be faster on pico and pico2, which cache their flash (default: flash)"),
+      _cores(""))
 def build(a):
     "Build firmware for a board, as one image of engine, model and console."
     from mobilenet_keras.mcu.firmware import build, image_kind
     from mobilenet_keras.mcu.target import target
     if not a.board: raise MobileNetError("For which board? Give its id with --board, e.g. --board pico.")
-    t = target(a.board)  # a wrong name is told before anything is read
+    t = target(a.board, cores=a.cores)  # a wrong name is told before anything is read
     image_kind(t, Path(a.out or "").suffix)  # likewise
-    firmware = build(_described(a.model, a), a.board, a.photo, a.cc, a.hot)
+    firmware = build(_described(a.model, a), a.board, a.photo, a.cc, a.hot, a.cores)
     path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
     return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
 
@@ -653,26 +657,27 @@ def build(a):
       _runtime("; tflm needs no board: TensorFlow Lite Micro on this computer, and its arena beside the engine's (default: engine)", ["engine", "tflm"], "engine"),
       arg("--emulator", choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: qemu where it is installed and has the board, else unicorn)"),
       arg("--seconds", type=float, metavar="S", default=120, help="stop a board that hangs after so long (default: 120)"),
-      _CC)
+      _CC,
+      _cores("; an .elf knows its own"))
 def simulate(a):
     "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
     from mobilenet_keras.mcu.target import target
     from mobilenet_keras.mcu.simulate import simulate, simulate_folder, simulate_tflm
-    if a.board: target(a.board)
+    if a.board: target(a.board, cores=a.cores)
     if a.alphabetical and not a.photos: raise MobileNetError("--alphabetical is about a folder of photos: give --photos DIR, too.")
     if a.part and not a.photos: raise MobileNetError("--part is a part of a folder of photos: give --photos DIR, too.")
     if a.photos and (a.photo or a.input): raise MobileNetError("--photos is a folder of photos: leave out --photo and --input.")
     model = _described(a.model, a)
     if a.runtime == "tflm":
-        if a.board or a.photos: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board and --photos.")
+        if a.board or a.photos or a.cores: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board, --photos and --cores.")
         ran = simulate_tflm(model, a.photo, a.input)
         return ran.to_dict(), str(ran)
     if a.photos:
-        found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical)
+        found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical, a.cores)
         facts = found.to_dict() | dict(folder=a.photos)
         if found.skipped: raise Failed(facts, str(found))
         return facts, str(found)
-    answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc)
+    answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc, cores=a.cores)
     return answer.to_dict(), str(answer)
 
 # %% ../nbs/api/08_cli.ipynb #0000003e

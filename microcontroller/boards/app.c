@@ -22,6 +22,15 @@ static void score(int8_t value) {
 static void fact(const char *name, uint32_t value) { text(name), board_put(' '), number(value), board_put('\n'); }
 static void line(const char *name, const char *value) { text(name), board_put(' '), text(value), board_put('\n'); }
 
+#if MBN_CORES > 1
+static void serve(void) { mbn_second_core(app_second_scratch, app_second_scratch_bytes); }
+
+static void say_cores(void) {
+  fact("second_core_jobs", mbn_second_core_jobs()), fact("second_stack_bytes", second_stack_used());
+  if (stack_used() == (uint32_t)(stack_top - stack_limit) * 4) line("warning", "the stack is full, and may have overwritten the second core's");
+}
+#endif
+
 static int classify(mbn *m) {
   const int8_t *out = 0;
   const uint32_t start = board_ticks();
@@ -29,6 +38,9 @@ static int classify(mbn *m) {
   const uint32_t ticks = board_ticks() - start;
   int same = !status;
   fact("ticks", ticks), fact("tick_hz", board_tick_hz()), fact("stack_bytes", stack_used());
+#if MBN_CORES > 1
+  say_cores();
+#endif
   line("status", mbn_status_text(status));
   if (status) return 1;
   text("output");
@@ -42,6 +54,9 @@ int main(void) {
   board_init();
   line("\nmobilenet-keras", app_version), line("board", app_board), line("model", app_model_name);
   fact("engine", MBN_VERSION), fact("crc", ((const mbn_header *)(const void *)app_model)->crc), fact("arena_bytes", app_arena_bytes);
+#if MBN_CORES > 1
+  fact("cores", board_start_second(serve, second_top) ? 2 : 1);
+#endif
   mbn_status status = mbn_verify(app_model, app_model_bytes);
   if (!status) status = mbn_open(&m, app_model, app_model_bytes, app_arena, app_arena_bytes, 0);
   if (status) line("status", mbn_status_text(status));

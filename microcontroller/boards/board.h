@@ -11,6 +11,7 @@ void board_put(uint8_t byte);        /* blocking */
 int board_get(void);                 /* next byte from the console, or -1 */
 uint32_t board_ticks(void);          /* a counter: instructions, cycles or microseconds, as board.txt says */
 uint32_t board_tick_hz(void);        /* 0: ticks are instructions */
+int board_start_second(void (*run)(void), uint32_t *stack_top); /* run on the second core; 0: it doesn't answer. Boards with two have it */
 void board_exit(int status);         /* emulated boards: end; real ones: wait for ever */
 
 extern const uint8_t app_model[];    /* the .mbn file, at a multiple of 4 */
@@ -22,6 +23,8 @@ extern const int8_t app_expected[];  /* what the model makes of it */
 extern const uint32_t app_expected_bytes;
 extern uint32_t app_message[];       /* the console's buffer: 8 bytes, and a row of the input */
 extern const uint32_t app_message_bytes;
+extern uint32_t app_second_scratch[]; /* with -DMBN_CORES=2 */
+extern const uint32_t app_second_scratch_bytes;
 extern const char app_board[], app_model_name[], app_version[];
 
 #ifdef __cplusplus

@@ -46,6 +46,29 @@ void board_init(void) {
   REG(UART + 0x2c) = 0x70, REG(UART + 0x30) = 0x301; /* 8N1 with FIFOs; on */
 }
 
+#if MBN_CORES > 1
+/* The second core waits in the ROM, which echoes each word, and at a zero begins anew: then it wants a 1, vectors, stack and entry (RP2040 datasheet, 2.8.2;
+ * the SDK starts the RP2350's alike). A core that runs already, since a debugger started only the first one again, never answers. */
+int board_start_second(void (*run)(void), uint32_t *stack_top) {
+  enum { VALID = 1, READY = 2 };
+  const uint32_t state = 0xd0000050, write = state + 4, read = state + 8; /* SIO: FIFO_ST, FIFO_WR, FIFO_RD */
+  const uint32_t words[6] = {0, 0, 1, REG(0xe000ed08), (uint32_t)(uintptr_t)stack_top, (uint32_t)(uintptr_t)run};
+  uint32_t patience = 100000;
+  for (int i = 0; i < 6 && patience;) {
+    if (!words[i]) {
+      while (REG(state) & VALID) (void)REG(read);
+      __asm__ volatile("sev");
+    }
+    while (!(REG(state) & READY) && patience) patience--;
+    REG(write) = words[i];
+    __asm__ volatile("sev");
+    while (!(REG(state) & VALID) && patience) patience--;
+    if (patience) i = REG(read) == words[i] ? i + 1 : 0, patience--;
+  }
+  return patience != 0;
+}
+#endif
+
 void board_put(uint8_t byte) {
   AWAIT(!(REG(UART + 0x18) & 0x20));
   REG(UART) = byte;

@@ -1,11 +1,12 @@
 /* What lies below the app on every board: vectors, RAM.
- * The stack is the lowest part of RAM, so that an overflow is a fault and does not overwrite the arena. */
+ * The stack is the lowest part of RAM, so that an overflow is a fault and does not overwrite the arena. With two cores the second one's
+ * lies below it, and the first one's may overflow into that: the app then says that it is full. */
 #include "board.h"
 #include "start.h"
 
 #define PAINT 0x5a5a5a5au
 
-extern uint32_t stack_limit[], stack_top[], data_load[], data_start[], data_end[], bss_start[], bss_end[];
+extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[];
 int main(void);
 void reset(void);
 
@@ -36,6 +37,9 @@ void reset(void) {
 #endif
   uint32_t *here = __builtin_frame_address(0);
   for (uint32_t *p = stack_limit; p < here - 16; p++) { *p = PAINT; OPAQUE; }
+#if MBN_CORES > 1
+  for (uint32_t *p = second_limit; p < second_top; p++) { *p = PAINT; OPAQUE; }
+#endif
   for (uint32_t *to = data_start, *from = data_load; to < data_end;) { *to++ = *from++; OPAQUE; }
   for (uint32_t *to = bss_start; to < bss_end;) { *to++ = 0; OPAQUE; }
   board_exit(main());
@@ -48,3 +52,11 @@ uint32_t stack_used(void) {
   while (p < stack_top && *p == PAINT) p++;
   return (uint32_t)((stack_top - p) * 4);
 }
+
+#if MBN_CORES > 1
+uint32_t second_stack_used(void) {
+  const uint32_t *p = second_limit;
+  while (p < second_top && *p == PAINT) p++;
+  return (uint32_t)((second_top - p) * 4);
+}
+#endif

@@ -79,6 +79,15 @@ int8_t *mbn_input(mbn *m);            /* held: where the image belongs; consumed
  * with MBN_STOPPED, unless it is 0. It may run other models, not this one. NULL: none. */
 void mbn_on_yield(mbn *m, int (*yield)(void *user), void *user);
 
+#if MBN_CORES > 1 /* -DMBN_CORES=2: a second core makes a part of what each kernel makes. Untested on hardware; mbn_cores.h says how. */
+/* Serves the first core for ever: to be called on the second. `scratch`, aligned to 4, is its own; a step that wants more of it than
+ * there is runs on the first core alone, as all do until the second core is here. One first core at a time may run models, and no
+ * interrupt of it. */
+void mbn_second_core(void *scratch, uint32_t scratch_bytes);
+uint32_t mbn_second_core_scratch(const void *file); /* bytes that suffice for all steps */
+uint32_t mbn_second_core_jobs(void);                /* how many it has done */
+#endif
+
 #ifdef __cplusplus
 }
 #endif

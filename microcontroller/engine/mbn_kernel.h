@@ -20,8 +20,21 @@ typedef struct {
   const int8_t *weights;
   const int32_t *constants;
   int8_t *out;               /* (n, out_c) */
+#if MBN_CORES > 1
+  int32_t first, last;       /* outputs first <= o < last are made: all, or, of packed matrices, as many on each core; a multiple of 4, or out_c */
+#endif
 } mbn_call;
 typedef void (*mbn_kernel)(const mbn_call *call);
+
+#if MBN_CORES > 1
+#define MBN_FIRST(call) ((call)->first)
+#define MBN_LAST(call, all) ((call)->last)
+#define MBN_SKIP(call) ((call)->step->out_c - ((call)->last - (call)->first)) /* outputs that another core makes */
+#else
+#define MBN_FIRST(call) 0
+#define MBN_LAST(call, all) (all)
+#define MBN_SKIP(call) 0
+#endif
 
 /* Where nearly all time is spent. With -DMBN_IN_RAM these functions are in a section of their own, which a linker script can put
  * into RAM, away from a slow or cached flash. */

@@ -2,6 +2,10 @@
 #include "mbn.h"
 #include "mbn_kernel.h"
 #include <stddef.h>
+#if MBN_CORES > 1
+#include "kernels/packed.h"
+#include "mbn_cores.h"
+#endif
 
 void *memcpy(void *to, const void *from, size_t n); /* declared here: a freestanding compiler has no string.h */
 void *memmove(void *to, const void *from, size_t n);
@@ -151,12 +155,71 @@ static int8_t *place_of(mbn *m, int i) {
   return i + 1 == stage_of(m)->first + stage_of(m)->count ? arena_of(m) + stage_of(m)->out + m->written : ring_place(m, s + 1);
 }
 
+#if MBN_CORES > 1
+#ifdef MBN_HAS_MVE
+#error "No chip has two Cortex-M55 that share their memory: its kernels make all outputs."
+#endif
+
+static mbn_mailbox mailbox; /* one second core, for all models */
+
+void mbn_second_core(void *scratch, uint32_t scratch_bytes) {
+  mbn_cores_open(&mailbox, scratch, scratch_bytes);
+  for (;;) mbn_cores_serve(&mailbox);
+}
+
+uint32_t mbn_second_core_jobs(void) { return MBN_LOAD(mailbox.done); }
+
+uint32_t mbn_second_core_scratch(const void *file) {
+  const mbn_header *h = file;
+  uint32_t most = 0;
+  for (const mbn_step *s = mbn_step_table(h), *end = s + h->steps; s < end; s++)
+    if (mbn_scratch_bytes(h->layout, s) > most) most = mbn_scratch_bytes(h->layout, s);
+  return most;
+}
+
+static int apart(const int8_t *a, int32_t a_bytes, const int8_t *b, int32_t b_bytes) { return a + a_bytes <= b || b + b_bytes <= a; }
+
+#define LEAST_WORK 512 /* products, to which an output adds 4, and one of ADD 12: half of it takes longer than the hand-over */
+
+/* Divide a call: `other` gets a part of its pixels, or, where these make no equal pairs, of the outputs of a packed matrix. 0: it can't be
+ * divided, or takes no longer than the hand-over. No part may write what the other still reads: a head reads its own ring, which
+ * mbn_check keeps apart from all else; other steps may write over their input. */
+static int divide(const mbn_call *whole, mbn_call *c, mbn_call *other) {
+  const mbn_step *s = whole->step;
+  const int matrix = s->packed && mbn_is_matrix(s), head = mbn_is_head(s);
+  const int32_t n = whole->n, made = n * s->out_c, unit = matrix ? 2 : s->op == MBN_CONV && !head ? 4 : 1; /* pixels that a kernel makes at once */
+  if (made < LEAST_WORK && made * (mbn_taps_of(s) + (s->op == MBN_ADD ? 12 : 4)) < LEAST_WORK) return 0;
+  if (!head && (!apart(whole->out, made, whole->row[0], n * s->in_c) || (s->op == MBN_ADD && !apart(whole->out, made, whole->other, made)))) return 0;
+  *c = *other = *whole;
+  if (matrix && n % 4 && s->out_c >= 8) { c->last = other->first = (s->out_c + 7) / 8 * 4; return 1; }
+  const int32_t k = ((n + 1) / 2 + unit - 1) & -unit;
+  if (k >= n) return 0;
+  c->n = k, other->n = n - k, other->out += k * s->out_c;
+  if (head) other->column += k * s->sw;
+  else other->row[0] += k * s->in_c;
+  if (s->op == MBN_ADD) other->other += k * s->out_c;
+  return 1;
+}
+
+static void on_both_cores(int layout, mbn_kernel kernel, mbn_call *whole) {
+  mbn_call c, other;
+  whole->first = 0, whole->last = whole->step->out_c;
+  if (mbn_cores_room(&mailbox) < (int64_t)mbn_scratch_bytes(layout, whole->step) || !divide(whole, &c, &other)) { kernel(whole); return; }
+  mbn_cores_post(&mailbox, kernel, &other);
+  kernel(&c);
+  mbn_cores_join(&mailbox);
+}
+#define RUN(layout, kernel, call) on_both_cores(layout, kernel, call)
+#else
+#define RUN(layout, kernel, call) kernel(call)
+#endif
+
 static void run_kernel(mbn *m, int i, mbn_call *c) {
   const mbn_step *s = c->step;
   c->weights = (const int8_t *)mbn_bytes(m->file) + s->weights;
   c->constants = (const int32_t *)(const void *)(mbn_bytes(m->file) + s->constants);
   c->scratch = arena_of(m) + stage_of(m)->scratch;
-  mbn_kernels[m->file->layout][s->op](c);
+  RUN(m->file->layout, mbn_kernels[m->file->layout][s->op], c);
   COUNT(i, c->n);
   (void)i;
 }

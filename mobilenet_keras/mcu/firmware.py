@@ -18,7 +18,7 @@ from ..engine.lowering import reference
 from ..engine.layouts import LAYOUTS, layout_for
 from ..engine.mbn import Compiled, read_facts, read_header, read_io
 from .elf import Elf, intel_hex, uf2
-from .fit import check_fits, compiled_for, message_bytes
+from .fit import check_fits, compiled_for, message_bytes, second_scratch
 from .target import Target, target
 from .tflm import c_string
 from .toolchain import C_FLAGS, cross_compiler, gcc_flags, run_compiler
@@ -37,15 +37,17 @@ def data_source(
     board:str,         # Its id
     photo:np.ndarray,  # int8 (height, width, channels)
     expected:np.ndarray, # int8 (outputs,)
+    cores=1,           # That make an inference
 ) -> str:
     "The C file of everything that depends on the model."
-    message = message_bytes(compiled.steps[0].shape)
+    message, scratch = message_bytes(compiled.steps[0].shape), max(4, second_scratch(compiled)) if cores > 1 else 0
     return "\n".join([
         f'/* {re.sub(r"[^ -~]|[*]/", "?", compiled.name)} for {board}, written by mobilenet-keras {__version__}. */', '#include "board.h"', "",
         f"const char app_board[] = {c_string(board)}, app_model_name[] = {c_string(' '.join(compiled.name.split())[:60])}, app_version[] = {c_string(__version__)};",
         f"const uint32_t app_model_bytes = {len(compiled.data)}, app_arena_bytes = {compiled.arena}, app_expected_bytes = {expected.size};",
         f"uint32_t app_arena[{compiled.arena//4}] __attribute__((aligned(8)));",
-        f"uint32_t app_message[{-(-message//4)}];", f"const uint32_t app_message_bytes = {message};", "",
+        f"uint32_t app_message[{-(-message//4)}];", f"const uint32_t app_message_bytes = {message};",
+        *[f"uint32_t app_second_scratch[{-(-scratch//4)}];\nconst uint32_t app_second_scratch_bytes = {scratch};"]*(cores > 1), "",
         _array("uint8_t", "app_model", np.frombuffer(compiled.data, np.uint8)), _array("int8_t", "app_photo", photo), _array("int8_t", "app_expected", expected)])
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000007
@@ -60,12 +62,12 @@ def linker_script(t:Target) -> str:
     "The shared script with a board's memories."
     regions = dict(FLASH=t.flash, RAM=t.ram, VECTORS=t.vectors, STACK=t.stack_in)
     lines = [f"  {name} (rwx) : ORIGIN = {place[0]:#x}, LENGTH = {place[1]}" for name, place in regions.items() if place]
-    holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, STACK_IN="STACK" if t.stack_in else "RAM")
+    holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, SECOND=t.second_stack if t.cores > 1 else 0, STACK_IN="STACK" if t.stack_in else "RAM")
     return re.sub(r"@([A-Z_]+)@", lambda m: str(holes[m[1]]), (microcontroller_folder()/"boards/board.ld").read_text(encoding="utf-8"))
 
 def _flags(t, layout, gcc):
     "How the engine is compiled: without the kernels that a portable file has no use of; those of the other layouts are in assembly, and what is around them can be small: at -O2 clang unrolls it to twice the size."
-    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_IN_RAM"]*(t.hot == "ram")]
+    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_IN_RAM"]*(t.hot == "ram"), *["-DMBN_CORES=2"]*(t.cores > 1)]
 
 def link(t, data, cc=None, layout=None):
     "The `Elf` of a board's sources and the C file `data`, whose model has that layout; None: any that the core has kernels for."
@@ -119,8 +121,8 @@ class Firmware:
     def rows(self) -> list: # (what, flash, RAM), bytes
         "What takes how much, from the linked file."
         model, photo = self._of("app_model"), self._of("app_photo") + self._of("app_expected")
-        parts = [("model", model, None), ("built-in photo", photo, None), ("code", self.flash_used - model - photo, None), ("arena", None, self.arena_bytes), ("stack", None, self.stack_bytes),
-                 ("kernels", None, self.hot_bytes), ("variables", None, self.ram_used - self.arena_bytes - self.stack_bytes - self.hot_bytes), ("used", self.flash_used, self.ram_used), ("free", self.flash_free, self.ram_free)]
+        parts = [("model", model, None), ("built-in photo", photo, None), ("code", self.flash_used - model - photo, None), ("arena", None, self.arena_bytes), ("stack", None, self.stack_bytes - self._second_stack), ("second core", None, self.second_bytes),
+                 ("kernels", None, self.hot_bytes), ("variables", None, self.ram_used - self.arena_bytes - self.stack_bytes - self.hot_bytes - self._of("app_second_scratch")), ("used", self.flash_used, self.ram_used), ("free", self.flash_free, self.ram_free)]
         return [part for part in parts if part[1] or part[2]]
 
     def image(self, kind=None) -> bytes: # "elf", "uf2", "hex" or "bin"; None: what the board takes
@@ -145,26 +147,33 @@ class Firmware:
         elf = self.elf.patched("app_photo", np.ascontiguousarray(photo, np.int8).tobytes())
         return replace(self, elf=elf if expected is None else elf.patched("app_expected", np.ascontiguousarray(expected, np.int8).tobytes()))
 
-    def __repr__(self): return f"Firmware: {self.name} for {self.target.id}, {self.flash_used:,} bytes of flash, {self.ram_used:,} of RAM; {self.target.tested}"
+    def __repr__(self): return f"Firmware: {self.name} for {self.target.id}, {self.flash_used:,} bytes of flash, {self.ram_used:,} of RAM{'; two cores' if self.target.cores > 1 else ''}; {self.target.tested}"
     def __str__(self): return f"{self!r}\n{text_table(('bytes', 'flash', 'RAM'), self.rows())}"
     def _repr_html_(self): return f"<p>{self!r}</p>{html_table(('bytes', 'flash', 'RAM'), self.rows())}"
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         keys = "flash_used flash_free ram_used ram_free stack_bytes arena_bytes".split()
-        return dict(model=self.name, board=self.target.id, compiler=self.compiler, layout=self.layout, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
+        return dict(model=self.name, board=self.target.id, compiler=self.compiler, layout=self.layout, cores=self.target.cores, tested=self.target.tested, **{k: getattr(self, k) for k in keys}, model_bytes=self._of("app_model"))
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000a
 @patch(as_prop=True)
 def layout(self:Firmware) -> str: # Of its model's weights, a key of `LAYOUTS`
     return next(l.name for l in LAYOUTS.values() if l.number == read_header(self.elf.read("app_model")).layout)
 
+@patch(as_prop=True)
+def _second_stack(self:Firmware): return self._of("second_top", 0) - self._of("second_limit", 0)
+
+@patch(as_prop=True)
+def second_bytes(self:Firmware) -> int: # RAM of a second core: stack, and operands of its kernels
+    return self._second_stack + self._of("app_second_scratch")
+
 def _expected(compiled, image):
     "int8 (outputs,): the first output, by NumPy's integers."
     return reference(compiled.steps, image)[compiled.output_steps[0]].reshape(-1)
 
-def _parts(model, board, photo, hot, sdk=False):
+def _parts(model, board, photo, hot, cores=None, sdk=False):
     "(model, target, compiled, input, expected output), checked."
-    t = target(board, hot, sdk)
+    t = target(board, hot, sdk, cores)
     if isinstance(model, Compiled):
         model, compiled, own = None, model, layout_for(t.core).name
         if compiled.layout not in ("portable", own): raise MobileNetError(f"{compiled.name} is compiled with the layout {compiled.layout}, and {t.id} runs portable{f' and {own}' if own != 'portable' else ''}. Compile it for that board.")
@@ -181,10 +190,11 @@ def build(
     photo=None, # To build in: path, bytes, PIL image or uint8 array; None: seeded noise
     cc=None,    # "arm-none-eabi-gcc" instead of the compiler that pip installs
     hot=None,   # "ram": start-up copies the kernels there; None: as the board's `board.txt` says, which is "flash"
+    cores=None, # 2: a second core makes a part of each layer's outputs; None: 1. Untested on hardware
 ) -> Firmware:
     "Compile and link a model, the engine and the console app for a board."
-    model, t, compiled, image, expected = _parts(model, board, photo, hot)
-    elf = link(t, data_source(compiled, t.id, image, expected), cc, compiled.layout)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores)
+    elf = link(t, data_source(compiled, t.id, image, expected, t.cores), cc, compiled.layout)
     return Firmware(compiled.name, t, elf, "ziglang" if cc is None else str(cc), model)
 
 @patch
@@ -193,9 +203,10 @@ def build(self:Model,
           photo=None, # To build in; None: seeded noise
           cc=None,    # "arm-none-eabi-gcc" instead of the compiler that pip installs
           hot=None,   # "ram": start-up copies the kernels there
+          cores=None, # 2: with a second core
 ) -> Firmware:
     "Compile and link this model for a board."
-    return build(self, board, photo, cc, hot)
+    return build(self, board, photo, cc, hot, cores)
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000c
 _CMAKE = """cmake_minimum_required(VERSION 3.13)
@@ -241,14 +252,15 @@ def write_sources(
     folder,     # A new or empty folder
     photo=None, # To build in; None: seeded noise
     hot=None,   # As for `build`
+    cores=None, # Likewise
 ) -> Path:      # The folder
     "Write engine, board, model and a CMakeLists.txt as a plain C project."
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
-    model, t, compiled, image, expected = _parts(model, board, photo, hot, True)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores, sdk=True)
     files = {p.relative_to(microcontroller_folder()).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
-    else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected), "boards/board.ld": linker_script(t)}
+    else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected, t.cores), "boards/board.ld": linker_script(t)}
     own = microcontroller_folder()/"boards"/t.id
     cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
@@ -273,4 +285,6 @@ def open(cls:Firmware,
     except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
     elf = Elf(data)
     text = lambda name: elf.read(name).rstrip(b"\0").decode("utf-8", "replace")
-    return cls(text("app_model_name"), target(text("app_board")), elf, "unknown")
+    hot = elf.symbols["hot_end"][0] > elf.symbols["hot_start"][0] if "hot_end" in elf.symbols else False
+    t = target(text("app_board"), "ram" if hot else None, cores=2 if "mbn_second_core" in elf.symbols else 1)
+    return cls(text("app_model_name"), t, elf, "unknown")

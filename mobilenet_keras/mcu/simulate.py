@@ -17,6 +17,7 @@ from ..engine.engine import Engine
 from ..evaluation import Evaluation, labelled
 from .emulators import EMULATORS, emulator_for
 from .firmware import Firmware, build
+from .fit import missed_words
 from .tflm import run_tflm
 from ..progress import track
 from ..tflite.model import Model
@@ -34,20 +35,22 @@ def run_firmware(
     "Run a firmware on an emulated board until it has classified its built-in photo."
     if not seconds >= .001: raise MobileNetError(f"A board gets some seconds before it is stopped. Received: {seconds}")
     which, io, t = emulator_for(firmware, emulator), firmware.about(), firmware.target
-    facts, count, cycles = EMULATORS[which].run(firmware, counted, seconds)
-    scores, mhz = np.array(facts["output"].split(), int).astype(np.int8), t.mhz or t.board.mhz
-    ms = cycles/mhz/1000 if cycles and mhz else t.board.ms(count, t.mhz)
-    return io.prediction(None if image is None else io.input.prepare(input=image), [scores.reshape(1, *io.outputs[0].shape)], "engine", board=t.id, emulator=which, instructions=count, cycles=cycles,
-                         estimated_ms=ms, arena_bytes=int(facts["arena_bytes"]), stack_bytes=int(facts["stack_bytes"]), as_built=facts["photo"] == "as expected" if own else None,
+    facts, count, cycles, *two = EMULATORS[which].run(firmware, counted, seconds)
+    scores = np.array(facts["output"].split(), int).astype(np.int8)
+    words = missed_words(firmware.elf.read("app_model"), t) if counted else 0
+    ms = t.board.ms(two[1] if two else count, t.mhz, cycles, words) if counted else None
+    return io.prediction(None if image is None else io.input.prepare(input=image), [scores.reshape(1, *io.outputs[0].shape)], "engine", board=t.id, emulator=which, instructions=count, second_instructions=two[0] if two else None, cycles=cycles,
+                         estimated_ms=ms, flash_words=words or None, arena_bytes=int(facts["arena_bytes"]), stack_bytes=int(facts["stack_bytes"]), as_built=facts["photo"] == "as expected" if own else None,
                          tested=t.tested, said="\n".join(f"{k} {v}" for k, v in facts.items()))
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #00000009
-def _firmware(model, board, cc):
+def _firmware(model, board, cc, cores=None):
     "A firmware of whatever it may come from."
     if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"): model = Firmware.open(model)
     if not isinstance(model, Firmware):
         if board is None: raise MobileNetError("On which board? Give --board, for example --board pico.")
-        return build(model, board, cc=cc)
+        return build(model, board, cc=cc, cores=cores)
+    if cores not in (None, model.target.cores): raise MobileNetError(f"This firmware was built for {model.target.cores} core{'s'*(model.target.cores > 1)}, not for {cores}. Build it anew, or leave out --cores.")
     if board in (None, model.target.id): return model
     raise MobileNetError(f"This firmware is for {model.target.id}, not for {board}. Build it for that board first.")
 
@@ -60,9 +63,10 @@ def simulate(
     counted=True,             # Count instructions
     seconds=120,              # Then a board that hangs is stopped
     cc=None,                  # As for `build`
+    cores=None,               # Likewise
 ) -> Prediction:
     "Build a model for a board and run it there, emulated."
-    firmware = _firmware(model, board, cc)
+    firmware = _firmware(model, board, cc, cores)
     given, own = firmware.about().input, photo is None and input is None
     if own: image = np.frombuffer(firmware.elf.read("app_photo"), np.int8).reshape(given.shape)
     else: firmware = firmware.with_photo(image := given.prepare(photo, input).one)
@@ -87,9 +91,10 @@ def simulate_folder(
     seconds=120,   # For each photo
     cc=None,       # As for `build`
     alphabetical=False, # As for `evaluate`
+    cores=None,    # As for `build`
 ) -> Evaluation:
     "Classify a folder of labelled photos on an emulated board, several at a time."
-    firmware = _firmware(model, board, cc)
+    firmware = _firmware(model, board, cc, cores)
     io, outputs = firmware.about(), firmware._of("app_expected")
     files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)
     skipped, _ = {}, io.input.rule  # where it is guessed, that is said once

@@ -25,6 +25,8 @@ class Target:
     optimize:str = "-O3" # For speed, or -Os for size
     vectors:tuple|None = None  # Where the vectors lie, if not at the start of the flash
     stack_in:tuple|None = None # Where the stack lies, if not at the start of the RAM
+    second_stack:int = 0 # Bytes for the C stack of a second core; 0: it has none that firmware can use
+    cores:int = 1        # That make an inference: 1 or 2
     hot:str = "flash"    # Where the kernels run: "flash", or "ram", to which start-up copies them
     image:str = "elf"    # What is put on it: "elf", "hex" or "uf2"
     family:int = 0       # Of the UF2
@@ -52,7 +54,7 @@ def _fields(word): return tuple(map(_number, re.split("[/=]", word)))  # registe
 
 def _rule(line): first, *others = map(_fields, line.split()); return *first, tuple(others)
 
-_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
+_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])), aliases=_region,
               initial=lambda t: tuple(map(_fields, t.split())), receives=lambda t: tuple(map(_fields, t.split())), ready=lambda t: tuple(map(_rule, t.splitlines())))
 
@@ -81,13 +83,16 @@ def target(
     id:str,   # A board's id, e.g. "pico"
     hot=None, # Where the kernels run: "flash" or "ram"; None: as its `board.txt` says
     sdk=False,# Boards of an SDK, too
+    cores=None, # That make an inference: 1 or 2; None: 1
 ) -> Target:
     "What it takes to build for the board called `id`."
     board = board_of(id)  # a name that is spelt wrong gets an answer there
     if hot not in (None, "flash", "ram"): raise MobileNetError(f"The kernels can run from flash or from ram. Received: {hot!r}")
+    if cores not in (None, 1, 2): raise MobileNetError(f"An inference takes 1 or 2 cores. Received: {cores!r}")
     t = _tables().get(board.id)
     if t and t.sdk and not sdk: raise MobileNetError(f"{t.id} starts and talks by its maker's SDK, {t.sdk}, so no image is built, emulated or flashed here. "
                                                      f"Write a project for that SDK: mobilenet export MODEL.tflite --board {t.id}")
-    if t: return t if hot is None else replace(t, hot=hot)
+    if t and cores == 2 and not t.second_stack: raise MobileNetError(f"The firmware for {t.id} runs on one core. With two: {', '.join(b for b, other in targets().items() if other.second_stack)}. Leave out --cores 2.")
+    if t: return replace(t, hot=hot or t.hot, cores=cores or t.cores)
     other = {"microcontroller": f" For TensorFlow Lite Micro: mobilenet export MODEL.tflite --board {board.id}.", "linux": " It runs Linux: mobilenet predict PHOTO --model MODEL.tflite there."}.get(board.kind, "")
     raise MobileNetError(f"There is no firmware for {board.id} ({board.kind}).{other} Boards that have one: {', '.join(targets())}.")

@@ -99,9 +99,11 @@ class Prediction:
     board:str|None = None     # A board's id
     emulator:str|None = None  # A key of `EMULATORS`; None: not emulated
     instructions:int|None = None
+    second_instructions:int|None = None # Of a second core, meanwhile
     cycles:int|None = None
     milliseconds:float|None = None # By the board's own clock, in the engine
-    estimated_ms:float|None = None # From instructions or cycles
+    estimated_ms:float|None = None # From instructions or cycles, and from these:
+    flash_words:int|None = None    # That the cache of the board's flash does not have, predicted; None: not modelled, or none that count
     arena_bytes:int|None = None
     stack_bytes:int|None = None    # The most that was used
     as_built:bool|None = None      # Of the photo that was built in: are these the scores that the build expects?
@@ -187,8 +189,8 @@ def where(self:Prediction) -> str:
 @patch(as_prop=True)
 def costs(self:Prediction) -> str:
     "What a board adds, in words; empty where none did."
-    ran = ["" if self.instructions is None else f"{self.instructions:,} instructions", f"{self.cycles:,} cycles" if self.cycles else "",
-           "" if self.milliseconds is None else f"{self.milliseconds:,.1f} ms", "" if self.estimated_ms is None else f"{self.estimated_ms:,.0f} ms estimated"]
+    ran = ["" if self.instructions is None else f"{self.instructions:,} instructions", f"{self.second_instructions:,} on the second core" if self.second_instructions else "", f"{self.cycles:,} cycles" if self.cycles else "",
+           "" if self.milliseconds is None else f"{self.milliseconds:,.1f} ms", "" if self.estimated_ms is None else f"{self.estimated_ms:,.0f} ms estimated{f', {self.flash_words:,} words from flash among it' if self.flash_words else ''}"]
     if self.emulator and self.instructions is None: ran[0] = "instructions not counted"
     took = [f"{name} {n:,} bytes" for name, n in (("arena", self.arena_bytes), ("stack", self.stack_bytes)) if n is not None]
     same = {None: [], True: ["as built"], False: ["NOT as built"]}[self.as_built] + {None: [], True: ["verified: the engine computes the same bytes"], False: ["NOT VERIFIED: the engine computes other bytes"]}[self.verified]
@@ -242,7 +244,7 @@ def _repr_html_(self:Prediction):
     return _FRAME.format(photo=photo, body=f'{body}<div style="font-size:.88em;opacity:.8;margin-top:.6em">{e(facts)}.</div>')
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #00000015
-_FACTS = "board emulator instructions cycles milliseconds estimated_ms arena_bytes stack_bytes as_built verified tested".split()
+_FACTS = "board emulator instructions second_instructions cycles milliseconds estimated_ms flash_words arena_bytes stack_bytes as_built verified tested".split()
 
 @patch
 def to_dict(self:Prediction) -> dict: # For JSON

@@ -68,16 +68,17 @@ MATRIX(mbn_dsp_one_signed, ONE_PIXEL, ONE_OUT, SIGNED);
 /* Four outputs at a time; those that a last, incomplete four has too many go elsewhere. */
 MBN_HOT static void matrix(const mbn_call *c, int two, int32_t words, int8_t *out) {
   const mbn_step *s = c->step;
-  const int32_t whole = s->out_c & ~3, rest = s->out_c & 3;
+  const int32_t first = MBN_FIRST(c), whole = MBN_LAST(c, s->out_c) & ~3, rest = MBN_LAST(c, s->out_c) & 3;
   void (*const run)(const matrix_call *) = two ? mbn_is_rectified(s) ? mbn_dsp_two_rectified : mbn_dsp_two_signed
                                                : mbn_is_rectified(s) ? mbn_dsp_one_rectified : mbn_dsp_one_signed;
   const uint32_t *taps = (const uint32_t *)(const void *)c->scratch, *weights = (const uint32_t *)(const void *)c->weights;
-  matrix_call m = {taps, taps + words, c->constants, s->zero_out, out, s->out_c, out + whole, weights};
-  if (whole) run(&m);
+  matrix_call m = {taps, taps + words, c->constants + 3 * first, s->zero_out, out + first, s->out_c, out + whole, weights};
+  if (MBN_FIRST(c)) m.weights += (two ? words / 2 : words) / 2 * first;
+  if (whole != first) run(&m);
   if (!rest) return;
   int8_t last[8];
-  m.scales += 3 * whole, m.out = last, m.stride = 4, m.out_end = last + 4;
-  m.weights += (two ? words / 2 : words) / 2 * whole; /* two weights a word, two taps a word of taps */
+  m.scales += 3 * (whole - first), m.out = last, m.stride = 4, m.out_end = last + 4;
+  m.weights += (two ? words / 2 : words) / 2 * (whole - first); /* two weights a word, two taps a word of taps */
   run(&m);
   for (int32_t i = 0; i < rest; i++) {
     out[whole + i] = last[i];
@@ -179,7 +180,7 @@ MBN_HOT void mbn_dsp_conv(const mbn_call *c) {
   if (!c->step->packed) { mbn_portable_conv(c); return; }
   if (mbn_is_1x1(c->step) && c->step->sw == 1) conv_1x1(c);
   else conv_window(c);
-  clamp_all(c->step, c->out, c->n * c->step->out_c);
+  clamp_outputs(c);
 }
 
 /* ---- DEPTHWISE 3x3, four channels at a time: PKHBT and PKHTB pair the bytes of two taps ---- */

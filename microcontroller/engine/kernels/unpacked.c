@@ -45,7 +45,7 @@ static void unpacked(const mbn_call *c, int layout, weight_of weight) {
   const mbn_step *s = c->step;
   const int conv = mbn_is_matrix(s), head = s->flags & MBN_HEAD;
   for (int32_t p = 0; p < c->n; p++)
-    for (int32_t o = 0; o < s->out_c; o++) {
+    for (int32_t o = MBN_FIRST(c); o < MBN_LAST(c, s->out_c); o++) {
       const mbn_scale k = mbn_packed_scale(layout, s, c->weights, c->constants, o);
       int32_t sum = 0, t = 0;
       for (int32_t ky = 0; ky < s->kh; ky++)

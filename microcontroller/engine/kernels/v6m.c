@@ -119,8 +119,8 @@ MBN_HOT static void conv_two(const mbn_call *c) {
     uint32_t *to = words; /* a last word that an odd number of taps leaves meets weights of 0 */
     for (int32_t ky = 0; ky < s->kh; ky++) to = two ? mbn_v6m_expand_two(to, row[0][ky], row[1][ky], line) : expand_one(to, row[0][ky], line);
     int8_t *const out = c->out + p * n;
-    const matrix_call m = {c->constants, s->zero_out, n, out + n, 4 * taps - 4, out, words, words + taps,
-                           (uintptr_t)c->weights - (uintptr_t)(words + 2), skipped * (two ? TWO_PIXELS_BYTES : ONE_PIXEL_BYTES)};
+    const matrix_call m = {c->constants + 3 * MBN_FIRST(c), s->zero_out, n, out + MBN_LAST(c, n), 4 * taps - 4, out + MBN_FIRST(c), words, words + taps,
+                           (uintptr_t)c->weights + (uintptr_t)(MBN_FIRST(c) * taps) - (uintptr_t)(words + 2), skipped * (two ? TWO_PIXELS_BYTES : ONE_PIXEL_BYTES)};
     if (mbn_is_rectified(s)) (two ? mbn_v6m_two_rectified : mbn_v6m_one_rectified)(&m);
     else (two ? mbn_v6m_two_signed : mbn_v6m_one_signed)(&m);
   }
@@ -162,19 +162,20 @@ MBN_HOT static void conv_one(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t taps = mbn_taps_of(s), line = s->kw * s->in_c;
   const int8_t *x[MBN_MAX_KERNEL];
-  int8_t *out = c->out;
+  int8_t *out = c->out + MBN_FIRST(c);
   for (int32_t p = 0; p < c->n; p++) {
     if (mbn_is_1x1(s)) x[0] = c->row[0] + p * s->sw * line;
     else window_of(c, p, c->scratch, x);
-    const int32_t *k = c->constants;
-    for (int32_t o = 0; o < s->out_c; o += 4) {
+    const int32_t *k = c->constants + 3 * MBN_FIRST(c);
+    for (int32_t o = MBN_FIRST(c); o < MBN_LAST(c, s->out_c); o += 4) {
       four_call m = {-line, c->weights + o * taps, taps, 0, {0, 0, 0, 0}};
       for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
-      for (int32_t i = 0; i < 4 && o + i < s->out_c; i++, k += 3) {
+      for (int32_t i = 0; i < 4 && o + i < MBN_LAST(c, s->out_c); i++, k += 3) {
         const int32_t v = shifted(high_mul((int32_t)((uint32_t)m.sum[i] + (uint32_t)k[0]), k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);
         *out++ = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);
       }
     }
+    out += MBN_SKIP(c);
   }
 }
 
@@ -182,7 +183,7 @@ MBN_HOT void mbn_v6m_conv(const mbn_call *c) {
   if (!c->step->packed) { mbn_portable_conv(c); return; }
   if (mbn_makes_two(c->step)) conv_two(c);
   else conv_one(c);
-  clamp_all(c->step, c->out, c->n * c->step->out_c);
+  clamp_outputs(c);
 }
 
 /* ---- DEPTHWISE 3x3, a channel at a time ---- */

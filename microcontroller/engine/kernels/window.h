@@ -8,6 +8,15 @@ MBN_HOT static inline void clamp_all(const mbn_step *s, int8_t *out, int32_t n) 
   for (int32_t i = 0; i < n; i++) out[i] = out[i] < s->low ? s->low : out[i] > s->high ? s->high : out[i];
 }
 
+/* Outputs of a matrix; those that another core makes are its own to write. */
+#if MBN_CORES > 1
+MBN_HOT static inline void clamp_outputs(const mbn_call *c) {
+  for (int32_t p = 0; p < c->n; p++) clamp_all(c->step, c->out + p * c->step->out_c + c->first, c->last - c->first);
+}
+#else
+#define clamp_outputs(c) clamp_all((c)->step, (c)->out, (c)->n * (c)->step->out_c)
+#endif
+
 /* The rows of one pixel's window: in the map, or a copy at an edge. */
 MBN_HOT static inline void window_of(const mbn_call *c, int32_t p, int8_t *copy, const int8_t *row[]) {
   const mbn_step *s = c->step;

@@ -614,7 +614,7 @@ def _with_its_head(net, a, head, layers, file, fresh, classes, end, asked, name)
         except (ValueError, TypeError) as e: raise MobileNetError(f"{name} has a head that Keras can't build behind this body: {str(e).splitlines()[0][:200]}") from None
         names = _classes(file, int(out.shape[-1])) if len(out.shape) == 2 else None
     new = keras.Model(net.input, out, name=net.name)
-    for layer, arrays in filled:
+    for layer, _, arrays in filled:
         wrong = [f"{tuple(v.shape)} where {layer.name} wants {tuple(w.shape)}" for w, v in zip(layer.weights, arrays) if tuple(w.shape) != tuple(np.shape(v))]
         if wrong or len(arrays) != len(layer.weights): raise MobileNetError(f"{name} has a head whose weights don't fit: {'; '.join(wrong) or layer.name}. Was the size of its photos changed?")
         layer.set_weights(arrays)

@@ -68,6 +68,7 @@ _ALPHABETICAL = arg("--alphabetical", action="store_true", help="of a model that
 _TFLITE = arg("model", metavar="MODEL", help=".tflite file")
 _INT8 = arg("model", metavar="MODEL", help="int8 .tflite file")
 _PART = arg("--part", choices=["train", "validation", "test"], help="part of the folder (default: test where there is one, else all)")
+_NAMED = arg("--labels-in-names", action="store_true", help="cat.0.jpg is a cat: files in one folder or in train/, validation/ and test/, as Edge Impulse exports them")
 _LAYERS = "a table, layer by layer"
 _CC = arg("--cc", metavar="COMPILER", help="C compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")
 _PORT = arg("--port", metavar="PORT", help="serial port of the board (default: its own, if only one can be it)")
@@ -93,7 +94,7 @@ def _described(path, a):
 
 def _photo_files(paths):
     "Files named one by one or by folder."
-    from mobilenet_keras.photos import photo_files
+    from mobilenet_keras.folders import photo_files
     files = []
     for path in map(Path, paths): files += photo_files(path) if path.is_dir() else [path]
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
@@ -153,7 +154,7 @@ def models(a):
 
 # %% ../nbs/api/08_cli.ipynb #00000018
 @verb("learn", "mobilenet train my_photos --alpha 0.25 --size 96",
-      arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/"),
+      arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/; or a .csv table (path,label), or .tfrecord files"),
       arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices are the run's"),
       arg("--net", choices=["v1", "v2"], default="v1", help="network: MobileNetV1 or V2 (default: v1)"),
       arg("--alpha", type=float, default=.25, help="width multiplier (default: 0.25)"),
@@ -175,21 +176,23 @@ def models(a):
       arg("--patience", type=int, metavar="N", help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)"),
       arg("--validation", type=float, default=.15, help="fraction of the training photos (default: 0.15)"),
       arg("--refit", action="store_true", help="train on the validation photos, too: for the last run, when all is chosen"),
+      _NAMED,
       arg("--group", metavar="REGEX", help="what stays in one part of the split, besides near-duplicates, by file name; none: not even those"),
       _seed("split, order and augmentation"),
       _folder(" (default: a new one below runs/; where the same run was cut short, that one)"))
 def train(a):
     "Fine-tune a MobileNet on a folder of photos; the same command goes on where it was killed."
-    from mobilenet_keras.photos import Photos, folder_layout
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.records import list_photos
     if a.resume: return _train_on(a)
     if not a.photos: raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --resume RUN.")
     size = _pixels(a.size)
-    folder_layout(a.photos)  # a wrong folder is told before TensorFlow takes its seconds to start
+    list_photos(a.photos, a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
     if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
     from mobilenet_keras.networks import models
     from mobilenet_keras.run import occupied
     from mobilenet_keras.training.fine_tune import fine_tune
-    photos = Photos.from_folder(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit)
+    photos = Photos.read(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit, labels_in_names=a.labels_in_names)
     note(str(photos))
     nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
     models.keras.utils.set_random_seed(a.seed)
@@ -216,7 +219,7 @@ def _train_on(a):
     from mobilenet_keras.training.fine_tune import resume
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with mobilenet_keras.resume({a.resume!r}, photos).")
-    photos = Photos.from_folder(**dict(source, folder=folder))
+    photos = Photos.read(**dict(source, folder=folder))
     run = resume(a.resume, photos)
     _warn(run, photos)
     return _trained(run, photos)
@@ -234,16 +237,18 @@ def _trained(run, photos):
     net = run.net
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
                  classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
-    if len(photos.test): facts["test_accuracy"] = evaluate(run, photos.test).accuracy
+    found = evaluate(run, photos.test) if len(photos.test) else None
+    if found: facts |= dict(test_accuracy=found.accuracy, unlike_training=found.unlike_training())
     text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
-    if len(photos.test): text += f", test accuracy {facts['test_accuracy']:.1%} ({len(photos.test)} photos)"
+    if found: text += f", test accuracy {found.accuracy:.1%} ({len(photos.test)} photos{found.aside()})"
     return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {quoted(run.folder)}"
 
 # %% ../nbs/api/08_cli.ipynb #0000001f
 @verb("learn", "mobilenet evaluate model.mbn my_photos",
       arg("model", metavar="MODEL", help=".mbn or .tflite file, or the folder of a run"),
-      arg("folder", metavar="PHOTOS", help="folder with a folder of photos per class, or with a test folder of such"),
+      arg("folder", metavar="PHOTOS", help="folder with a folder of photos per class, or with a test folder of such; or a .csv table, or .tfrecord files"),
       _PART,
+      _NAMED,
       _runtime(", an interpreter of a .tflite (default: the smallest installed)"),
       *_TOLD, _ALPHABETICAL,
       arg("--mistakes", metavar="PNG", help="write a picture of the worst mistakes to this file"))
@@ -252,7 +257,7 @@ def evaluate(a):
     from mobilenet_keras.evaluation import evaluate
     labels = None if _is_tflite(Path(a.model)) else a.labels
     if labels is not None: a.labels = None
-    found = evaluate(_described(a.model, a), a.folder, a.part, a.runtime, labels=labels, alphabetical=a.alphabetical)
+    found = evaluate(_described(a.model, a), a.folder, a.part, a.runtime, labels=labels, alphabetical=a.alphabetical, labels_in_names=a.labels_in_names)
     if a.mistakes:
         with atomic_write(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
     facts = found.to_dict() | dict(folder=a.folder)
@@ -347,9 +352,9 @@ def _quantizable(a):
         known = glance(path)
     if not a.photos: raise MobileNetError(f"int8 is calibrated and judged on photos, and {path} has none: give a folder with a folder of photos per class, mobilenet quantize {quoted(path)} --photos DIR")
     from mobilenet_keras.networks.keras_files import unscaled
-    from mobilenet_keras.photos import folder_layout
+    from mobilenet_keras.records import list_photos
     if not (known["scales"] or a.scale): raise MobileNetError(unscaled(path))
-    folders = sorted(next(iter(folder_layout(a.photos).values())))  # a wrong folder is told, too
+    folders = list(list_photos(a.photos).classes)  # a wrong folder is told, too
     wanted = known["outputs"] and max(2, known["outputs"])
     if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
 
@@ -363,7 +368,7 @@ def _of_a_file(a):
     classes = list(read_labels(a.labels).classes) if a.labels else None
     origin = origin_of(a.run, a.scale, _pixels(a.size) if a.size else None, a.resize)
     rule = origin.preprocessing
-    photos = Photos.from_folder(a.photos, rule.shape[:2], rule.resize, rule.channels, seed=a.seed)
+    photos = Photos.read(a.photos, rule.shape[:2], rule.resize, rule.channels, seed=a.seed)
     note(str(photos))
     return origin, photos, classes, Path(f"{Path(a.run).stem}-int8.tflite")
 
@@ -377,9 +382,9 @@ def _of_a_run(a):
     run = Run.open(a.run)
     source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
     if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
-    if not Path(source["folder"]).is_dir(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
+    if not Path(source["folder"]).exists(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
     source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
-    photos = Photos.from_folder(**source)
+    photos = Photos.read(**source)
     _warn(run, photos)
     return run, photos, None, run.folder/"model.tflite"
 

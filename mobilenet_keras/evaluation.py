@@ -10,14 +10,17 @@ import html, io, math, os, re, threading, unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
 from .core import MobileNetError, html_table, need, text_table
 from .engine.engine import Engine
-from .photos import PART_NAMES, Part, class_folders, photo_files
+from .folders import PART_NAMES, SYSTEM, class_folders, folder_layout
+from .photos import Part
 from .preprocessing import open_photo
 from .progress import note, shown_once, track
+from .records import list_photos, record_files
 from .run import Run
 from .tflite.inputs import ModelInput
 from .tflite.interpreters import Classifier
@@ -45,8 +48,9 @@ class Evaluation:
     scores:np.ndarray   # (N, classes): larger is likelier; int8 as the board gives them, or real
     paths:list          # N files
     skipped:dict = field(default_factory=dict) # {file: why it could not be read}
-    pixels:np.ndarray|None = None # uint8 (N, height, width, channels), where photos were given instead of a folder
+    pixels:Any = None   # uint8 (N, height, width, channels), where photos were given instead of a folder
     matched:str = ""    # How folders became classes of the model
+    known:np.ndarray|None = None # bool (N,): a near-duplicate is among the training photos, where the photos know that
     def __len__(self): return len(self.labels)
     @property
     def predicted(self) -> np.ndarray: # int64 (N,)
@@ -93,15 +97,28 @@ def worst(self:Evaluation, n:int=12) -> np.ndarray: # Indices
 
 # %% ../nbs/api/06_evaluation.ipynb #0000000b
 @patch
+def unlike_training(self:Evaluation) -> dict|None: # n, accuracy, interval
+    "How good it is on the photos that resemble no training photo; None where all are such, none is, or nobody looked."
+    if self.known is None or self.known.all() or not self.known.any(): return None
+    right = self.right[~self.known]
+    return dict(n=len(right), accuracy=float(right.mean()), interval=[round(v, 4) for v in wilson_interval(int(right.sum()), len(right))])
+
+@patch
+def aside(self:Evaluation) -> str:
+    "The same in words, to go on with in a bracket; empty where there is nothing to say."
+    apart = self.unlike_training()
+    return f"; without {len(self) - apart['n']} that resemble a training photo {apart['accuracy']:.1%}" if apart else ""
+
+@patch
 def to_dict(self:Evaluation) -> dict: # For JSON
     "All figures; `confusion[i][j]` counts photos of class i that were called class j."
-    return dict(model=self.model, n=len(self), accuracy=self.accuracy, interval=[round(v, 4) for v in self.interval], top3=self.top(3),
+    return dict(model=self.model, n=len(self), accuracy=self.accuracy, interval=[round(v, 4) for v in self.interval], top3=self.top(3), unlike_training=self.unlike_training(),
                 classes=self.per_class(), confusion=self.confusion.tolist(), mistakes=[list(map(str, m)) for m in self.mistakes()], skipped=self.skipped, matched=self.matched)
 
 @patch
 def __repr__(self:Evaluation):
     low, high = self.interval
-    return f"{self.model}: {self.accuracy:.1%} of {len(self)} photos right (95 % confidence: {low:.1%} to {high:.1%})"
+    return f"{self.model}: {self.accuracy:.1%} of {len(self)} photos right (95 % confidence: {low:.1%} to {high:.1%}{self.aside()})"
 
 _PER_CLASS = ("class", "photos", "precision", "recall", "most often taken for")
 
@@ -203,6 +220,28 @@ def _opened(model, runtime):
     compiled = path.suffix.lower() == ".mbn" if path is not None else not hasattr(model, "ops")
     return (_engine if compiled else _interpreter)(model, runtime)
 
+# %% ../nbs/api/06_evaluation.ipynb #6a0b1c02
+def _by_part(path, labels_in_names):
+    "({part or None: {class: sources}}, {path: why it was passed over}) of whatever a path leads to."
+    if path.is_dir() and (class_folders(path) or labels_in_names): return folder_layout(path, labels_in_names)
+    if path.is_dir() and not record_files(path): return {None: {}}, {}
+    listing, found = list_photos(path, labels_in_names), {}
+    for part, label, source in zip(listing.parts, listing.labels, listing.sources): found.setdefault(part, {}).setdefault(listing.classes[label], []).append(source)
+    return found, listing.skipped
+
+def _by_class(folder, part, labels_in_names, passed):
+    "{class: sources} of a part, or of all; `passed` is filled with {path: why it was passed over}."
+    if not folder.exists(): raise MobileNetError(f"No such folder of photos: {folder}")
+    parts, skipped = _by_part(folder, labels_in_names)
+    if part and part not in parts: raise MobileNetError(f"{folder} has no {part} folder. It has: {', '.join(p.name for p in class_folders(folder)) or 'none' if folder.is_dir() else 'no parts'}")
+    mine, found = part or ("test" if "test" in parts else None), {}
+    for by_class in [parts[mine]] if mine else parts.values():
+        for name, files in by_class.items(): found.setdefault(name, []).extend(files)
+    if not any(found.values()): raise MobileNetError(f"Wanted class folders with photos in {folder}, as in {folder}/cat/1.jpg, or a test folder of such. Received: {', '.join(found) or 'no folders'}.")
+    of = lambda path: PART_NAMES.get(Path(path).relative_to(folder).parts[0].lower()) if mine else None
+    passed |= {path: why for path, why in skipped.items() if of(path) == mine and not why.endswith(SYSTEM)}
+    return found
+
 # %% ../nbs/api/06_evaluation.ipynb #0000000f
 _folded = lambda name: " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFC", name).casefold().strip()))
 
@@ -233,14 +272,11 @@ def labelled(
     names,  # Of the model's classes, or None
     outputs:int, # How many values the model gives
     alphabetical=False, # Of a model without names: its classes are the folders in alphabetical order
+    labels_in_names=False, # Of a folder: cat.0.jpg is a cat
+    passed=None, # A dict that is filled with {file: why it was passed over}
 ) -> tuple: # ([(file, label)], class names, how folders became classes)
     "Photos in class folders and their labels; where it isn't known which class of the model a folder is, that is an error."
-    folder = Path(folder)
-    if not folder.is_dir(): raise MobileNetError(f"No such folder of photos: {folder}")
-    parts = {PART_NAMES[p.name.lower()]: p for p in class_folders(folder) if p.name.lower() in PART_NAMES and class_folders(p)}
-    if part and part not in parts: raise MobileNetError(f"{folder} has no {part} folder. It has: {', '.join(p.name for p in class_folders(folder)) or 'none'}")
-    found = {c.name: photo_files(c) for c in class_folders(parts[part or "test"] if part or "test" in parts else folder)}
-    if not any(found.values()): raise MobileNetError(f"Wanted class folders with photos in {folder}, as in {folder}/cat/1.jpg, or a test folder of such. Received: {', '.join(found) or 'no folders'}.")
+    found = _by_class(Path(folder), part, labels_in_names, {} if passed is None else passed)
     if names is None:
         if not alphabetical: raise MobileNetError(f"The model doesn't name its {max(2, outputs)} classes, so which of them {next(iter(found))!r} is can't be known. Give their names in the model's order with --labels FILE, one a line; "
                                                   "or --alphabetical, if it was trained on folders of these names in this order, as Keras and PyTorch number them. (In Python Model.described(labels), or alphabetical=True.)")
@@ -270,22 +306,23 @@ def _checked(name, classes, part, rule, outputs):
 # %% ../nbs/api/06_evaluation.ipynb #57513a43
 def evaluate(
     model,        # A .mbn or .tflite file, the folder of a run, a `Run`, a Keras classifier that was built here, a `Compiled` or a `Model`
-    photos,       # Class folders of photos, or train/validation/test folders of class folders; or a `Part`, such as `photos.test`
+    photos,       # Class folders of photos, or train/validation/test folders of class folders; a .csv table or .tfrecord files; or a `Part`, such as `photos.test`
     part=None,    # Of folders: "train", "validation" or "test"; None: the test folder where there is one, else all
     runtime=None, # Interpreter of a .tflite, see `RUNTIMES`
     workers=None, # Threads; by default one a core
     labels=None,  # Names of the model's classes instead of its own, or the path of a file with them
     alphabetical=False, # Of a model without names: its classes are the folders in alphabetical order
+    labels_in_names=False, # Of a folder: cat.0.jpg is a cat
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
     name, names, given, outputs, make = _opened(model, runtime)
     if labels is not None: names = _told(labels, name, outputs)
-    rule = given.rule
+    rule, skipped = given.rule, {}
     if isinstance(photos, Part): names, listed, pixels, how = _checked(name, names, photos, rule, outputs), list(zip(photos.paths, photos.labels)), photos.pixels, ""
-    else: (listed, names, how), pixels = labelled(photos, part, names, outputs, alphabetical), None
+    else: (listed, names, how), pixels = labelled(photos, part, names, outputs, alphabetical, labels_in_names, skipped), None
     if len(names) != max(2, outputs): raise MobileNetError(f"{name} has {outputs} outputs but names {len(names)} classes.")
-    mine, skipped, workers = threading.local(), {}, workers or os.cpu_count()
+    mine, workers = threading.local(), workers or os.cpu_count()
     def read(i):
         try: return rule.pixels(listed[i][0])
         except MobileNetError as e: skipped[str(listed[i][0])] = str(e)
@@ -303,7 +340,7 @@ def evaluate(
     good, scores = [i for i, _ in found], np.stack([s for _, s in found])
     if scores.shape[1] == 1:  # one LOGISTIC score: of the second class
         scores = np.concatenate([-scores.astype(int), scores], 1) if scores.dtype == np.int8 else np.concatenate([1 - scores, scores], 1)
-    return Evaluation(name, names, np.array([listed[i][1] for i in good]), scores, [listed[i][0] for i in good], dict(sorted(skipped.items())), pixels, how)
+    return Evaluation(name, names, np.array([listed[i][1] for i in good]), scores, [listed[i][0] for i in good], dict(sorted(skipped.items())), pixels, how, getattr(photos, "known", None))
 
 # %% ../nbs/api/06_evaluation.ipynb #00000012
 @patch

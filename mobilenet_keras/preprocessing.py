@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from .core import MobileNetError
+from .core import MissingExtra, MobileNetError, need
 
 # %% ../nbs/api/02_preprocessing.ipynb #00000005
 MAX_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb: larger photos are refused unread
 
 def open_photo(
-    source, # Path, bytes, PIL image, array (H, W), (H, W, 1|3|4) of uint8, or a `Photo`
+    source, # Path, bytes, PIL image, array (H, W), (H, W, 1|3|4) of uint8, a `Photo`, or what has `read_bytes`
 ) -> Image.Image: # Upright, 8 bits a channel, mode "L" or "RGB"
     "Open `source` as an upright 8-bit RGB or grayscale image; raises `MobileNetError` if it is not one."
     if isinstance(getattr(source, "pixels", None), np.ndarray): source = source.pixels
     if isinstance(source, np.ndarray): return _from_array(source)
-    name = source if isinstance(source, (str, Path)) else type(source).__name__
+    part = hasattr(source, "read_bytes") and not isinstance(source, Path)
+    name = source if part or isinstance(source, (str, Path)) else type(source).__name__
     try:
+        if part: source = source.read_bytes()
         image = source if isinstance(source, Image.Image) else _open(source)
         if image.width * image.height > MAX_PIXELS: raise Image.DecompressionBombError
         image = ImageOps.exif_transpose(image)
@@ -33,17 +35,34 @@ def open_photo(
     except IsADirectoryError: raise MobileNetError(f"{name} is a folder, not a photo.") from None
     except (Image.DecompressionBombError, MemoryError):
         raise MobileNetError(f"{name} has more than {MAX_PIXELS:,} pixels; make it smaller first.") from None
-    except UnidentifiedImageError: raise MobileNetError(f"{name} is not an image that Pillow can read.") from None
+    except UnidentifiedImageError:
+        tiff = _starts(source)[:4] in (b"II*\0", b"MM\0*")
+        raise MobileNetError(f"{name} is not an image that Pillow can read." + " It is a TIFF, perhaps of floating-point values or of 16 bits a colour: save it with 8 bits a channel."*tiff) from None
     except PermissionError as e: raise MobileNetError(f"{name} can't be read: {e.strerror}.") from None
-    except MobileNetError: raise
+    except MissingExtra as e: raise MissingExtra(f"{name} is a HEIC photo, as phones make them. {e}") from None
+    except MobileNetError as e: raise MobileNetError(f"{name} can't be used: {e}") from None
     except Exception as e:  # Pillow's decoders raise whatever broken data makes them raise
         raise MobileNetError(f"{name} is broken and can't be decoded: {e}") from None
 
+# %% ../nbs/api/02_preprocessing.ipynb #6a0b1c02
 def _open(source):
     "A lazily opened image file; Pillow's bomb warning is silenced because `open_photo` checks the size itself."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        try: return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        except UnidentifiedImageError:
+            head = _starts(source)
+            if head[4:8] != b"ftyp" or head[8:12] not in _HEIC: raise
+            need("pillow_heif", "heic").register_heif_opener()
+            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of ISO/IEC 23008-12
+
+def _starts(source):
+    "The first bytes of a file, or of bytes; none of anything else."
+    if isinstance(source, bytes): return source[:12]
+    if not isinstance(source, (str, Path)): return b""
+    with open(source, "rb") as f: return f.read(12)
 
 def _to_8_bits(image):
     "`image` in mode L or RGB: 16-bit scaled down, transparency laid on white."
@@ -51,7 +70,7 @@ def _to_8_bits(image):
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode == "F": raise MobileNetError("it holds floating-point values, whose range it doesn't say; save it with 8 bits a channel")
+    if image.mode == "F": raise MobileNetError("it holds floating-point values, whose range it doesn't say. Save it with 8 bits a channel.")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 def _from_array(array):

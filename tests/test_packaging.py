@@ -18,7 +18,7 @@ HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite
 NEEDS_TRAIN = ("demo", "networks.layers", "networks.models", "networks.heads", "networks.importers", "training.")  # [train]
 LIGHT = sorted(name for path in PACKAGE.rglob("[a-z]*.py")
                if not (name := ".".join(path.relative_to(PACKAGE).with_suffix("").parts)).startswith(NEEDS_TRAIN))
-EXTRAS = ("train", "pi", "mcu", "demo", "dev")
+EXTRAS = ("train", "pi", "mcu", "heic", "demo", "dev")
 LISTS = (*EXTRAS, "cpu")  # of settings.ini
 
 PLATFORMS = {  # name -> what a marker sees
@@ -214,6 +214,11 @@ print(compile_model(example()).data[:4].decode())""",
     "mcu": """
 from mobilenet_keras.mcu.firmware import build; from mobilenet_keras.mcu.simulate import simulate; from mobilenet_keras.tflite.builder import example
 print(simulate(build(example(), "pico"), emulator="unicorn", counted=False).as_built)""",
+    "heic": """
+import io; import pillow_heif; from PIL import Image; from mobilenet_keras.preprocessing import open_photo
+file = io.BytesIO()
+pillow_heif.from_pillow(Image.new("RGB", (64, 48))).save(file)
+print(open_photo(file.getvalue()).width)""",
     "train": """
 import tempfile; import numpy as np; import keras, tensorflow
 from mobilenet_keras.networks.models import MobileNetV1; from mobilenet_keras.photos import Photos
@@ -225,14 +230,14 @@ tensorflow.config.run_functions_eagerly(True)
 run = fine_tune(MobileNetV1(.25, (32, 32, 3), photos.classes, output_stride=8), photos, 1, 0, folder=tempfile.mkdtemp() + "/run")
 print(quantize(run, photos, samples=16, equalization=False, calibration="min-max").inputs[0].dtype)""",
 }
-SAID = {"": "MBN1", "mcu": "True", "train": "int8"}
+SAID = {"": "MBN1", "mcu": "True", "heic": "64", "train": "int8"}
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version,extras", [
     pytest.param(v, extras.split(), id=f"{v} {extras}", marks=pytest.mark.xdist_group(f"{v} {extras}"))  # each waits for a download
-    for v, extras in [*((v, "pi mcu") for v in PYTHONS), *((v, "train") for v in PYTHONS[1:])]])
+    for v, extras in [*((v, "pi mcu heic") for v in PYTHONS), *((v, "train") for v in PYTHONS[1:])]])
 def test_extras_work_alone(wheels, index, tmp_path, version, extras):
     """The base and extras from the package index, alone in an environment, on every Python that is here."""
     python = interpreter(version)
@@ -254,7 +259,7 @@ def would_install(cwd, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extra", ["", "pi", "mcu"])  # TensorFlow has none yet
+@pytest.mark.parametrize("extra", ["", "pi", "mcu", "heic"])  # TensorFlow has none yet
 def test_wheels_for_python_3_14(requirements, index, tmp_path, extra):
     """By resolution: there is no such Python here. pip would ask the markers of the Python that runs it."""
     there = {"python_version": "3.14", "python_full_version": "3.14.0"}

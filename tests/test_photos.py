@@ -2,6 +2,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +180,125 @@ def test_numbers_of_numpy_and_patterns_go_into_a_run(tmp_path):
                                 augment_scale=np.float32(1.5))
     assert Photos.from_folder(**json.loads(json.dumps(photos.source))).train.paths == photos.train.paths
     assert Photos.from_folder(tmp_path, 16, group=re.compile("P.", re.IGNORECASE)).source is None
+
+
+def test_many_photos_lie_in_a_file_and_nothing_else_changes(folder, monkeypatch, tmp_path_factory):
+    """The same parts, pixels, digest and clean-up as in memory; the file has no name, so a kill leaves nothing behind."""
+    from mobilenet_keras import photos as module
+    from mobilenet_keras.run import data_digest
+    (folder / "dog/broken.jpg").write_bytes(b"no photo")
+    few = Photos.from_folder(folder, image_size=16)
+    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path_factory.mktemp("empty")))
+    many = Photos.from_folder(folder, image_size=16)
+    assert isinstance(few.train.pixels, np.ndarray) and isinstance(many.train.pixels, module.Pixels)
+    assert os.listdir(module.tempfile.tempdir) == []
+    assert data_digest(few) == data_digest(many) and few.test.paths == many.test.paths
+    for name in ("train", "validation", "test"):
+        a, b = getattr(few, name), getattr(many, name)
+        np.testing.assert_array_equal(a.pixels, np.asarray(b.pixels))
+        np.testing.assert_array_equal(a.pixels[::-1], b.pixels[::-1])
+        assert a[0].pixels.tobytes() == b[0].pixels.tobytes() and b.pixels.shape == a.pixels.shape
+    np.testing.assert_array_equal(few.train.large, np.asarray(many.train.large))
+    np.testing.assert_array_equal(few.subsample(3).train.pixels, many.subsample(3).train.pixels[:])
+    assert str(few) == str(many) and few.contact_sheet().tobytes() == many.contact_sheet().tobytes()
+
+
+def test_reading_takes_the_memory_of_the_names(tmp_path):
+    """1,500 photos whose pixels would be 130 MB: the process grows by a fraction of that."""
+    pytest.importorskip("resource", reason="Windows counts memory in another way")
+    rng = np.random.default_rng(0)
+    for k in range(2):
+        (tmp_path / str(k)).mkdir()
+        for i in range(750):
+            Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).save(tmp_path / str(k) / f"{i}.png")
+    code = ("import resource, sys; from mobilenet_keras import photos\nphotos.IN_MEMORY = 0\n"
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nbefore = peak()\n"
+            "made = photos.Photos.from_folder(sys.argv[1], 96); n = made.train.pixels[range(64)]; print(peak() - before, len(made.train))")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    grown, n = map(int, done.stdout.split())
+    assert n > 1000 and grown < 40_000, "KB"
+
+
+def test_the_disk_is_asked_first(folder, monkeypatch):
+    from mobilenet_keras import photos as module
+    monkeypatch.setattr(module, "IN_MEMORY", 0)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(MobileNetError, match="Set TMPDIR to a folder on a larger disk"):
+        read(folder)
+
+
+def test_a_single_test_photo_is_told(folder, capsys):
+    for i in range(4, 10):
+        os.remove(folder / f"dog/dog{i}.png")
+    Photos.from_folder(folder, image_size=16, group=False)
+    assert "Class 'dog' has one test photo: its accuracy there can only be 0 or 100 %" in capsys.readouterr().err
+
+
+def test_what_training_has_seen_is_known_in_the_test_part(tmp_path):
+    """Folders that hold a photo and its copy in two parts: the accuracy is given without the copy, too; and clean() tells it."""
+    from mobilenet_keras.evaluation import Evaluation
+    rng = np.random.default_rng(0)
+    scenes = [Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((96, 96)) for _ in range(40)]
+    for i, scene in enumerate(scenes):
+        path = tmp_path / ("test" if i % 4 == 0 else "train") / ("cat" if i % 2 else "dog" if i % 8 else "cat") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scene.save(path)
+    scenes[1].resize((60, 60)).save(tmp_path / "test/cat/copy.jpg")
+    scenes[3].resize((60, 60)).save(tmp_path / "train/dog/wrong.jpg")
+    photos = Photos.from_folder(tmp_path, 32)
+    known = [p.name for p, seen in zip(photos.test.paths, photos.test.known) if seen]
+    assert known == ["copy.jpg"] and photos.train.known.all()
+    suspects = photos.clean()
+    told = [(s.what, sorted(suspects.photo(w).path.name for w in s.where)) for s in suspects]
+    assert told == [("two labels", ["3.png", "wrong.jpg"]), ("two parts", ["1.png", "copy.jpg"])]
+    text, html = str(suspects), suspects._repr_html_()
+    assert text.index("two labels") < text.index("two parts") and f"cat (test) {tmp_path}/test/cat/copy.jpg" in text and "delete one of them" in text
+    assert html.count("<img") == 4 and "cat (test)" in html and "move the wrong one" in html
+    scores = np.eye(2)[photos.test.labels]
+    scores[photos.test.known] = 1 - scores[photos.test.known]
+    found = Evaluation("toy", photos.classes, photos.test.labels, scores, list(photos.test.paths), known=photos.test.known)
+    n = len(photos.test)
+    assert found.accuracy == (n - 1) / n and found.unlike_training()["accuracy"] == 1 and found.to_dict()["unlike_training"]["n"] == n - 1
+    assert "without 1 that resemble a training photo 100.0%" in str(found)
+    sure = np.where(photos.train.labels[:, None] == [0, 1], .1, .9) * (np.arange(len(photos.train)) == 2)[:, None]
+
+    class Run:
+        def evaluate(self, part):
+            return Evaluation("toy", photos.classes, part.labels, sure if part is photos.train else np.eye(2)[part.labels], list(part.paths))
+    assert photos.clean(Run())[0].what == "label" and photos.clean(Run())[0].where == [("train", 2)]
+
+
+def test_no_copies_nothing_to_clean(folder):
+    photos = Photos.from_folder(folder, image_size=16)
+    assert str(photos.clean()) == "Nothing suspicious was found." and "Nothing suspicious" in photos.clean()._repr_html_()
+    assert Photos.from_folder(folder, image_size=16, group=False).train.known is None
+
+
+@pytest.mark.parametrize("mode,batch", [("int", 8), ("categorical", 8), ("binary", 8), ("categorical", None)])
+def test_what_keras_reads_from_a_folder(tensorflow, folder, mode, batch):
+    """`image_dataset_from_directory`: floats 0..255, class_names, every kind of label, in batches or one by one."""
+    import keras
+    made = keras.utils.image_dataset_from_directory(str(folder), label_mode=mode, image_size=(20, 30), batch_size=batch, shuffle=False, verbose=False)
+    photos = Photos.from_dataset(made, group=False)
+    assert photos.classes == ["cat", "dog"] and photos.preprocessing.shape == (20, 30, 3)
+    files = [str(p) for p in made.file_paths]
+    for part in (photos.train, photos.validation):
+        for photo in part:
+            file = files[int(photo.path.split()[1])]
+            assert photo.name in file and np.array_equal(photo.pixels, np.asarray(Image.open(file)))
+
+
+def test_training_says_how_a_dataset_becomes_photos(tensorflow):
+    from small_training import tiny
+
+    from mobilenet_keras.training.fine_tune import fine_tune
+    dataset = tensorflow.data.Dataset.from_tensor_slices((np.zeros((4, 12, 12, 3), np.uint8), [0, 1, 0, 1])).batch(2)
+    with pytest.raises(MobileNetError, match=r"photos = Photos.from_dataset\(train\)"):
+        fine_tune(tiny(0), dataset)
+
+
+def test_choices_are_told_by_name(folder):
+    with pytest.raises(MobileNetError, match="Received: 'size'"):
+        Photos.read(folder, size=32)
+    assert Photos.read(folder, 16, "crop", 1, .2).preprocessing == Photos.from_folder(folder, 16, "crop", 1, .2).preprocessing

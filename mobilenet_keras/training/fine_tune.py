@@ -41,6 +41,16 @@ class _Batches(keras.utils.PyDataset):
         at = self.batches[i]
         return (self.inputs(at), self.targets[at]) + (() if self.weights is None else (self.weights[at],))
 
+class _InOrder(keras.utils.PyDataset):
+    "Batches one after another, to validate on: `inputs` is a function from a slice to inputs."
+    def __init__(self, inputs, targets):
+        super().__init__()
+        self.inputs, self.targets = inputs, targets
+    def __len__(self): return math.ceil(len(self.targets)/32)
+    def __getitem__(self, i):
+        at = slice(32*i, 32*i + 32)
+        return self.inputs(at), self.targets[at]
+
 _number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
 
 _whole = lambda v: isinstance(v, int) and not isinstance(v, bool)
@@ -135,6 +145,7 @@ def _schedule(learning_rate, steps, warmup):
 
 def _check_fit(net, photos):
     "`net` takes these photos and has an output per class."
+    if hasattr(photos, "element_spec") or hasattr(photos, "class_names"): raise MobileNetError("Training wants photos in parts. Make them of this data set: photos = Photos.from_dataset(train), or Photos.from_dataset(train, test), then fine_tune(net, photos).")
     if not (hasattr(net, "input_shape") and isinstance(photos, Photos)): raise MobileNetError(f"Wanted a network and photos from `Photos`, with their parts. Received: {type(net).__name__} and {type(photos).__name__}")
     shape, classes = tuple(net.input_shape[1:]), net.output_shape[-1]
     if shape != photos.preprocessing.shape: raise MobileNetError(f"The network takes {shape} and the photos are {photos.preprocessing.shape}. Give both the same size and channels.")
@@ -386,7 +397,7 @@ def whole(self:_Trainer):
     "The same of everything, on augmented photos."
     photo = keras.Input(self.rule.shape)
     batches = _Batches(self.augmented, self.targets[0], self.weights, self.settings["batch_size"], self.settings["seed"])
-    return keras.Model(photo, self.head(self.body(photo))), batches, (self.rule(self.photos.validation.pixels), self.targets[1])
+    return keras.Model(photo, self.head(self.body(photo))), batches, _InOrder(lambda at: self.rule(self.photos.validation.pixels[at]), self.targets[1])
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #16b40cf9
 @patch
@@ -503,7 +514,7 @@ def resume(
     if facts.get("finished", True): return Run.open(folder)
     if photos is None:
         if not facts.get("photos"): raise MobileNetError(f"{folder} does not say where its photos are; give them: resume({str(folder)!r}, photos)")
-        photos = Photos.from_folder(**facts["photos"])
+        photos = Photos.read(**facts["photos"])
     try: net = keras.models.load_model(folder/"model.keras", compile=False)
     except Exception as e: raise MobileNetError(f"{folder}/model.keras can't be read: {e}") from None
     net.preprocessing = Preprocessing.from_dict(facts["preprocessing"])

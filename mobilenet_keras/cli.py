@@ -286,6 +286,7 @@ def _stripped(a):
                    "Left out is what no interpreter reads: names of tensors, class names, preprocessing and other metadata"
                    + (f"; and the {len(model.ops) - len(small.ops)} ops that only compute shapes." if whole is not model else "."))
 
+# %% ../nbs/api/08_cli.ipynb #246c30c1
 @verb("model", "mobilenet convert weights.h5 -o model.keras",
       arg("file", metavar="FILE", help="weight file of Keras, PyTorch, Caffe, TensorFlow (checkpoint, .pb, SavedModel), TensorFlow Lite or TensorFlow.js"),
       _file(": .keras keeps everything; .h5 is for Keras Applications, .safetensors for PyTorch; .tflite from .tflite leaves out what no interpreter reads"),

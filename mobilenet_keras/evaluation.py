@@ -190,7 +190,7 @@ def _engine(model, runtime):
     def make():
         mine = Engine(model)
         def score(pixels):
-            found = mine.run(mine.io.input.prepared(pixels).tensor)
+            found = mine.run(io.input.prepared(pixels).tensor)
             return (found[0] if isinstance(found, list) else found).reshape(len(pixels), -1)
         return score
     return io.input.name, io.classes, io.input, int(np.prod(io.outputs[0].shape)), make
@@ -200,7 +200,7 @@ def _interpreter(model, runtime):
     first = Classifier(model, runtime)
     def make():
         mine = Classifier(first.model, runtime, preprocessing=first.preprocessing)
-        return lambda pixels: np.concatenate([mine.interpreter.run(one.tensor)[0] for one in (mine.io.input.prepared(photo[None]) for photo in pixels)])
+        return lambda pixels: np.concatenate([mine.interpreter.run(one.tensor)[0] for one in (first.io.input.prepared(photo[None]) for photo in pixels)])
     return first.model.name, first.io.classes, first.io.input, first.io.outputs[0].shape[0], make
 
 def _keras(model, runtime):
@@ -209,7 +209,12 @@ def _keras(model, runtime):
     net, rule = getattr(model, "net", model), getattr(model, "preprocessing", None)
     if rule is None: raise MobileNetError(f"{net.name} doesn't say how photos are prepared. Build it with MobileNetV1 or MobileNetV2, or set its .preprocessing.")
     given = ModelInput(net.name, rule.shape, "float32", preprocessing=rule)
-    return net.name, getattr(model, "classes", None), given, int(net.output_shape[-1]), lambda: lambda pixels: np.asarray(net(given.values(pixels), training=False))
+    return net.name, getattr(model, "classes", None), given, int(net.output_shape[-1]), lambda: lambda pixels: _probable(net, np.asarray(net(given.values(pixels), training=False)))
+
+def _probable(net, scores):
+    "A single score as a probability: that of a network that ends in a logit, as in TensorFlow's tutorials, goes through a sigmoid."
+    linear = scores.shape[1:] == (1,) and getattr(getattr(net.layers[-1], "activation", None), "__name__", "") == "linear"
+    return 1/(1 + np.exp(-scores)) if linear else scores
 
 def _opened(model, runtime):
     path = Path(model) if isinstance(model, (str, Path)) else None

@@ -91,7 +91,7 @@ def anatomy(
     if len(outputs) != 1: raise MobileNetError(f"{name} has {len(outputs)} outputs; a classifier has one. Cut it to one, and convert that.")
     before, scale, offset = scaling(starts[0], ("affine", "norm"))
     stem = before[-1].users[0] if len(before[-1].users) == 1 else None
-    if not _is(stem, "conv", 3, True): raise MobileNetError(f"{name} is no MobileNet{_what_else(found)}: after its input comes {stem if stem else 'more than one layer'} instead of a 3x3 convolution with an activation.")
+    if stem is None or not _is(stem, "conv", 3, True): raise MobileNetError(f"{name} is no MobileNet{_what_else(found)}: after its input comes {stem if stem else 'more than one layer'} instead of a 3x3 convolution with an activation.")
     x, body, projected, adds, complete = stem, [], [], [], False
     first = [u for u in stem.users if u.kind != "add"]
     d = first[0] if len(first) == 1 else None
@@ -108,7 +108,7 @@ def anatomy(
         if i and not one: expansion = body[at][0].kernel.shape[3]/body[at][0].kernel.shape[2] if body[at][1].endswith("expand") else 1
     else:
         complete = one
-        if not one and _is(e := _only(x), "conv", 1, True): body.append((e, "Conv_1", "Conv_1_bn")); x, last, complete = e, "out_relu", True
+        if not one and (e := _only(x)) is not None and _is(e, "conv", 1, True): body.append((e, "Conv_1", "Conv_1_bn")); x, last, complete = e, "out_relu", True
     if len(body) < 4: raise MobileNetError(f"{name} is no MobileNet{_what_else(found)}: {_next(x)} where its first blocks were wanted.")
     behind = _behind(found, x, name)
     known = {*before, *adds, *behind, *(s for s, *_ in body)}
@@ -200,7 +200,8 @@ def differences(
 ) -> list:        # Of sentences; empty where both bodies compute the same
     "Where two bodies differ, step by step."
     found = []
-    known = [_sizes(x.input, size, sorted({s for s, *_ in x.body} | {u for s, *_ in x.body for u in s.users if u.kind == "add"}, key=lambda s, x=x: s.order)) for x in (a, b)]
+    order = lambda x: sorted({s for s, *_ in x.body} | {u for s, *_ in x.body for u in s.users if u.kind == "add"}, key=lambda s: s.order)
+    known = [_sizes(x.input, size, order(x)) for x in (a, b)]
     for (s, layer, _), (t, other, _) in zip(a.body, b.body):
         if layer != other: return [*found, f"{s.node.name} stands where {other} was wanted"]
         one, two = (_facts(step, k[step.inputs[0]] if step.inputs[0] in k else size) for step, k in ((s, known[0]), (t, known[1])))
@@ -257,7 +258,7 @@ def usual_head(
 
 def _shape_behind(steps):
     "The rank, as a tuple of placeholders, behind a chain that begins with a global pool."
-    shape = ("c",)
+    shape:tuple = ("c",)
     for s in steps:
         if s.kind == "pool": shape = (1, 1, "c") if s.node.facts["keepdims"] else ("c",)
         if s.kind == "flatten": shape = ("c",)

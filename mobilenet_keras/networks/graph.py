@@ -78,7 +78,7 @@ def _activation(value):
         if isinstance(value, dict) and value.get("class_name") == "function": value = value.get("config")
     if isinstance(value, dict):
         limit = (value.get("config") or {}).get("max_value") if isinstance(value.get("config"), dict) else None
-        value = {"NoOpActivation": "linear", "ReLU": "relu" if limit is None else f"relu{limit:g}" if isinstance(limit, (int, float)) else "?", "Softmax": "softmax"}.get(value.get("class_name"), value.get("class_name"))
+        value = {"NoOpActivation": "linear", "ReLU": "relu" if limit is None else f"relu{limit:g}" if isinstance(limit, (int, float)) else "?", "Softmax": "softmax"}.get(str(value.get("class_name")), value.get("class_name"))
     value = {None: "linear", "swish": "silu", "hard_silu": "hard_swish"}.get(value, value)
     return str(value)
 
@@ -158,8 +158,8 @@ def _numbers(v):
 def _shape(c):
     "(height, width, channels) of an input, None where it is open; None if it is no picture."
     shape = c.get("batch_shape") or c.get("batch_input_shape") or ([None, *c["shape"]] if isinstance(c.get("shape"), list) else None)
-    ok = isinstance(shape, (list, tuple)) and len(shape) == 4 and all(n is None or (isinstance(n, int) and 0 < n < 5000) for n in shape[1:])
-    return tuple(shape[1:]) if ok else None
+    if not isinstance(shape, (list, tuple)) or len(shape) != 4: return None
+    return tuple(shape[1:]) if all(n is None or (isinstance(n, int) and 0 < n < 5000) for n in shape[1:]) else None
 
 # %% ../../nbs/api/networks/06_graph.ipynb #0d008e17
 _ASIDE = ("training", "mask", "name", "dtype")  # arguments of calls that change nothing here

@@ -342,7 +342,6 @@ def find_alpha(
     layers:dict,  # From `canonical`
 ) -> tuple:       # (alpha, arguments of `MobileNetV1` or `MobileNetV2`)
     "The width multiplier and the rounding rule that give a file's widths."
-    one = match.system.version == 1
     outs = [u for u in match.units if u.layer in ("conv1", "Conv1", "Conv_1") or "project" in u.layer or "conv_pw" in u.layer]
     return _alpha_of(match.system.version, [(u.parts[0], layers[u.layer]["kernel"].shape[-1]) for u in outs], match.system.flags)
 
@@ -548,7 +547,7 @@ def _from_graph(file, system, classes, input_shape, classifier_activation, optio
     head = usual_head(a) if a.complete else None
     fresh = classes is not None
     end = head["activation"] if head and classifier_activation == "file" and not fresh else "softmax" if classifier_activation == "file" else classifier_activation
-    if a.scale is not None: flags["include_preprocessing"] = tuple(np.asarray(v, float).tolist() if np.size(v) > 1 else float(np.ravel(v)[0]) for v in (a.scale, a.offset))
+    if a.scale is not None and a.offset is not None: flags["include_preprocessing"] = tuple(np.asarray(v, float).tolist() if np.size(v) > 1 else float(np.ravel(v)[0]) for v in (a.scale, a.offset))
     top = head is not None or (fresh and a.complete)
     names = _classes(file, head["classes"]) if head and not fresh else None
     how = dict(dropout=head["dropout"]) if head and not fresh else {}

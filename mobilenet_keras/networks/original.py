@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import mobilenet_keras
 from ..tflite.interpreters import first_line
-from ..core import MobileNetError
 from .protobuf import message, str_field
 from .weight_files import WeightFile
 
@@ -178,14 +177,15 @@ def _as_rescaling(layer):
     node, what = layer["inbound_nodes"][0], str(layer["config"].get("function") or layer["class_name"]).split(".")[-1].lower()
     if isinstance(node, dict):
         args = node.get("args", [])
+        call:object
         if len(args) == 2 and isinstance(args[1], (int, float)): call, y = dict(args=args[:1], kwargs={}), args[1]
         elif what == "cast": call, y = dict(args=args[:1], kwargs={}), 1.
         else: return layer
     else:
         first = node if isinstance(node[0], str) else node[0]
-        y = (first[3] if len(first) > 3 and isinstance(first[3], dict) else {}).get("y", 1. if what == "cast" else None)
-        if not isinstance(y, (int, float)): return layer
-        call = [[*first[:3], {}]]
+        given = (first[3] if len(first) > 3 and isinstance(first[3], dict) else {}).get("y", 1. if what == "cast" else None)
+        if not isinstance(given, (int, float)): return layer
+        y, call = given, [[*first[:3], {}]]
     make = {"truediv": lambda: (1/y, 0.), "truedivide": lambda: (1/y, 0.), "divide": lambda: (1/y, 0.), "multiply": lambda: (y, 0.), "subtract": lambda: (1., -y), "add": lambda: (1., y), "cast": lambda: (1., 0.)}.get(what)
     if make is None: return layer
     scale, offset = make()
@@ -203,7 +203,7 @@ class Comparison:
     tolerance:float|None = None
     same_top:float|None = None # Share of the inputs with the same highest score
     @property
-    def ok(self): return not self.compared or self.largest <= self.tolerance
+    def ok(self): return self.largest is None or self.tolerance is None or self.largest <= self.tolerance
     def to_dict(self): return {k: v for k, v in vars(self).items() if v is not None} | dict(ok=self.ok) # For JSON
     def __str__(self):
         if not self.compared: return f"Not compared with the original: {self.why}."
@@ -228,7 +228,7 @@ def compare_with_original(
     if kind is None: return Comparison(False, why)
     if kind == "tflite": y, why, x = _tflite_answer(file, x)
     else:
-        more = {"config.json": lambda p: Path(p).write_text(json.dumps(of_today(file.hints["config"])))} if kind in ("keras_2", "tfjs") else {}
+        more:dict = {"config.json": lambda p: Path(p).write_text(json.dumps(of_today(file.hints["config"])))} if kind in ("keras_2", "tfjs") else {}
         if kind == "tfjs": more["arrays.npz"] = lambda p: np.savez(p, **file.arrays)
         y, said = _run(kind, Path(file.path).parent if Path(file.path).name == "saved_model.pb" else file.path, x, seconds, memory, **more)
         why = said if y is None else "TensorFlow" if kind in ("saved_model", "graph") else "Keras"

@@ -58,7 +58,7 @@ def _const(op):
 _SAME = set("""Identity IdentityN StopGradient Cast PreventGradient CheckNumerics Snapshot EnsureShape FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxArgs
     PlaceholderWithDefault NoOp""".split())
 _ACTIVATION = {"Relu": "relu", "Relu6": "relu6", "Softmax": "softmax", "Sigmoid": "sigmoid", "Tanh": "tanh", "Elu": "elu", "Selu": "selu"}
-_FOLDED = {"Mul": np.multiply, "Sub": np.subtract, "Add": np.add, "AddV2": np.add, "RealDiv": np.divide, "Div": np.divide, "Rsqrt": lambda a: 1/np.sqrt(a), "Sqrt": np.sqrt,
+_FOLDED:dict = {"Mul": np.multiply, "Sub": np.subtract, "Add": np.add, "AddV2": np.add, "RealDiv": np.divide, "Div": np.divide, "Rsqrt": lambda a: 1/np.sqrt(a), "Sqrt": np.sqrt,
            "Neg": np.negative, "Reshape": lambda a, s: a.reshape([int(n) for n in s]), "Squeeze": np.squeeze, "ExpandDims": lambda a, at: np.expand_dims(a, int(at))}
 
 class _Walk:

@@ -15,7 +15,7 @@ from ..core import MissingExtra, MobileNetError
 from ..progress import note
 from .flatbuffer import printable
 from .model import Model
-from .prediction import SIGMOID, IOSpec, _last_op
+from .prediction import SIGMOID, IOSpec, last_op
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000005
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _captured():
 def _check_classifier(model, output):
     "Refuse what says no class of a whole photo, and say what can be done with it."
     first = f" (This file holds {model.subgraphs} graphs, of which this library takes the first.)" if model.subgraphs > 1 else ""
-    if output.shape == (1,) and _last_op(model, model.outputs[0]) == "SOFTMAX":
+    if output.shape == (1,) and last_op(model, model.outputs[0]) == "SOFTMAX":
         raise MobileNetError(f"{model.name} ends in a softmax of one value, which is always 1, so it says the same of every photo. A head of two classes is a sigmoid of one value, or a softmax of two: train it again so.")
     if output.is_classifier: return
     if output.is_map:

@@ -1,6 +1,7 @@
 """Memory and time of reading many photos and of finding near-duplicates among many hashes, each in a fresh process.
 
-    python benchmarks/photos_scale.py           # prints a table and writes benchmarks/photos_scale.csv; takes some 20 minutes on two idle cores, 20 GB of disk
+    python benchmarks/photos_scale.py           # prints a table and writes benchmarks/photos_scale.csv
+                                               # (some 20 minutes on two idle cores, 20 GB of disk)
     python benchmarks/photos_scale.py --photos 2000 --hashes 10000
 
 The photos are made: 160x120 JPEGs of coloured noise that was blurred to scenes, in ten class folders; one in fifty is a smaller copy of another.

@@ -4,7 +4,6 @@ A case is one value of each of FACTORS. `build` makes the Keras model (with Kera
 its batch normalization shaken so that every layer counts; `write` puts it into a container, as its own tools do.
 """
 
-import io
 import itertools
 import json
 from pathlib import Path
@@ -28,7 +27,9 @@ def shaken(model, rng):
     for layer in leaves(model):
         if type(layer).__name__ == "BatchNormalization":
             g, b, m, v = layer.get_weights()
-            layer.set_weights([rng.uniform(0.7, 1.6, g.shape), rng.normal(0, 0.3, b.shape), rng.normal(0, 0.1, m.shape), rng.uniform(0.2, 1, v.shape)])
+            layer.set_weights(
+                [rng.uniform(0.7, 1.6, g.shape), rng.normal(0, 0.3, b.shape), rng.normal(0, 0.1, m.shape), rng.uniform(0.2, 1, v.shape)]
+            )
     return model
 
 
@@ -45,20 +46,34 @@ def _base(K, net):
 
 def _head(K, head):
     L = K.layers
-    end = lambda n=3, act="softmax": L.Dense(n, activation=act)
+
+    def end(n=3, act="softmax"):
+        return L.Dense(n, activation=act)
+
     return {
-        "dense": [L.GlobalAveragePooling2D(), end()], "dropout": [L.GlobalAveragePooling2D(), L.Dropout(0.3), end()],
+        "dense": [L.GlobalAveragePooling2D(), end()],
+        "dropout": [L.GlobalAveragePooling2D(), L.Dropout(0.3), end()],
         "two dense": [L.GlobalAveragePooling2D(), L.Dense(8, activation="relu"), L.Dropout(0.2), end()],
-        "sigmoid": [L.GlobalAveragePooling2D(), end(1, "sigmoid")], "sigmoids": [L.GlobalAveragePooling2D(), end(4, "sigmoid")],
-        "logit": [L.GlobalAveragePooling2D(), end(1, None)], "flatten": [L.Flatten(), L.Dense(8, activation="relu"), end(2)],
-        "max pool": [L.GlobalMaxPooling2D(), end()], "map": [L.Conv2D(16, 1, activation="relu"), L.Conv2D(3, 1), L.Softmax()],
-        "norm": [L.GlobalAveragePooling2D(), L.Dense(8, use_bias=False), L.BatchNormalization(), L.ReLU(), end()], "two pools": []}[head]
+        "sigmoid": [L.GlobalAveragePooling2D(), end(1, "sigmoid")],
+        "sigmoids": [L.GlobalAveragePooling2D(), end(4, "sigmoid")],
+        "logit": [L.GlobalAveragePooling2D(), end(1, None)],
+        "flatten": [L.Flatten(), L.Dense(8, activation="relu"), end(2)],
+        "max pool": [L.GlobalMaxPooling2D(), end()],
+        "map": [L.Conv2D(16, 1, activation="relu"), L.Conv2D(3, 1), L.Softmax()],
+        "norm": [L.GlobalAveragePooling2D(), L.Dense(8, use_bias=False), L.BatchNormalization(), L.ReLU(), end()],
+        "two pools": [],
+    }[head]
 
 
 def _scaling(K, scaling):
     L = K.layers
-    return {"none": [], "signed": [L.Rescaling(1 / 127.5, offset=-1)], "unit": [L.Rescaling(1 / 255)], "operators": [],
-            "normalization": [L.Normalization(mean=[120.0, 110.0, 100.0], variance=[3000.0, 3500.0, 4000.0])]}[scaling]
+    return {
+        "none": [],
+        "signed": [L.Rescaling(1 / 127.5, offset=-1)],
+        "unit": [L.Rescaling(1 / 255)],
+        "operators": [],
+        "normalization": [L.Normalization(mean=[120.0, 110.0, 100.0], variance=[3000.0, 3500.0, 4000.0])],
+    }[scaling]
 
 
 def build(K, case, seed=0):
@@ -68,20 +83,28 @@ def build(K, case, seed=0):
     base, before, behind = _base(K, case["net"]), _scaling(K, case["scaling"]), _head(K, case["head"])
     functional = case["head"] == "two pools" or case["scaling"] == "operators" or nesting in ("flat", "nested")
     if not functional:
-        if nesting == "sequential": model = K.Sequential([L.InputLayer((SIZE, SIZE, 3)), *before, base, *behind])
-        else: model = K.Sequential([K.Sequential([L.InputLayer((SIZE, SIZE, 3)), *(before or [L.Rescaling(1.0)]), base]), K.Sequential(behind)])
+        if nesting == "sequential":
+            model = K.Sequential([L.InputLayer((SIZE, SIZE, 3)), *before, base, *behind])
+        else:
+            model = K.Sequential([K.Sequential([L.InputLayer((SIZE, SIZE, 3)), *(before or [L.Rescaling(1.0)]), base]), K.Sequential(behind)])
         model.build((None, SIZE, SIZE, 3))
         model(np.zeros((1, SIZE, SIZE, 3), "f4"))
         return shaken(model, rng)
-    if nesting == "flat" and not before and case["scaling"] == "none": x, inputs = base.output, base.input
+    if nesting == "flat" and not before and case["scaling"] == "none":
+        x, inputs = base.output, base.input
     else:
         x = inputs = K.Input((SIZE, SIZE, 3))
-        if nesting == "nested": x = L.RandomFlip()(x)
-        for layer in before: x = layer(x)
-        if case["scaling"] == "operators": x = x / 127.5 - 1.0
+        if nesting == "nested":
+            x = L.RandomFlip()(x)
+        for layer in before:
+            x = layer(x)
+        if case["scaling"] == "operators":
+            x = x / 127.5 - 1.0
         x = base(x, training=False)
-    if case["head"] == "two pools": x = L.Dense(3, activation="softmax")(L.Concatenate()([L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)]))
-    for layer in behind: x = layer(x)
+    if case["head"] == "two pools":
+        x = L.Dense(3, activation="softmax")(L.Concatenate()([L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)]))
+    for layer in behind:
+        x = layer(x)
     return shaken(K.Model(inputs, x), rng)
 
 
@@ -94,17 +117,24 @@ def inputs_of(case, n=3, seed=1):
 def write(K, model, case, folder, x):
     "The model in its container; the path to give to `load`."
     folder, container = Path(folder), case["container"]
-    if container == "keras": model.save(folder / "m.keras"); return folder / "m.keras"
-    if container == "h5": model.save(folder / "m.h5"); return folder / "m.h5"
+    if container == "keras":
+        model.save(folder / "m.keras")
+        return folder / "m.keras"
+    if container == "h5":
+        model.save(folder / "m.h5")
+        return folder / "m.h5"
     if container == "saved_model":
         model.export(str(folder / "sm")) if hasattr(K, "version") or K.__name__ == "keras" else model.save(str(folder / "sm"), save_format="tf")
         return folder / "sm"
-    if container == "tfjs": return write_tfjs(K, model, folder)
+    if container == "tfjs":
+        return write_tfjs(K, model, folder)
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if container != "tflite": converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if container == "float16": converter.target_spec.supported_types = [tf.float16]
+    if container != "tflite":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if container == "float16":
+        converter.target_spec.supported_types = [tf.float16]
     if container == "int8":
         converter.representative_dataset = lambda: ([one[None]] for one in x)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -128,15 +158,21 @@ def write_tfjs(K, model, folder, metadata=None):
     (folder / "for_tfjs.h5").unlink()
     spec = [dict(name=n, shape=list(a.shape), dtype="float32") for n, a in weights]
     (folder / "weights.bin").write_bytes(b"".join(a.tobytes() for _, a in weights))
-    (folder / "model.json").write_text(json.dumps(dict(modelTopology=dict(model_config=config), format="layers-model", weightsManifest=[dict(paths=["weights.bin"], weights=spec)])))
-    if metadata: (folder / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "model.json").write_text(
+        json.dumps(dict(modelTopology=dict(model_config=config), format="layers-model", weightsManifest=[dict(paths=["weights.bin"], weights=spec)]))
+    )
+    if metadata:
+        (folder / "metadata.json").write_text(json.dumps(metadata))
     return folder / "model.json"
 
 
 def pairwise(factors, seed=0, tries=60):
     "Cases in which every two values of two factors meet at least once (greedy)."
     rng, names = np.random.default_rng(seed), list(factors)
-    pairs = lambda case: {(a, case[a], b, case[b]) for a, b in itertools.combinations(names, 2)}
+
+    def pairs(case):
+        return {(a, case[a], b, case[b]) for a, b in itertools.combinations(names, 2)}
+
     left = {(a, v, b, w) for a, b in itertools.combinations(names, 2) for v in factors[a] for w in factors[b]}
     while left:
         a, v, b, w = sorted(left)[int(rng.integers(len(left)))]

@@ -95,3 +95,31 @@ def bomb(pickled, megabytes=2000):
             for _ in range(megabytes):
                 f.write(bytes(1 << 20))
     return out.getvalue()
+
+
+def json_mutations(config, count, seed=0):
+    """A configuration with some of its values replaced by others of any type, removed, repeated or taken from elsewhere in it."""
+    rng = np.random.default_rng(seed)
+    junk = [None, True, -1, 0, 1, 7, 1 << 40, 1e308, float("nan"), "", "Conv2D", "Functional", "x" * 5000, [], {}, [[]], {"class_name": "Add"}, [None, None], [[1, 1], [1]]]
+    for _ in range(count):
+        broken = json.loads(json.dumps(config))
+        for _ in range(rng.integers(1, 4)):
+            places, todo = [], [broken]
+            while todo:
+                v = todo.pop()
+                for k in list(v) if isinstance(v, dict) else range(len(v)):
+                    places.append((v, k))
+                    if isinstance(v[k], (dict, list)):
+                        todo.append(v[k])
+            if not places:
+                break
+            where, key = places[int(rng.integers(len(places)))]
+            how = rng.integers(4)
+            if how == 0:
+                del where[key]
+            elif how == 1:
+                other, k = places[int(rng.integers(len(places)))]
+                where[key] = json.loads(json.dumps(other.get(k) if isinstance(other, dict) else other[k] if k < len(other) else None))
+            else:
+                where[key] = junk[int(rng.integers(len(junk)))]
+        yield broken

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from conftest import shared
 from import_cases import FACTORS, SIZE, build, inputs_of, pairwise, write, write_tfjs
 
@@ -19,10 +18,15 @@ def keras_side():
 
 
 RIGHT = {  # file: (input size, outputs, its inputs and answers)
-    "k3_flat.keras": ((96, 96, 3), 4, "k3_flat"), "k3_flat2dense.keras": ((96, 96, 3), 4, "k3_flat2dense"),
-    "k3_resc255_sigmoid.keras": ((96, 96, 3), 1, "k3_resc255_sigmoid"), "k3_nested.keras": ((96, 96, 3), 3, "k3_nested"),
-    "tutorial_k2.h5": ((160, 160, 3), 1, "tutorial_k2"), "tutorial_k2_sm": ((160, 160, 3), 1, "tutorial_k2"),
-    "ei_0.1_1.h5": ((96, 96, 1), 3, "ei_0.1_1"), "fomo.h5": ((96, 96, 3), 3, "fomo")}
+    "k3_flat.keras": ((96, 96, 3), 4, "k3_flat"),
+    "k3_flat2dense.keras": ((96, 96, 3), 4, "k3_flat2dense"),
+    "k3_resc255_sigmoid.keras": ((96, 96, 3), 1, "k3_resc255_sigmoid"),
+    "k3_nested.keras": ((96, 96, 3), 3, "k3_nested"),
+    "tutorial_k2.h5": ((160, 160, 3), 1, "tutorial_k2"),
+    "tutorial_k2_sm": ((160, 160, 3), 1, "tutorial_k2"),
+    "ei_0.1_1.h5": ((96, 96, 1), 3, "ei_0.1_1"),
+    "fomo.h5": ((96, 96, 3), 3, "fomo"),
+}
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -40,7 +44,17 @@ def test_bare_weights_of_a_nested_model_and_what_they_do_not_say(capsys):
     assert "doesn't say how its classifier ends: softmax is assumed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name, tolerance", [("f16.tflite", 1e-5), ("dynrange.tflite", 1e-3), ("sigmoid_int8.tflite", 0.01), ("int16x8.tflite", 1e-3), ("fomo_int8.tflite", 0.02), ("ei_0.1_1_int8.tflite", 0.05)])
+@pytest.mark.parametrize(
+    "name, tolerance",
+    [
+        ("f16.tflite", 1e-5),
+        ("dynrange.tflite", 1e-3),
+        ("sigmoid_int8.tflite", 0.01),
+        ("int16x8.tflite", 1e-3),
+        ("fomo_int8.tflite", 0.02),
+        ("ei_0.1_1_int8.tflite", 0.05),
+    ],
+)
 def test_a_tflite_of_any_number_type_gives_its_real_weights(name, tolerance):
     from mobilenet_keras.networks.original import compare_with_original
 
@@ -55,11 +69,18 @@ def test_simulated_quantization_leaves_float_weights_and_says_what_it_leaves_out
     assert {why for _, why in net.imported["left_out"]} == {"the range of simulated quantization"}
 
 
-@pytest.mark.parametrize("name, said", [
-    ("twoheads.tflite", "2 outputs; a classifier has one"), ("v3ish.tflite", "seems to be a MobileNetV3"), ("twosig.tflite", "no depthwise convolution"),
-    ("dm2.tflite", "where its first blocks were wanted")])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("twoheads.tflite", "2 outputs; a classifier has one"),
+        ("v3ish.tflite", "seems to be a MobileNetV3"),
+        ("twosig.tflite", "no depthwise convolution"),
+        ("dm2.tflite", "where its first blocks were wanted"),
+    ],
+)
 def test_what_is_none_of_ours_is_told_in_a_sentence(name, said):
-    with pytest.raises(MobileNetError, match=said): load(shared(f"{FILES}/{name}"))
+    with pytest.raises(MobileNetError, match=said):
+        load(shared(f"{FILES}/{name}"))
 
 
 CASES = [c for c in pairwise(FACTORS, seed=3) if c["keras"] == "3" and c["container"] in ("keras", "h5", "tfjs")][:8]
@@ -92,6 +113,10 @@ def test_a_head_of_two_layers_in_a_state_dict_is_refused_by_name(tmp_path):
     from mobilenet_keras.networks.weight_files import read_weights, write_safetensors
 
     export_torch(MobileNetV2(0.35, (32, 32, 3), 8), tmp_path / "a.safetensors")
-    arrays = dict(read_weights(tmp_path / "a.safetensors").arrays) | {"classifier.4.weight": np.zeros((3, 8), "f4"), "classifier.4.bias": np.zeros(3, "f4")}
+    arrays = dict(read_weights(tmp_path / "a.safetensors").arrays) | {
+        "classifier.4.weight": np.zeros((3, 8), "f4"),
+        "classifier.4.bias": np.zeros(3, "f4"),
+    }
     write_safetensors(tmp_path / "b.safetensors", arrays, {})
-    with pytest.raises(MobileNetError, match="classifier.4.bias, classifier.4.weight. They belong to layers"): load(tmp_path / "b.safetensors")
+    with pytest.raises(MobileNetError, match="classifier.4.bias, classifier.4.weight. They belong to layers"):
+        load(tmp_path / "b.safetensors")

@@ -102,7 +102,8 @@ RAN = "globals().update(ran=True)"
     ("Dense", dict(units=-3), "can't be built"), ("Normalization", dict(mean=[1.], variance=[1.], invert=True), "inverted")])
 def test_refused_by_name(tmp_path, kind, config, said):
     """Strangers' code, whatever it is called, and sizes that nobody means: one sentence, and none of it happens."""
-    path = archive(tmp_path / "own.keras", describe((kind, config), ("Flatten", {}), DENSE), dict(dense=[np.zeros((192, 2), "f4"), np.zeros(2, "f4")]))
+    dense = dict(dense=[np.zeros((192, 2), "f4"), np.zeros(2, "f4")])
+    path = archive(tmp_path / "own.keras", describe((kind, config), ("Flatten", {}), DENSE), dense)
     with pytest.raises(MobileNetError) as e:
         load_keras(path, "unit")
     assert said in str(e.value) and "\n" not in str(e.value) and "ran" not in globals()

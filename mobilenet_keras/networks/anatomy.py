@@ -118,6 +118,7 @@ def anatomy(
 
 def _next(x): return " and ".join(map(str, x.users[:3])) or "its end"
 
+# %% ../../nbs/api/networks/09_anatomy.ipynb #5e1a4c12
 def _behind(found, x, name):
     "The steps behind the body's end; none may read anything else."
     behind, todo = set(), list(x.users)

@@ -122,6 +122,7 @@ def _generic(c, what, keys, weights=()):
 
 def _simple(v, depth=0): return isinstance(v, (int, float, str)) or (isinstance(v, list) and len(v) < 9 and depth < 4 and all(_simple(x, depth + 1) for x in v))
 
+# %% ../../nbs/api/networks/06_graph.ipynb #0c5d3c8c
 _OLD = {"alpha": "negative_slope"}  # as Keras 2 has it
 _ANY = {  # class: arguments that count
     "LeakyReLU": "negative_slope", "Cropping2D": "cropping", "Permute": "dims", "UpSampling2D": "size interpolation", **dict.fromkeys("Subtract Multiply Average Maximum Minimum".split(), "")}
@@ -273,6 +274,7 @@ def model(self:_Builder, model, inputs, path, slot=""):
     if any(value(*e) is None for e in ends): raise ValueError("an output that no layer makes")
     return [value(*e) for e in ends]
 
+# %% ../../nbs/api/networks/06_graph.ipynb #7dd43f26
 @patch
 def chain(self:_Builder, layers, config, inputs, path, slot):
     "The outputs of a Sequential."

@@ -128,6 +128,7 @@ with tf.Graph().as_default() as g:
     with tf.compat.v1.Session(graph=g) as session: y = session.run(end[0] + ":0", {start[0] + ":0": x})
 """}
 
+# %% ../../nbs/api/networks/11_original.ipynb #9b9ba6c4
 def _run(kind, path, x, seconds, memory, **files):
     "(outputs or None, why not)."
     home = str(Path(mobilenet_keras.__path__[0]).resolve().parent)
@@ -240,6 +241,7 @@ def compare_with_original(
     flat = lambda a: a.reshape(len(a), -1).argmax(1)
     return Comparison(True, why, float(np.abs(ours - y).max()), tolerance, float((flat(ours) == flat(y)).mean()))
 
+# %% ../../nbs/api/networks/11_original.ipynb #b6e9d3b8
 def _rounds(file):
     "Does a `.tflite` compute in integers, or with integer weights? Then its answers differ from those of its real weights."
     return any(t.dtype in ("int8", "uint8", "int16", "int4") for t in file.hints["model"].tensors)

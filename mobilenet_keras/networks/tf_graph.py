@@ -217,6 +217,7 @@ def _restored(functions, ops):
             if source[0] == restore[0].name and source[-1].isdecimal() and int(source[-1]) < len(keys): found[handles.get(assign.inputs[0], "").partition(":")[0]] = keys[int(source[-1])]
     return found
 
+# %% ../../nbs/api/networks/07_tf_graph.ipynb #f7e3a1ee
 def saved_model_graph(
     data,           # Bytes of a `saved_model.pb`
     variables:dict, # name -> array, of its checkpoint

@@ -1,4 +1,5 @@
 """Small valid weight files of every format, and hostile ones, for tests and benchmarks."""
+
 import io
 import json
 import struct
@@ -12,6 +13,7 @@ import numpy as np
 def valid(folder, keras=True):
     """{format: path} of small files that the readers accept."""
     from mobilenet_keras.networks.weight_files import write_safetensors
+
     folder, rng = Path(folder), np.random.default_rng(0)
     arrays = {f"features.{i}.weight": rng.normal(size=(4, 3, 3, 3)) for i in range(3)} | {"bias": rng.normal(size=7)}
     files = {}
@@ -40,6 +42,7 @@ def valid(folder, keras=True):
     if keras:
         import keras as k
         import tensorflow as tf
+
         model = k.Sequential([k.Input((8, 8, 3)), k.layers.Conv2D(4, 3, name="conv1"), k.layers.BatchNormalization(name="bn")])
         put("tflite", "a.tflite", tf.lite.TFLiteConverter.from_keras_model(model).convert())
         model.save(folder / "a.keras")
@@ -74,13 +77,13 @@ def mutations(data, count, seed=0):
             elif how == 1:
                 broken[at] = int(rng.choice([0, 1, 127, 128, 255]))
             elif how == 2:
-                broken = broken[:max(at, 1)]
+                broken = broken[: max(at, 1)]
             elif how == 3:
-                broken[at:at + 8] = struct.pack("<q", int(rng.choice([-1, 0, 1 << 31, 1 << 40, (1 << 63) - 1])))
+                broken[at : at + 8] = struct.pack("<q", int(rng.choice([-1, 0, 1 << 31, 1 << 40, (1 << 63) - 1])))
             elif how == 4:
-                broken[at:at] = broken[at:at + int(rng.integers(1, 200))]
+                broken[at:at] = broken[at : at + int(rng.integers(1, 200))]
             else:
-                del broken[at:at + int(rng.integers(1, 50))]
+                del broken[at : at + int(rng.integers(1, 50))]
             if not broken:
                 broken = bytearray(b"\0")
         yield bytes(broken)
@@ -100,7 +103,8 @@ def bomb(pickled, megabytes=2000):
 def json_mutations(config, count, seed=0):
     """A configuration with some of its values replaced by others of any type, removed, repeated or taken from elsewhere in it."""
     rng = np.random.default_rng(seed)
-    junk = [None, True, -1, 0, 1, 7, 1 << 40, 1e308, float("nan"), "", "Conv2D", "Functional", "x" * 5000, [], {}, [[]], {"class_name": "Add"}, [None, None], [[1, 1], [1]]]
+    junk = [None, True, -1, 0, 1, 7, 1 << 40, 1e308, float("nan"), "", "Conv2D", "Functional", "x" * 5000]
+    junk += [[], {}, [[]], {"class_name": "Add"}, [None, None], [[1, 1], [1]]]
     for _ in range(count):
         broken = json.loads(json.dumps(config))
         for _ in range(rng.integers(1, 4)):

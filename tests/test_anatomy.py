@@ -1,4 +1,5 @@
 """Which MobileNet a graph is: its body proved step by step, its head and its scaling found, what is another network told."""
+
 import json
 
 import numpy as np
@@ -17,13 +18,29 @@ def keras_side():
 
 
 def graph_of(net):
-    return keras_graph(json.loads(net.to_json()), lambda node, weights: {w.path.split("/")[-1]: (w.path, np.asarray(w)) for w in net.get_layer(node.name).weights})
+    return keras_graph(
+        json.loads(net.to_json()), lambda node, weights: {w.path.split("/")[-1]: (w.path, np.asarray(w)) for w in net.get_layer(node.name).weights}
+    )
 
 
-@pytest.mark.parametrize("version, options", [
-    (1, {}), (1, dict(padding="symmetric", bn_epsilon=1e-5, activation="relu")), (1, dict(output_stride=16)), (1, dict(depth_multiplier=2)), (1, dict(keras_compat=False)),
-    (2, {}), (2, dict(output_stride=8)), (2, dict(expansion=3)), (2, dict(first_expansion=6)), (2, dict(stage_strides=(1, 2, 2, 1, 2, 2, 1))), (2, dict(projected=(10,))), (2, dict(expansion=1))],
-    ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    "version, options",
+    [
+        (1, {}),
+        (1, dict(padding="symmetric", bn_epsilon=1e-5, activation="relu")),
+        (1, dict(output_stride=16)),
+        (1, dict(depth_multiplier=2)),
+        (1, dict(keras_compat=False)),
+        (2, {}),
+        (2, dict(output_stride=8)),
+        (2, dict(expansion=3)),
+        (2, dict(first_expansion=6)),
+        (2, dict(stage_strides=(1, 2, 2, 1, 2, 2, 1))),
+        (2, dict(projected=(10,))),
+        (2, dict(expansion=1)),
+    ],
+    ids=lambda v: str(v),
+)
 def test_every_variant_that_is_built_here_is_recognised_with_its_flags(version, options):
     net = (MobileNetV1 if version == 1 else MobileNetV2)(0.25 if version == 1 else 0.35, (48, 48, 3), 7, **options)
     a = anatomy(graph_of(net))
@@ -76,7 +93,15 @@ def changed(what):
     return keras.Model(inputs, L.Dense(2)(L.Flatten()(x)))
 
 
-@pytest.mark.parametrize("what, said", [("kernel", "instead of a 3x3 convolution"), ("v3", "seems to be a MobileNetV3"), ("two users", "no depthwise convolution"), ("activations", "several activations")])
+@pytest.mark.parametrize(
+    "what, said",
+    [
+        ("kernel", "instead of a 3x3 convolution"),
+        ("v3", "seems to be a MobileNetV3"),
+        ("two users", "no depthwise convolution"),
+        ("activations", "several activations"),
+    ],
+)
 def test_another_network_is_told(what, said):
     with pytest.raises(MobileNetError, match=said):
         body_flags(anatomy(graph_of(changed(what))))

@@ -1,4 +1,5 @@
 """A network as a graph: Keras's configurations of both kinds and `.tflite` files, read as data."""
+
 import json
 
 import numpy as np
@@ -32,9 +33,16 @@ CONV = dict(filters=4, kernel_size=[3, 3], strides=[2, 2], padding="same", activ
 
 
 def test_operators_with_numbers_are_part_of_the_network():
-    config = model([INPUT, layer("TFOpLambda", "tf.math.truediv", "photo", extra=dict(y=127.5), function="math.truediv"),
-                    layer("TFOpLambda", "tf.math.subtract", "tf.math.truediv", extra=dict(y=1.0), function="math.subtract"),
-                    layer("Conv2D", "conv", "tf.math.subtract", **CONV)], "photo", "conv")
+    config = model(
+        [
+            INPUT,
+            layer("TFOpLambda", "tf.math.truediv", "photo", extra=dict(y=127.5), function="math.truediv"),
+            layer("TFOpLambda", "tf.math.subtract", "tf.math.truediv", extra=dict(y=1.0), function="math.subtract"),
+            layer("Conv2D", "conv", "tf.math.subtract", **CONV),
+        ],
+        "photo",
+        "conv",
+    )
     graph = keras_graph(config, place)
     assert [n.kind for n in graph.nodes] == ["input", "affine", "affine", "conv"]
     assert graph.nodes[1].facts["scale"][0] == pytest.approx(1 / 127.5) and graph.nodes[2].facts["offset"][0] == -1
@@ -43,7 +51,9 @@ def test_operators_with_numbers_are_part_of_the_network():
 
 def test_a_model_inside_of_a_model_is_written_out_and_keeps_its_path():
     inner = model([layer("InputLayer", "in", batch_input_shape=[None, 8, 8, 3]), layer("Conv2D", "conv", "in", **CONV)], "in", "conv", "base")
-    graph = keras_graph(model([INPUT, inner | dict(inbound_nodes=[[["photo", 0, 0, {}]]]), layer("Flatten", "flat", "base", 1)], "photo", "flat"), place)
+    graph = keras_graph(
+        model([INPUT, inner | dict(inbound_nodes=[[["photo", 0, 0, {}]]]), layer("Flatten", "flat", "base", 1)], "photo", "flat"), place
+    )
     assert [n.path for n in graph.nodes] == [("photo",), ("base", "conv"), ("flat",)] and graph.outputs == [graph.nodes[2]]
 
 
@@ -52,9 +62,16 @@ def test_what_acts_in_training_only_is_left_out_and_told():
     assert graph.notes == ["flip: left out, since it acts in training only"] and graph.nodes[1].kind == "same"
 
 
-@pytest.mark.parametrize("layers, said", [
-    ([layer("Conv2D", "conv", "photo", **CONV | dict(use_bias=True)), layer("Conv2D", "conv2", "conv", **CONV | dict(strides=[0, 1]))], "no size of a kernel or a stride"),
-    ([layer("Lambda", "evil", "photo")], None)])
+@pytest.mark.parametrize(
+    "layers, said",
+    [
+        (
+            [layer("Conv2D", "conv", "photo", **CONV | dict(use_bias=True)), layer("Conv2D", "conv2", "conv", **CONV | dict(strides=[0, 1]))],
+            "no size of a kernel or a stride",
+        ),
+        ([layer("Lambda", "evil", "photo")], None),
+    ],
+)
 def test_strange_layers(layers, said):
     config = model([INPUT, *layers], "photo", layers[-1]["name"])
     if said:
@@ -86,8 +103,17 @@ def test_a_tflite_gives_real_weights_and_biases_in_the_kernels_steps():
 def test_broken_configurations_are_refused_or_read_and_nothing_else():
     """Every error of a configuration is one that `read_weights` turns into a sentence."""
     inner = model([layer("InputLayer", "in", batch_input_shape=[None, 8, 8, 3]), layer("Conv2D", "conv", "in", **CONV)], "in", "conv", "base")
-    config = model([INPUT, layer("Rescaling", "scale", "photo", scale=0.1, offset=[0, 1, 2]), inner | dict(inbound_nodes=[[["scale", 0, 0, {}]]]),
-                    layer("GlobalAveragePooling2D", "pool", "base", 1), layer("Reshape", "shape", "pool", target_shape=[4])], "photo", "shape")
+    config = model(
+        [
+            INPUT,
+            layer("Rescaling", "scale", "photo", scale=0.1, offset=[0, 1, 2]),
+            inner | dict(inbound_nodes=[[["scale", 0, 0, {}]]]),
+            layer("GlobalAveragePooling2D", "pool", "base", 1),
+            layer("Reshape", "shape", "pool", target_shape=[4]),
+        ],
+        "photo",
+        "shape",
+    )
     from mobilenet_keras.networks.weight_files import BROKEN
 
     read = 0

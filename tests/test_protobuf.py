@@ -1,4 +1,5 @@
 """Protocol buffers as plain fields: lengths are checked, and nothing recurses."""
+
 import numpy as np
 import pytest
 from import_mutations import const, mutations
@@ -20,7 +21,15 @@ def test_fixed_fields_packed_or_not():
     assert int_field({1: [b"x"]}, 1, 7) == 7
 
 
-@pytest.mark.parametrize("data, said", [(b"\x0a\x7f", "a field of 127 bytes where 0 are left"), (b"\xff" * 11, "more than ten bytes"), (b"\x0b", "wire type 3"), (b"\x08\x01" * 200_001, "more than 200,000 fields")])
+@pytest.mark.parametrize(
+    "data, said",
+    [
+        (b"\x0a\x7f", "a field of 127 bytes where 0 are left"),
+        (b"\xff" * 11, "more than ten bytes"),
+        (b"\x0b", "wire type 3"),
+        (b"\x08\x01" * 200_001, "more than 200,000 fields"),
+    ],
+)
 def test_broken_messages_are_value_errors(data, said):
     with pytest.raises(ValueError, match=said):
         message(memoryview(data))

@@ -1,4 +1,5 @@
 """SavedModels and frozen graphs as data: functions written out, variables found by what restores them, hostile files refused."""
+
 import numpy as np
 import pytest
 from import_mutations import mutations
@@ -18,7 +19,10 @@ def saved(tmp_path_factory):
             super().__init__()
             self.kernel = tf.Variable(rng.normal(size=(3, 3, 3, 4)).astype("f4"), name="stem/kernel")
             self.deep = tf.Variable(rng.normal(size=(3, 3, 4, 1)).astype("f4"), name="dw/depthwise_kernel")
-            self.gamma, self.beta, self.mean, self.variance = (tf.Variable(np.abs(rng.normal(size=4)).astype("f4") + 0.5, name=f"bn/{n}") for n in ("gamma", "beta", "moving_mean", "moving_variance"))
+            self.gamma, self.beta, self.mean, self.variance = (
+                tf.Variable(np.abs(rng.normal(size=4)).astype("f4") + 0.5, name=f"bn/{n}")
+                for n in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
             self.dense = tf.Variable(rng.normal(size=(4, 2)).astype("f4"), name="head/kernel")
 
         @tf.function
@@ -45,7 +49,19 @@ def graph_of(folder):
 
 def test_a_function_that_calls_a_function_is_one_chain(saved):
     graph = graph_of(saved[0])
-    assert [n.kind for n in graph.nodes] == ["input", "affine", "affine", "conv", "norm", "activation", "depthwise", "activation", "pool", "dense", "activation"]
+    assert [n.kind for n in graph.nodes] == [
+        "input",
+        "affine",
+        "affine",
+        "conv",
+        "norm",
+        "activation",
+        "depthwise",
+        "activation",
+        "pool",
+        "dense",
+        "activation",
+    ]
     assert graph.nodes[0].facts["shape"] == (16, 16, 3) and len(graph.used) == 7
 
 
@@ -90,7 +106,9 @@ def test_a_graph_that_goes_in_circles_ends():
     from mobilenet_keras.networks.tf_graph import frozen_graph
 
     def node(name, op, *inputs):
-        return foreign.field(1, foreign.field(1, name.encode()) + foreign.field(2, op.encode()) + b"".join(foreign.field(3, i.encode()) for i in inputs))
+        return foreign.field(
+            1, foreign.field(1, name.encode()) + foreign.field(2, op.encode()) + b"".join(foreign.field(3, i.encode()) for i in inputs)
+        )
 
     with pytest.raises(ValueError, match="goes in circles"):
         frozen_graph(node("a", "Relu", "b") + node("b", "Relu", "a") + node("end", "Relu", "a"))

@@ -120,3 +120,57 @@ def test_a_head_of_two_layers_in_a_state_dict_is_refused_by_name(tmp_path):
     write_safetensors(tmp_path / "b.safetensors", arrays, {})
     with pytest.raises(MobileNetError, match="classifier.4.bias, classifier.4.weight. They belong to layers"):
         load(tmp_path / "b.safetensors")
+
+
+def test_a_converter_of_pytorch_puts_channels_first(capsys):
+    """A TRANSPOSE at the input is taken out; the network that is built takes channels last, and gives what the file's interpreter gives."""
+    from mobilenet_keras.networks.graph import tflite_graph
+    from mobilenet_keras.networks.original import compare_with_original
+    from mobilenet_keras.networks.weight_files import WeightFile
+    from mobilenet_keras.tflite.builder import Builder
+
+    b = Builder((1, 3, 32, 32), 4)
+    order = b.tensor((4,), None, 0, np.array([0, 2, 3, 1], np.int32))
+    b.op(39, [b.last, order], (1, 32, 32, 3), b.scale, b.zero, (26, {})).conv(8, 3, 2).depthwise().conv(16).depthwise(3, 2).conv(32).mean()
+    model = b.dense(3).softmax().model("planes")
+    file = WeightFile("planes.tflite", "tflite", {}, dict(model=model), lambda: tflite_graph(model))
+    net = load(file)
+    assert net.input_shape == (None, 32, 32, 3) and "has channels first; the network that is built takes them last" in capsys.readouterr().err
+    found = compare_with_original(net, file)
+    assert found.compared and found.ok, found
+
+
+@pytest.mark.slow
+def test_keras_2_writes_what_is_read_here(tmp_path):
+    """Four cases of Keras 2, each built, saved and answered by tf_keras in a process of its own."""
+    import subprocess
+    import sys
+
+    code = """
+import json, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+try: import tf_keras as K
+except ImportError: sys.exit(77)
+from import_cases import FACTORS, build, inputs_of, pairwise, write
+from pathlib import Path
+whole = ("keras", "h5", "saved_model", "tfjs")
+for i, case in enumerate([c for c in pairwise(FACTORS, seed=5) if c["keras"] == "2" and c["container"] in whole][:4]):
+    folder = Path(sys.argv[2]) / str(i)
+    folder.mkdir()
+    model, x = build(K, case), inputs_of(case)
+    path = write(K, model, case, folder, x)
+    np.savez(folder / "right.npz", x=x, y=model(x, training=False))
+    (folder / "case.json").write_text(json.dumps([case, str(path)]))
+"""
+    from pathlib import Path
+
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)], capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("needs Keras 2: pip install --no-deps tf-keras")
+    assert done.returncode == 0, done.stderr[-2000:]
+    import json
+
+    for folder in sorted(tmp_path.iterdir()):
+        (case, path), right = json.loads((folder / "case.json").read_text()), np.load(folder / "right.npz")
+        assert np.abs(np.asarray(load(path)(right["x"], training=False)).reshape(right["y"].shape) - right["y"]).max() < 1e-4, case

@@ -228,7 +228,7 @@ def test_every_step_says_how_a_file_becomes_int8(tmp_path, monkeypatch, capsys, 
     out, err = capsys.readouterr()
     assert code == 2 and not out
     if verb == "quantize" and name != FILES[0]:  # which is one of the ways: it says what is missing
-        assert ("--photos DIR" if name == FILES[1] else "own.keras is cut short or broken") in one_line(err)
+        assert ("--photos DIR" if name == FILES[1] else "own.keras can't be read as a Keras file: it is cut short or broken") in one_line(err)
         assert sorted(tmp_path.iterdir()) == before
         return
     ways = ("To int8: a whole Keras model or a float .tflite by mobilenet quantize FILE --photos DIR; "

@@ -174,3 +174,12 @@ for i, case in enumerate([c for c in pairwise(FACTORS, seed=5) if c["keras"] == 
     for folder in sorted(tmp_path.iterdir()):
         (case, path), right = json.loads((folder / "case.json").read_text()), np.load(folder / "right.npz")
         assert np.abs(np.asarray(load(path)(right["x"], training=False)).reshape(right["y"].shape) - right["y"]).max() < 1e-4, case
+
+
+def test_a_layer_used_twice_is_no_mobilenets(tmp_path):
+    L = keras.layers
+    conv = L.Conv2D(3, 3, padding="same", activation="relu", name="again")
+    photo = keras.Input((32, 32, 3))
+    keras.Model(photo, L.Dense(2)(L.GlobalAveragePooling2D()(conv(conv(photo))))).save(tmp_path / "twice.keras")
+    with pytest.raises(MobileNetError, match="Layer 'again' is used twice"):
+        load(tmp_path / "twice.keras")

@@ -72,6 +72,27 @@ def test_arithmetic_and_shared_layers(tmp_path, suffix):
     assert sum(type(layer).__name__ == "Conv2D" for layer in net.layers) == 1
 
 
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_other_layers_and_models_used_twice(tmp_path, suffix):
+    """Layers that no MobileNet has, a number before its operator, and a model and a layer that are used twice with others in between."""
+    keras.utils.set_random_seed(2)
+    photo = keras.Input((16, 16, 3))
+    inner, conv = keras.Input((8, 8, 4)), KL.Conv2D(4, 1, name="twice")
+    body = keras.Model(inner, conv(KL.PReLU(shared_axes=[1, 2], alpha_initializer="random_normal")(conv(inner))), name="body")
+    x = KL.SeparableConv2D(4, 3, 2, "same", depth_multiplier=2, activation="relu")(1 - photo / 255)
+    x = body(KL.ReLU(negative_slope=.2, max_value=4.)(body(x)))
+    x = KL.Cropping2D(((0, 0), (1, 1)))(KL.UpSampling2D(2)(KL.Maximum()([x, KL.Multiply()([x, 2 - x])])))
+    x = KL.Subtract()([KL.GlobalAveragePooling2D()(x), KL.Flatten()(KL.Permute((3, 1, 2))(KL.MaxPooling2D((16, 14))(KL.ReLU(4.)(x))))])
+    own = keras.Model(photo, KL.Dense(2)(x))
+    own.save(tmp_path / f"own.{suffix}")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3))
+    wanted = np.asarray(own(pixels.astype(np.float32)))
+    for net in (load_keras(tmp_path / f"own.{suffix}"), rebuilt(own)):
+        np.testing.assert_allclose(answers(net, pixels), wanted, atol=1e-5)
+        np.testing.assert_allclose(net.preprocessing.mean + net.preprocessing.std, (255, -255), rtol=1e-6)
+        assert sum(type(layer).__name__ == "Conv2D" for layer in net.layers) == 2  # the pointwise one, and the one that is used four times
+
+
 def test_adapted_normalization_and_an_open_size(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3)).astype(np.float32)
     norm = KL.Normalization()

@@ -138,10 +138,9 @@ def load_keras(
     "Build a stranger's classifier from built-in layers and fill it."
     path = Path(path)
     _, notes, _ = _described(path)  # what can't be is told before the arrays are read
-    with _about(str(path)):
-        graph = read_weights(path).graph
-        assert graph is not None  # `_described` found a configuration
-        return _classifier(str(path), path.stem if path.stem.isidentifier() else "model", graph(), notes, scale, size, resize)
+    graph = read_weights(path).graph
+    if graph is None: raise MobileNetError(f"{path} has its arrays in another order than its description. Save the model again.")
+    with _about(str(path)): return _classifier(str(path), path.stem if path.stem.isidentifier() else "model", graph(), notes, scale, size, resize)
 
 def rebuilt(
     net,         # A Keras model in memory

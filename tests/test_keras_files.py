@@ -123,8 +123,8 @@ RAN = "globals().update(ran=True)"
     ("Dense", dict(units=-3), "can't be built"), ("Normalization", dict(mean=[1.], variance=[1.], invert=True), "inverted")])
 def test_refused_by_name(tmp_path, kind, config, said):
     """Strangers' code, whatever it is called, and sizes that nobody means: one sentence, and none of it happens."""
-    dense = dict(dense=[np.zeros((192, 2), "f4"), np.zeros(2, "f4")])
-    path = archive(tmp_path / "own.keras", describe((kind, config), ("Flatten", {}), DENSE), dense)
+    arrays = [np.zeros((192, 2), "f4"), np.zeros(2, "f4")]
+    path = archive(tmp_path / "own.keras", describe((kind, config), ("Flatten", {}), DENSE), dict(dense=arrays))
     with pytest.raises(MobileNetError) as e:
         load_keras(path, "unit")
     assert said in str(e.value) and "\n" not in str(e.value) and "ran" not in globals()
@@ -165,6 +165,10 @@ def test_arrays_must_fit(tmp_path):
         f["layers/dense/vars/0"] = h5py.ExternalLink("/etc/passwd", "/x")
     with pytest.raises(MobileNetError, match="is a link"):
         load_keras(archive(tmp_path / "own.keras", config, **{"model.weights.h5": held.getvalue()}), "unit")
+    with h5py.File(tmp_path / "own.h5", "w") as f:  # a description as one Keras writes it, arrays as the other does
+        f["layers/dense/vars/0"], f.attrs["model_config"] = np.zeros((192, 2), "f4"), json.dumps(config)
+    with pytest.raises(MobileNetError, match="in another order"):
+        load_keras(tmp_path / "own.h5", "unit")
 
 
 def test_broken_files(tmp_path):

@@ -106,6 +106,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--gray": "grayscale", "--no-augment": "show photos", "--augment-scale": "so many times larger", "--label-smoothing": "share",
     "--balanced": "every class", "--ema-decay": "momentum", "--patience": "N stop after", "--validation": "fraction",
     "--refit": "train on the validation", "--group": "REGEX what stays", "--labels-in-names": "cat.0.jpg is a cat",
+    "--no-compare": "don't ask the original",
     "--samples": "photos for calibration", "--calibration": "rule for ranges",
     "--equalize": "equalize channels", "--no-bias-correction": "keep in the biases", "--io-dtype": "type of input and output",
     "-n": "N at most so many photos", "--top": "N classes to name", "--as": "SYSTEM whose file", "--mistakes": "PNG write a picture",
@@ -172,7 +173,7 @@ def bad(tmp_path):
 
 
 @pytest.mark.parametrize("args,message", [
-    (["train", "nowhere"], "No such folder"), (["train", "file"], "No such folder"), (["train", "empty"], "at least two class folders"),
+    (["train", "nowhere"], "No such folder"), (["train", "file"], "file is a file. Wanted"), (["train", "empty"], "at least two class folders"),
     (["train", "single"], "at least two class folders"), (["train", "cases"], "only in case"), (["train", "hollow"], "'nothing'"),
     (["train", "broken"], "'a'"), (["train", "good", "--size", "huge"], "--size"), (["train", "good", "--size", "0"], "--size"),
     (["train", "good", "--alpha", "0.3"], "alpha=0.3"), (["train", "good", "--alpha", "-1", "--weights", "none"], "above 0"),

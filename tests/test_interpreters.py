@@ -49,7 +49,7 @@ def test_errors_are_sentences():
         load(shared("models/coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite"))
     with pytest.raises(MobileNetError, match="only fully quantized"):
         verify(shared("models/mlperf_tiny/vww_96_float.tflite"))
-    with pytest.raises(MobileNetError, match="not a classifier"):
+    with pytest.raises(MobileNetError, match="gives a map"):
         Classifier(shared("models/coral/deeplabv3_mnv2_dm05_pascal_quant.tflite"), preprocessing=Preprocessing(513))
     with pytest.raises(MobileNetError, match="No such photo"):
         Classifier(person_detect()).predict("nowhere.jpg")

@@ -80,6 +80,6 @@ def test_memory_time_and_files_are_limited(monkeypatch):
     y, why, _ = run(monkeypatch, "y = np.ones(1 << 33)")
     assert y is None and "MemoryError" in why
     y, why, took = run(monkeypatch, "while True: pass", seconds=1)
-    assert y is None and took < 20 and "signal" in why
+    assert y is None and took < 20 and ("signal" in why or "no answer" in why)
     y, why, _ = run(monkeypatch, "open(folder + '/large', 'wb').write(bytes(1 << 27)); y = np.ones(1)")
     assert y is None

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = ROOT / "mobilenet_keras"
 HEAVY = ("tensorflow", "keras", "matplotlib", "jax", "sklearn", "nbdev", "tflite_micro")
-NEEDS_TRAIN = ("demo", "networks.layers", "networks.models", "networks.heads", "networks.importers", "training.")  # [train]
+NEEDS_TRAIN = ("demo", "networks.layers", "networks.models", "networks.anatomy", "networks.heads", "networks.importers", "training.")  # [train]
 LIGHT = sorted(name for path in PACKAGE.rglob("[a-z]*.py")
                if not (name := ".".join(path.relative_to(PACKAGE).with_suffix("").parts)).startswith(NEEDS_TRAIN))
 EXTRAS = ("train", "pi", "mcu", "heic", "demo", "dev")

@@ -285,6 +285,6 @@ def open(cls:Firmware,
     except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
     elf = Elf(data)
     text = lambda name: elf.read(name).rstrip(b"\0").decode("utf-8", "replace")
-    hot = elf.symbols["hot_end"][0] > elf.symbols["hot_start"][0] if "hot_end" in elf.symbols else False
+    hot = {"hot_start", "hot_end"} <= elf.symbols.keys() and elf.symbols["hot_end"][0] > elf.symbols["hot_start"][0]
     t = target(text("app_board"), "ram" if hot else None, cores=2 if "mbn_second_core" in elf.symbols else 1)
     return cls(text("app_model_name"), t, elf, "unknown")

@@ -14,6 +14,7 @@ import numpy as np
 import mobilenet_keras
 from ..tflite.interpreters import first_line
 from .protobuf import message, str_field
+from .tf_graph import RANDOM
 from .weight_files import WeightFile
 
 # %% ../../nbs/api/networks/11_original.ipynb #0cd0e2fb
@@ -259,6 +260,7 @@ def _kind(file):
     if pb is None or not pb.is_file(): return None, "it is a checkpoint without its graph"
     saved = pb.name == "saved_model.pb"
     odd = strange_ops(pb.read_bytes(), saved)
+    if RANDOM in file.graph().notes: return None, "its graph changes photos at random even when it answers"
     if odd: return None, f"its graph has {', '.join(odd[:4])}, which isn't on the list of ops that compute and do nothing else"
     return "saved_model" if saved else "graph", ""
 

@@ -130,7 +130,7 @@ def result(self:_Walk, op, values):
     if not isinstance(first, Node):
         nodes = [v for v in values if isinstance(v, Node)]
         if kind in ("AddV2", "Add", "Mul") and len(nodes) == 1 and len(values) == 2: values, first = values[::-1], nodes[0]
-        elif kind != "ConcatV2": return None
+        elif kind != "ConcatV2" or not nodes: return None
     return _layer(self, op, kind, first, values)
 
 RANDOM = "it changes photos at random even when it answers, as Keras 3's export keeps augmentation; that is left out"

@@ -106,7 +106,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--gray": "grayscale", "--no-augment": "show photos", "--augment-scale": "so many times larger", "--label-smoothing": "share",
     "--balanced": "every class", "--ema-decay": "momentum", "--patience": "N stop after", "--validation": "fraction",
     "--refit": "train on the validation", "--group": "REGEX what stays", "--labels-in-names": "cat.0.jpg is a cat",
-    "--no-compare": "don't ask the original",
+    "--no-compare": "don't ask the original", "--cores": "that make an inference",
     "--samples": "photos for calibration", "--calibration": "rule for ranges",
     "--equalize": "equalize channels", "--no-bias-correction": "keep in the biases", "--io-dtype": "type of input and output",
     "-n": "N at most so many photos", "--top": "N classes to name", "--as": "SYSTEM whose file", "--mistakes": "PNG write a picture",

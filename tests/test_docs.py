@@ -96,7 +96,7 @@ def test_every_notebook_is_a_page(site):
     for path in (ROOT / "nbs").rglob("*.ipynb"):
         if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts):
             title = re.search(r"^# (.+)", "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]), re.M)[1]
-            name = "" if path.stem == "index" else (path.parent.relative_to(ROOT / "nbs") / re.sub("^[0-9]+_", "", path.stem)).as_posix()
+            name = "" if path.stem == "index" else (path.parent.relative_to(ROOT / "nbs") / re.sub("^[0-9]+[a-z]?_", "", path.stem)).as_posix()
             assert title.replace("`", "") in words(page(site, name))
 
 

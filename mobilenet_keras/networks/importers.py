@@ -533,8 +533,6 @@ def _from_graph(file, system, classes, input_shape, classifier_activation, optio
     "The network of a file that holds a whole model: its body built by our builder, its scaling and its head kept."
     graph, name = file.graph(), Path(file.path).name
     a = anatomy(graph, name)
-    if a.version == 2 and any(s.norm is None for s, layer, _ in a.body if layer != "expanded_conv_shortcut" and not layer.endswith("_shortcut")) and any(s.norm is not None for s, *_ in a.body):
-        raise MobileNetError(f"{name} has blocks with and without batch normalization. A network built here has it everywhere, or folded away everywhere.")
     flags, one = body_flags(a), a.version == 1
     strides, dilated = flags.pop("_strides"), flags.pop("_dilated")
     layers = body_arrays(a, flags.get("bn_epsilon", 1e-3))

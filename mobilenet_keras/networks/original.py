@@ -36,7 +36,7 @@ def strange_classes(
     config, # Of a Keras model, as JSON
 ) -> list:  # Of names; empty where there is nothing but built-in layers
     "The classes in a configuration that aren't Keras's own."
-    found, todo, seen = [], [config], 0
+    found, todo, seen = [], [{k: v for k, v in config.items() if k != "compile_config"}], 0  # loss and optimizer are not loaded
     while todo:
         v = todo.pop()
         seen += 1
@@ -77,7 +77,9 @@ import sys, json, os
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 try:
     import resource
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),)*2); resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]),)*2); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 26,)*2)
+    for limit, most in ((resource.RLIMIT_AS, int(sys.argv[1])), (resource.RLIMIT_CPU, int(sys.argv[2])), (resource.RLIMIT_FSIZE, 1 << 26)):
+        try: resource.setrlimit(limit, (most, most))
+        except (ValueError, OSError): pass  # macOS has no limit on address space
 except ImportError: pass
 import numpy as np
 path, folder = sys.argv[3], sys.argv[4]

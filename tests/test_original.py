@@ -21,7 +21,7 @@ from mobilenet_keras.networks.original import Comparison, of_today, strange_clas
         (dict(module="keras.layers", class_name="Dense", config={}, registered_name="mine>Dense"), ["mine>Dense"]),
         (dict(class_name="TFOpLambda", config=dict(function="io.write_file"), inbound_nodes=[]), ["TFOpLambda"]),
         (dict(module="keras.initializers", class_name="Zeros", config={}), []),
-        (dict(class_name="Sequential", config=dict(layers=[]), compile_config=dict(optimizer=dict(module="keras.optimizers", class_name="Adam"))), []),
+        (dict(class_name="Sequential", config=dict(layers=[]), compile_config=dict(module="keras.optimizers", class_name="Adam")), []),
     ],
 )
 def test_only_built_in_layers_are_run(config, strange):

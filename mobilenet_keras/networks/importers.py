@@ -7,7 +7,7 @@ __all__ = ['SYSTEMS', 'KerasModel', 'System', 'Unit', 'units', 'array_names', 'M
            'find_alpha', 'load', 'save', 'plain', 'export_keras', 'export_torch', 'variant_flags']
 
 # %% ../../nbs/api/networks/10_importers.ipynb #00000003
-import datetime, json, re, zipfile
+import contextlib, datetime, json, re, zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -449,7 +449,7 @@ def _told(net, file, scale, resize):
     if rule is None: return None
     if inside and scale not in (None, "raw"): raise MobileNetError(f"{file.path} scales its photos itself, so they go in as they are. Leave out {scale!r}.")
     if getattr(net, "teachable", False) and resize is None: resize = "crop"; note("The central square of a photo is taken, as Teachable Machine does.")
-    if scale is None and not inside and file.graph is not None and file.format != "tflite" and "preprocessing" not in file.hints and net.provenance["url"] == UNKNOWN:
+    if scale is None and not inside and file.graph is not None and file.format != "tflite" and "preprocessing" not in file.hints and net.provenance["url"] == UNKNOWN and net.source["system"].startswith("keras"):
         note(f"{Path(file.path).name} doesn't say how its photos are scaled; -1..1 is assumed, as Keras Applications' are{'' if resize else ', and that the whole photo is stretched to fit'}. Where it is otherwise: --scale, --resize (load(..., scale=, resize=)).")
     return replace(rule, **(scale_fields(scale, rule.channels) if scale else {}), **(resize_fields(resize) if resize else {}))
 
@@ -560,6 +560,9 @@ def _from_graph(file, system, classes, input_shape, classifier_activation, optio
 def _row_of(file, a):
     "The row of the table that a whole model is told as."
     if file.format == "tflite": return SYSTEMS[f"tflite-v{a.version}"]
+    if file.format == "tf":  # slim's graphs: its names say whose they are
+        with contextlib.suppress(MobileNetError):
+            if (row := detect(file).system).version == a.version: return row
     ours = all(s.node.name == layer for s, layer, _ in a.body)
     return SYSTEMS[f"{'keras' if ours else 'keras-unnamed'}-v{a.version}"]
 

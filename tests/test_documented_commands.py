@@ -88,6 +88,7 @@ def folder(tensorflow, tmp_path_factory):
             photo(home / "trash6" / ("train" if i < 7 else "test") / name / f"{i}.png", colour)
     photo(home / "photo.jpg", (80, 190, 70))
     write_keras_2(MobileNetV1(.25, (32, 32, 3), classes=5), home / "mine.h5")
+    MobileNetV1(.25, (32, 32, 3), classes=2).save(home / "mine.keras")
     trains, quantizes = ([c for c in RUN if c.startswith(f"mobilenet {verb}")] for verb in ("train", "quantize"))
     tensorflow.config.run_functions_eagerly(True)  # one step is not worth a compilation
     with pytest.MonkeyPatch.context() as patch:

@@ -199,7 +199,7 @@ def test_other_builds_for_two_cores(board, how):
         pytest.skip("needs arm-none-eabi-gcc")
     firmware = build(model, board, hot="ram" if how == "ram" else None, cc="arm-none-eabi-gcc" if how == "gcc" else None, cores=2)
     facts, _ = told(firmware, 5, 500)
-    assert facts["photo"] == "as expected" and int(facts["second_core_jobs"]) > 50
+    assert facts["photo"] == "as expected" and int(facts["second_core_jobs"]) > 40  # of 43 in portable C
 
 
 def test_two_cores_behind_one_cache():

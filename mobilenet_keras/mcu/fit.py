@@ -23,6 +23,7 @@ from .target import Target, has_firmware, target
 from .tflm import check_int8, arena_sizes, photo_bytes, is_flat_softmax, tflm_ops, untrained
 from ..tflite.fixedpoint import SOFTMAX_LEAST
 from ..tflite.model import Model
+from ..tflite.folding import folded, shape_ops
 from ..tflite.profile import Profile, code_bytes, estimated_ms, profile, smaller_for_tflm
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #00000015
@@ -227,8 +228,13 @@ def _engine(profile, board):
 # %% ../../nbs/api/mcu/02_fit.ipynb #00000007
 def _for_edge_tpu(profile): return any(r.op == "edgetpu-custom-op" for r in profile.rows)
 
+def _as_exported(costs):
+    "The `Profile` of the file that `export` writes: without the ops that only compute shapes."
+    return profile(folded(costs.model)) if shape_ops(costs.model) else costs
+
 def _tflm(profile, board):
     "What TensorFlow Lite Micro needs on a microcontroller, with the app that `export` writes."
+    profile = _as_exported(profile)
     model, first, refused = profile.model, "", ""
     try:
         tflm_ops(model)

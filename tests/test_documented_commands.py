@@ -100,7 +100,11 @@ def folder(tensorflow, tmp_path_factory):
         for quantize in quantizes:
             assert cli.main(shlex.split(quantize)[1:]) == 0
     tensorflow.config.run_functions_eagerly(False)
-    shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home)
+    for name in ("model", "theirs", "mine"):
+        shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home / f"{name}.tflite")
+    for name in ("theirs", "mine"):
+        (home / f"{name}.txt").write_text("lemon\nlime\n")
+    shutil.copytree(home / "my_photos", home / "photos")
     return home
 
 

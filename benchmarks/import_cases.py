@@ -113,8 +113,10 @@ def mutations(count):
         before, outcomes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, dict(read=0, refused=0, astray=0)
         for attempt in tries():
             try:
-                anatomy(attempt())
+                graph = attempt()
                 outcomes["read"] += 1
+                with contextlib.suppress(MobileNetError, *BROKEN):
+                    anatomy(graph)
             except (MobileNetError, *BROKEN):
                 outcomes["refused"] += 1
             except Exception as e:

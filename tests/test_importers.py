@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import foreign
@@ -145,8 +146,9 @@ def test_tflite_quantized_real(path):
     path = shared(f"models/{path}.tflite")
     net = load(path)
     x, truth = photos(net.preprocessing, 250)
-    a, b = np.asarray(net(x)).argmax(1), interpreted(path, x, net).argmax(1)
-    assert (a == b).mean() >= .9  # V1 .25's int8 against its real weights: 0.916 of 250 photos cut to 87.5 %, 0.936 of whole ones
+    whole, _ = photos(replace(net.preprocessing, crop=1.), 250)  # the photos of which this bar was measured; cut to 87.5 % it is 0.916
+    assert (np.asarray(net(whole)).argmax(1) == interpreted(path, whole, net).argmax(1)).mean() >= .93
+    a = np.asarray(net(x)).argmax(1)
     if len(net.classes) == 1001:
         assert (a - 1 == truth).mean() > .3
 

@@ -37,6 +37,7 @@ class Target:
     aliases:tuple = ()   # Offsets at which every register stands again, to flip, set and clear its bits
     ready:tuple = ()     # (register, bits, conditions): the bits are set while each (register, bits, value) of the conditions is met
     receives:tuple = ()  # Conditions under which the console's receiver hears
+    chip:str = ""        # Its registers' model, a key of `emulators.CHIPS`, and its table in `microcontroller/boards/chips`
     qemu:str = ""        # QEMU's machine
     mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it

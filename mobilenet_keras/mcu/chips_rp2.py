@@ -134,12 +134,21 @@ class Pins(Ticking):
 
 # %% ../../nbs/api/mcu/05b_chips_rp2.ipynb #f2e975d8
 _BOOT = 0x20041f00  # where the ROM puts them
+_SETTINGS = ("CTRLR0", "CTRLR1", "BAUDR", "SPI_CTRLR0")  # that the SSI takes only while it is off
+_COMMAND = 0x2221   # SPI_CTRLR0 of a command on one wire, whose address, mode and data are on four
 _QUAD, _SERIAL = (0x5f0300, 0xa0002022), (0x1f0300, 0x03000218)  # (CTRLR0, SPI_CTRLR0) with which the flash can be read as memory
 
 class RP2040(Pins):
     "The Pico's chip."
     flash_readable, continuous = True, False
-    def __init__(self): super().__init__("rp2040"); self.asked, self.answers = [], []
+    def __init__(self):
+        super().__init__("rp2040")
+        self.asked, self.answers = [], []
+        self["XIP_SSI.SSIENR"], self["XIP_SSI.BAUDR"], self["XIP_SSI.CTRLR0"] = 1, 6, 7 << 16  # as the ROM leaves them
+    def unreadable(self): return "" if self.flash_readable else "The flash was read as memory, which the SSI was not set up for."
+    def refuses(self, register):
+        on = register.block == "XIP_SSI" and register.name in _SETTINGS and self["XIP_SSI.SSIENR"] & 1
+        return "the SSI is on" if on else super().refuses(register)
     def start(self, uc, firmware):
         boot = bytes(uc.mem_read(0x10000000, 256))
         if _crc(boot[:252]) != struct.unpack("<I", boot[252:])[0]: raise MobileNetError("The ROM of an RP2040 would not start this firmware: the CRC of its first 256 bytes is wrong.")
@@ -150,8 +159,9 @@ class RP2040(Pins):
     def write_XIP_SSI_DR0(self, value, old):
         if not self["XIP_SSI.SSIENR"] & 1: return
         self.asked.append(value)
-        self.continuous |= self["XIP_SSI.CTRLR0"] == _QUAD[0] and self.asked == [0xeb, 0xa0]  # mode bits A0: the next reads come without a command
-        self.answers.append(2 if self.asked[0] == 0x35 and len(self.asked) > 1 else 0)        # status register 2: quad enable is set
+        quad = self["XIP_SSI.CTRLR0"] == _QUAD[0] and self["XIP_SSI.SPI_CTRLR0"] == _COMMAND
+        self.continuous |= quad and self.asked == [0xeb, 0xa0]  # mode bits A0: the next reads come without a command
+        if self["XIP_SSI.CTRLR0"] == 7 << 16: self.answers.append(2 if self.asked[0] == 0x35 and len(self.asked) > 1 else 0)        # status register 2: quad enable is set
     def read_XIP_SSI_DR0(self, _): return self.answers.pop(0) if self.answers else 0
     def read_XIP_SSI_SR(self, _):
         busy, self.asked = bool(self.asked), []

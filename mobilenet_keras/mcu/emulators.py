@@ -147,6 +147,8 @@ def _write(self:Unicorn, uc, offset, size, value, base):
 def _fault(self:Unicorn, error): self.error = self.error or error; self._stop()
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #ee1f27bb
+_PATIENCE = 20_000 # times that a register may say the same
+
 @patch
 def run(self:Unicorn,
         seconds=120, # Then it is stopped
@@ -158,11 +160,12 @@ def run(self:Unicorn,
         if not ended.wait(seconds): late.set()
         while not ended.wait(.01): self.running.emu_stop()  # again and again: a stop before the start is forgotten
     threading.Thread(target=watch, daemon=True).start()
+    self.chip.patience = _PATIENCE
     try: self._start(late)
     except unicorn.UcError as e:
-        if self.error is None: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault ({e}) after {_tail(self.sent)}.{self._lost()}") from None
-    finally: ended.set()
-    if self.error: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault: {self.error} It had said: {_tail(self.sent)}")
+        if self.error is None: raise MobileNetError(f"The emulated {self.target.id} stopped with a fault ({self.chip.unreadable() or e}) after {_tail(self.sent)}.{self._lost()}") from None
+    finally: ended.set(); self.chip.patience = None
+    if self.error: raise MobileNetError(f"The emulated {self.target.id} stopped: {self.error} It had said: {_tail(self.sent)}{'.'*bool(self._lost())}{self._lost()}")
     if late.is_set() and not self.stopped: raise _late(self.target, seconds, self.sent, self._lost())
     if not self.stopped: raise MobileNetError(f"The emulated {self.target.id} stopped before it was ready. It had said: {_tail(self.sent)}{self._lost()}")
     return self.sent.decode("ascii", "replace")

@@ -7,7 +7,7 @@ __all__ = ['BAUD', 'TOLERANCE', 'Register', 'registers_of', 'Chip', 'Bus', 'Line
 
 # %% ../../nbs/api/mcu/05a_registers.ipynb #7f9f4f8b
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ..core import MobileNetError, microcontroller_folder
 
 # %% ../../nbs/api/mcu/05a_registers.ipynb #242d7e31
@@ -52,10 +52,18 @@ class Chip:
         self.said, self.inbox, self.lost, self.queue, self.polled = bytearray(), bytearray(), {}, 0, {}
         self.writes, self.skip = [], None   # [(register's name, value)] so far; index of a write to forget
         self.clock = lambda: (0, 0)         # (instructions, cycles) so far
+        self.patience, self.asked_last, self.times = None, None, 0  # times that a register may say the same before the firmware is said to wait for ever
     def __getitem__(self, name): return self.values[self.named[name]]
     def __setitem__(self, name, value): self.values[self.named[name]] = value
     def deaf(self, block:str) -> str: # Why; "": it answers
         "Why a block does not answer."
+        return ""
+    def refuses(self, register:Register) -> str: # Why; "": it takes it
+        "Why a register takes no value now."
+        acts = register.written | register.cleared or hasattr(self, f"write_{register.block}_{register.name}")
+        return "" if acts and register.access != "ro" else "it can only be read"
+    def unreadable(self) -> str: # Why; "": it is a fault like any other
+        "Why a load from memory failed."
         return ""
     def start(self, uc, firmware): "What the chip's ROM does before a firmware starts: a function of (emulator, firmware)."
 
@@ -71,21 +79,29 @@ def _find(chip, address):
 
 def _lose(chip, register, why): chip.lost.setdefault(str(register), why)
 
+def _wait(chip, register, value):
+    chip.times = chip.times + 1 if chip.asked_last == (register, value) else 0
+    chip.asked_last = register, value
+    if chip.times >= chip.patience: raise MobileNetError(f"It waits for {register}, which stays {value:#x}, for ever.")
+
 class Bus(Chip):
     "A chip on the bus of an emulated processor."
     def read(self, address:int, size:int) -> int:
         "What a load finds."
         r, _ = _find(self, address)
-        if why := self.deaf(r.block): _lose(self, r, why); return 0
+        if why := self.deaf(r.block): _lose(self, r, why)
+        if why and self.patience: _wait(self, r, 0)
+        if why: return 0
         hook = getattr(self, f"read_{r.block}_{r.name}", None)
         value = hook(self.values[r.address]) if hook else self.values[r.address]
+        if self.patience: _wait(self, r, value)
         return value >> 8*(address & 3) & ((1 << 8*size) - 1)
     def write(self, address:int, size:int, value:int):
         "What a store does."
         (r, alias), lane = _find(self, address), 8*(address & 3)
         self.writes.append((str(r), value))
         if len(self.writes) - 1 == self.skip: return
-        if why := self.deaf(r.block) or ("it can only be read" if r.access == "ro" or not r.written | r.cleared and not hasattr(self, f"write_{r.block}_{r.name}") else ""): return _lose(self, r, why)
+        if why := self.deaf(r.block) or self.refuses(r): return _lose(self, r, why)
         old = self.values[r.address]
         if size < 4: value = value*(0x1010101 if size == 1 else 0x10001) if self.replicates else old & ~(((1 << 8*size) - 1) << lane) | value << lane
         if alias: value = {_FLIP: old ^ value, _SET: old | value, _CLEAR: old & ~value}[alias]

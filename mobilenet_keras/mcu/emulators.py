@@ -90,6 +90,7 @@ class Unicorn:
         for address, data in firmware.elf.loads: uc.mem_write(address, data)
         sp, self.pc = struct.unpack("<II", firmware.elf.read("vectors")[:8])
         uc.reg_write(arm.UC_ARM_REG_SP, sp)
+        uc.reg_write(arm.UC_ARM_REG_LR, 0)
         self.pc = self.chip.start(uc, firmware) or self.pc
         if counted: self.counts = _counter(uc)
 
@@ -101,13 +102,14 @@ class Unicorn:
             begin = start//_PAGE*_PAGE
             self._map(uc, begin, -(-(start + size - begin)//_PAGE)*_PAGE)
         for base, size in self._places(): uc.mmio_map(base, size, self._read, base, self._write, base)
-        uc.hook_add(unicorn.UC_HOOK_INTR, lambda *_: self._stop())  # a breakpoint: semihosting, to leave
+        uc.hook_add(unicorn.UC_HOOK_INTR, lambda _, number, __: self._exception(number))  # a breakpoint: semihosting, to leave
         return uc
 
     def _places(self): # Where registers lie
         return [(0x40000000, 0x20000000), *((page << 12, _PAGE) for page in sorted(self.chip.blocks) if not 0x40000 <= page < 0x60000 and page < 0xe0000)]
     def _map(self, uc, begin, size): uc.mem_map(begin, size)
     def _start(self, late): self.uc.emu_start(self.pc | 1, 0xfffffffe)
+    def _exception(self, number): self._stop()
     def _stop(self): self.stopped = True; self.running.emu_stop()
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #b2e33b05

@@ -43,12 +43,14 @@ class Chip:
     "The registers of a chip after reset."
     replicates = False # A byte that is written stands in every byte of the register, as on the RP2040 (datasheet, 2.1.4)
     aliases = False    # Every register stands again at +0x1000, +0x2000 and +0x3000, to flip, set and clear bits
+    span = 0x1000      # Bytes that a block takes of the address space
     console = ""       # The registers behind the console, for messages, e.g. "UART0"
     def __init__(self, chip:str):
         self.chip, self.at, self.named = chip, {}, {}
         for r in registers_of(chip): self.at.setdefault(r.address, r); self.named[str(r)] = r.address
         self.values = {address: r.reset for address, r in self.at.items()}
         self.blocks = {r.address >> 12 for r in self.at.values()}
+        self.spans = {r.address//self.span: r.block for r in self.at.values()}
         self.said, self.inbox, self.lost, self.queue, self.polled = bytearray(), bytearray(), {}, 0, {}
         self.writes, self.skip = [], None   # [(register's name, value)] so far; index of a write to forget
         self.clock = lambda: (0, 0)         # (instructions, cycles) so far
@@ -60,6 +62,7 @@ class Chip:
         return ""
     def refuses(self, register:Register) -> str: # Why; "": it takes it
         "Why a register takes no value now."
+        if register.access == "none": return "there is no such register"
         acts = register.written | register.cleared or hasattr(self, f"write_{register.block}_{register.name}")
         return "" if acts and register.access != "ro" else "it can only be read"
     def unreadable(self) -> str: # Why; "": it is a fault like any other
@@ -72,10 +75,10 @@ _FLIP, _SET, _CLEAR = 1, 2, 3
 
 def _find(chip, address):
     plain, alias = (address & ~0x3003, address >> 12 & 3) if chip.aliases and address & ~0x3003 in chip.at and address >> 28 != 0xd else (address & ~3, 0)
-    if plain not in chip.at:
-        known = next((r.block for a, r in sorted(chip.at.items()) if a >> 12 == plain >> 12), None)
-        raise MobileNetError(f"{address:#x} of the {chip.chip} was accessed: " + (f"{known} has no register there." if known else "nothing lies there, or it is not modelled."))
-    return chip.at[plain], alias
+    if plain in chip.at: return chip.at[plain], alias
+    block = chip.spans.get((plain & ~0x3000 if chip.aliases and plain >> 28 != 0xd else plain)//chip.span)
+    if block is None: raise MobileNetError(f"{address:#x} of the {chip.chip} was accessed: nothing lies there, or it is not modelled.")
+    return Register(block, f"{plain % chip.span:#x}", plain, "none", 0, 0), 0
 
 def _lose(chip, register, why): chip.lost.setdefault(str(register), why)
 
@@ -93,7 +96,7 @@ class Bus(Chip):
         if why and self.patience: _wait(self, r, 0)
         if why: return 0
         hook = getattr(self, f"read_{r.block}_{r.name}", None)
-        value = hook(self.values[r.address]) if hook else self.values[r.address]
+        value = hook(self.values[r.address]) if hook else self.values.get(r.address, 0)
         if self.patience: _wait(self, r, value)
         return value >> 8*(address & 3) & ((1 << 8*size) - 1)
     def write(self, address:int, size:int, value:int):

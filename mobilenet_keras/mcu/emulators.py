@@ -84,7 +84,7 @@ class Unicorn:
         self.target, self.chip, self.error = t, chip_of(t), None
         self.sent, self.inbox = self.chip.said, self.chip.inbox
         self.counts:Callable = lambda: (0, 0) # (instructions, cycles) so far
-        self.chip.clock = lambda: self.counts()
+        self.chip.clock = lambda: self.counts()[:2]
         self.marks, self.stopped = [], False  # marks: (instructions, cycles) at each reading of the counter
         self.uc = uc = self.running = self._new_core()
         for address, data in firmware.elf.loads: uc.mem_write(address, data)

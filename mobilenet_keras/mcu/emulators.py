@@ -106,7 +106,7 @@ class Unicorn:
         return uc
 
     def _places(self): # Where registers lie
-        return [(0x40000000, 0x20000000), *((page << 12, _PAGE) for page in sorted(self.chip.blocks) if not 0x40000 <= page < 0x60000 and page < 0xe0000)]
+        return [(0x40000000, 0x20000000), *((page << 12, _PAGE) for page in sorted(self.chip.blocks) if not 0x40000 <= page < 0x60000 and not 0xe0000 <= page < 0xe0100)]
     def _map(self, uc, begin, size): uc.mem_map(begin, size)
     def _start(self, late): self.uc.emu_start(self.pc | 1, 0xfffffffe)
     def _stop(self): self.stopped = True; self.running.emu_stop()

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError, microcontroller_folder, need
+from .chips_nrf import NRF51, NRF52833, NRF52840
 from .chips_rp2 import RP2040, RP2350
 from .elf import boot_fault
 from .firmware import Firmware
@@ -48,7 +49,7 @@ def m0plus_cycles(
     return 2 if jumps else 1
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #00000008
-CHIPS = dict(rp2040=RP2040, rp2350=RP2350) # {chip: its registers}
+CHIPS = dict(rp2040=RP2040, rp2350=RP2350, nrf51=NRF51, nrf52833=NRF52833, nrf52840=NRF52840) # {chip: its registers}
 
 class Memory(Console):
     "Registers that keep what was written, and the CMSDK UART of ARM's emulated boards, always ready."
@@ -106,7 +107,7 @@ class Unicorn:
         return uc
 
     def _places(self): # Where registers lie
-        return [(0x40000000, 0x20000000), *((page << 12, _PAGE) for page in sorted(self.chip.blocks) if not 0x40000 <= page < 0x60000 and page < 0xe0000)]
+        return [(0x40000000, 0x20000000), *((page << 12, _PAGE) for page in sorted(self.chip.blocks) if not 0x40000 <= page < 0x60000 and not 0xe0000 <= page < 0xe0100)]
     def _map(self, uc, begin, size): uc.mem_map(begin, size)
     def _start(self, late): self.uc.emu_start(self.pc | 1, 0xfffffffe)
     def _exception(self, number): self._stop()
@@ -378,13 +379,14 @@ def emulator_for(
     firmware:Firmware,
     wanted:str|None=None, # A key of `EMULATORS`
 ) -> str:
-    "The emulator to use: QEMU where it has the board, else unicorn."
+    "The emulator to use: unicorn where its registers are as strict as the chip's, else QEMU where it has the board, else unicorn."
     if wanted not in (None, *EMULATORS): raise MobileNetError(f"Emulators are {', '.join(EMULATORS)}. Received: {wanted!r}")
     if fault := boot_fault(firmware.elf.flat()[1], firmware.target.family): raise MobileNetError(f"{firmware.name} would not start on {firmware.target.id}: {fault}. Build the firmware again.")
     if wanted and not EMULATORS[wanted].has(firmware.target):
         raise MobileNetError(f"{wanted} has no {firmware.target.id}. Leave --emulator out, or take one of: {', '.join(name for name, e in EMULATORS.items() if e.has(firmware.target))}.")
     if firmware.target.cores > 1 and wanted not in (None, "unicorn"): raise MobileNetError(f"{firmware.name} runs on two cores, and {wanted} emulates one of {firmware.target.id}. Leave --emulator out.")
     if wanted: return wanted
+    if firmware.target.chip: return "unicorn"
     if firmware.target.qemu and shutil.which("qemu-system-arm"): return "qemu"
     if firmware.target.core in _CPUS: return "unicorn"
     raise MissingExtra(f"Emulating {firmware.target.id} needs {_QEMU}, which is not installed here.")

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError, microcontroller_folder, need
 from .chips_rp2 import RP2040, RP2350
+from .chips_stm32 import F446, H743
 from .elf import boot_fault
 from .firmware import Firmware
 from .registers import Console
@@ -48,7 +49,7 @@ def m0plus_cycles(
     return 2 if jumps else 1
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #00000008
-CHIPS = dict(rp2040=RP2040, rp2350=RP2350) # {chip: its registers}
+CHIPS = dict(rp2040=RP2040, rp2350=RP2350, stm32f446=F446, stm32h743=H743) # {chip: its registers}
 
 class Memory(Console):
     "Registers that keep what was written, and the CMSDK UART of ARM's emulated boards, always ready."

@@ -29,7 +29,16 @@ __attribute__((section(".vectors"), used)) const void *const vectors[16] = {
 /* Keeps a compiler from making a loop a call of memset or memcpy, which may not be in RAM yet. */
 #define OPAQUE __asm__ volatile("")
 
+#ifdef BOARD_SUPPLY /* a chip whose RAM may not be written before its supply is set: no stack until then */
+void board_supply(void);
+void begin(void);
+
+__attribute__((naked)) void reset(void) { __asm__ volatile("bl board_supply\n\tb begin"); }
+
+__attribute__((used)) void begin(void) {
+#else
 void reset(void) {
+#endif
   REG(0xe000ed08) = (uint32_t)(uintptr_t)vectors; /* VTOR: a bootloader's may still be there; M0 has none and ignores it */
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
   REG(0xe000ed88) |= 0xf00000; /* CPACR: floating point and vectors on */

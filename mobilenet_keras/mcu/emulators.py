@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError, microcontroller_folder, need
 from .chips_nrf import NRF51, NRF52833, NRF52840
 from .chips_rp2 import RP2040, RP2350
+from .chips_stm32 import F446, H743
 from .elf import boot_fault
 from .firmware import Firmware
 from .registers import Console
@@ -49,7 +50,7 @@ def m0plus_cycles(
     return 2 if jumps else 1
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #00000008
-CHIPS = dict(rp2040=RP2040, rp2350=RP2350, nrf51=NRF51, nrf52833=NRF52833, nrf52840=NRF52840) # {chip: its registers}
+CHIPS = dict(rp2040=RP2040, rp2350=RP2350, nrf51=NRF51, nrf52833=NRF52833, nrf52840=NRF52840, stm32f446=F446, stm32h743=H743) # {chip: its registers}
 
 class Memory(Console):
     "Registers that keep what was written, and the CMSDK UART of ARM's emulated boards, always ready."

@@ -26,6 +26,12 @@
 #include "rp2_usb.h"
 #include "start.h"
 
+#ifdef __clang__ /* small: all of it waits for a host */
+#pragma clang attribute push(__attribute__((minsize)), apply_to = function)
+#else
+#pragma GCC optimize("Os")
+#endif
+
 enum { DPRAM = 0x50100000, USB = 0x50110000, ADDRESS = USB, MAIN = USB + 0x40, FRAME = USB + 0x48, SIE = USB + 0x4c, STATUS = USB + 0x50, DONE = USB + 0x58,
        STALL_ARM = USB + 0x68, MUXING = USB + 0x74, POWER = USB + 0x78 };
 enum { IN_0 = DPRAM + 0x80, OUT_0 = IN_0 + 4, IN_2 = IN_0 + 0x10, OUT_2 = IN_2 + 4, DATA_0 = DPRAM + 0x100, DATA_OUT = DPRAM + 0x1c0, DATA_IN = DPRAM + 0x200 };
@@ -282,3 +288,7 @@ void board_boot(void) {
   ((lookup)(uintptr_t)table[4])(table[2], 'U' | 'B' << 8)(0, 0); /* no lamp, and both of its interfaces */
 #endif
 }
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

@@ -151,7 +151,7 @@ def test_nobody_listens(board):
         start, before = b.now, len(b.sent)
         for _ in range(30):
             b.inbox.extend(b"\xc0garbled\xc0")
-        while len(b.sent) < before + 30*50:  # the host doesn't read
+        while len(b.sent) < before + 30*45:  # the host doesn't read
             yield
         took["deaf"] = b.now - start
         for _ in range(200):
@@ -277,7 +277,6 @@ def rp2040js(tmp_path, seconds=60):
                 cable.wait()
 
 
-@pytest.mark.slow
 def test_rp2040js_and_its_host(tmp_path):
     """A controller and a host that we did not write: what the board said at first, and photos, byte by byte."""
     engine = Engine(small(), layout=built("pico").layout)

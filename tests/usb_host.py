@@ -39,7 +39,7 @@ class Board(Unicorn):
         self.uc.hook_add(UC_HOOK_CODE, lambda *_: setattr(self, "boot", r(UC_ARM_REG_R0, UC_ARM_REG_R1)), begin=0x100, end=0x101)
 
         def called(*_):
-            self.boot += r(UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3)
+            self.boot += r(UC_ARM_REG_R0, UC_ARM_REG_R1, *[UC_ARM_REG_R2, UC_ARM_REG_R3]*new)
             self.end()
         self.uc.hook_add(UC_HOOK_CODE, called, begin=0x200, end=0x201)
 

@@ -16,6 +16,8 @@ static uint64_t ticks;                                       /* of the inference
 static uint32_t crc;                                         /* of the message that is being sent */
 
 __attribute__((weak)) uint32_t stack_used(void); /* start.c, if it is linked */
+__attribute__((weak)) void board_poll(void);     /* of some boards, as the next one */
+__attribute__((weak)) void board_boot(void);
 
 static uint32_t crc_with(uint32_t sum, uint8_t byte) {
   sum ^= byte;
@@ -114,7 +116,10 @@ static uint32_t row_bytes(void) { return (uint32_t)model->file->in_w * model->fi
 
 static mbn_status self_test(void) {
   mbn_status status = begin();
-  for (uint32_t y = 0; !status && y < model->file->in_h; y++) COUNTED(status, mbn_push_row(model, ABOUT.photo + y * row_bytes()));
+  for (uint32_t y = 0; !status && y < model->file->in_h; y++) {
+    if (board_poll) board_poll();
+    COUNTED(status, mbn_push_row(model, ABOUT.photo + y * row_bytes()));
+  }
   return status ? status : finish();
 }
 
@@ -157,10 +162,16 @@ static uint32_t take_row(uint32_t y, const int8_t *row, uint32_t n) {
   return status;
 }
 
+/* A UART takes 87 us for a byte, a USB host asks for packets every millisecond or so: time for the answer to be on its way. */
+static void sent(void) {
+  const uint32_t since = board_ticks(), wait = board_tick_hz() / 20;
+  while (board_ticks() - since < wait) (void)board_get();
+}
+
 static void serve(const uint8_t *request, uint32_t n) {
   const uint8_t command = request[0];
   if (command >= 0x80) return; /* an answer: our own, if the line echoes */
-  if (command < CONSOLE_IDENTIFY || command > CONSOLE_LEAVE) answer(request, CONSOLE_UNKNOWN);
+  if (command < CONSOLE_IDENTIFY || command > (board_boot ? CONSOLE_BOOT : CONSOLE_LEAVE)) answer(request, CONSOLE_UNKNOWN);
   else if (command != CONSOLE_ROW && n != HEAD) answer(request, CONSOLE_LENGTH);
   else if (command == CONSOLE_IDENTIFY) answer(request, MBN_OK), put_identity();
   else if (command == CONSOLE_BEGIN) answer(request, row_bytes() + HEAD + CRC > app_message_bytes ? (uint32_t)CONSOLE_ROW_TOO_LONG : begin());
@@ -170,6 +181,7 @@ static void serve(const uint8_t *request, uint32_t n) {
   else answer(request, MBN_OK);
   end_answer();
   if (command == CONSOLE_LEAVE) board_exit(0);
+  if (command == CONSOLE_BOOT && board_boot) sent(), board_boot();
 }
 
 void console_run(mbn *m) {

@@ -1,5 +1,6 @@
-/* RP2040 and RP2350: crystal, PLL, UART 0 on GP0 (to the computer) and GP1, the microsecond timer. Addresses are in board.txt. */
+/* RP2040 and RP2350: crystal, PLL, UART 0 on GP0 (to the computer) and GP1, the microsecond timer; the USB cable is in rp2_usb.c. Addresses are in board.txt. */
 #include "board.h"
+#include "rp2_usb.h"
 #include "start.h"
 
 #define CLEAR(address, bits) (REG((address) + 0x3000) = (bits)) /* atomic */
@@ -72,14 +73,18 @@ int board_start_second(void (*run)(void), uint32_t *stack_top) {
 void board_put(uint8_t byte) {
   AWAIT(!(REG(UART + 0x18) & 0x20));
   REG(UART) = byte;
+  usb_put(byte);
 }
 
-int board_get(void) { return REG(UART + 0x18) & 0x10 ? -1 : (int)(REG(UART) & 0xff); }
+int board_get(void) { return REG(UART + 0x18) & 0x10 ? usb_get() : (int)(REG(UART) & 0xff); }
+
+void board_poll(void) { usb_poll(); }
 
 uint32_t board_ticks(void) { return REG(TIMER + 0x28); }
 
 uint32_t board_tick_hz(void) { return 1000000; }
 
 void board_exit(int status) {
-  for (;;) __asm__ volatile("wfi" ::"r"(status));
+  (void)status;
+  for (;;) board_get(); /* the cable's other end may still read, or want the boot loader */
 }

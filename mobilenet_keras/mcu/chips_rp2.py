@@ -22,12 +22,14 @@ _AUXILIARY = dict(sys=("pll_sys", "pll_usb", "rosc", "xosc"), peri=("sys", "pll_
 class RP2(Console):
     "RP2040 or RP2350."
     replicates, aliases, console = True, True, "UART0"
+    memories = (("USBCTRL_DPRAM", 0x50100000, 4096),)
     def __init__(self, chip):
         super().__init__(chip)
         self.resets = {name: bit for bit, name in enumerate(_RESETS[chip].split())}
         self.wide = 16 if chip == "rp2350" else 8 # fraction's bits of dividers
         self.latched, self.boot = 0, bytearray()
     def deaf(self, block):
+        if block == "USBCTRL_DPRAM": block = "USBCTRL_REGS"
         bit = self.resets.get(block)
         if bit is None or not self["RESETS.RESET"] >> bit & 1: return "" if bit is None or self._alive(block) else f"its clock, clk_{_LIVES_BY[block]}, does not run"
         return "it is in reset"

@@ -34,7 +34,7 @@ def decode(body:bytes) -> bytes|None: # The message, None if it is damaged
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000a
 PROTOCOL = 2
-COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave".split(), 1)}
+COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave boot".split(), 1)}
 GARBLED = 64                      # CONSOLE_GARBLED: the board could not read a request
 _IDENTITY, _RESULT, _OUTPUT = "<HHIIHHHHfiIIIHH", "<QIIII", "<IIHHHHfi"
 
@@ -202,6 +202,12 @@ def predict(self:Device,
         return _predicted(known, Prepared(values[None], pixels, values[None]), self._ask("finish"))
     each = [one(v, None if given.pixels is None else given.pixels[i:i + 1]) for i, v in enumerate(given.values)]
     return each if given.many else each[0]
+
+@patch
+def boot(self:Device):
+    "Send the board to its boot loader, which waits for an image: a Pico's disk comes up."
+    try: self._ask("boot")
+    except LineLost: pass  # likewise
 
 @patch
 def leave(self:Device):

@@ -44,10 +44,13 @@ class Chip:
     replicates = False # A byte that is written stands in every byte of the register, as on the RP2040 (datasheet, 2.1.4)
     aliases = False    # Every register stands again at +0x1000, +0x2000 and +0x3000, to flip, set and clear bits
     span = 0x1000      # Bytes that a block takes of the address space
+    memories = ()      # (block, address, bytes) of memory among the registers, whose every byte can be written
     console = ""       # The registers behind the console, for messages, e.g. "UART0"
     def __init__(self, chip:str):
         self.chip, self.at, self.named = chip, {}, {}
         for r in registers_of(chip): self.at.setdefault(r.address, r); self.named[str(r)] = r.address
+        for block, address, size in self.memories:
+            for i in range(0, size, 4): self.at[address + i] = Register(block, f"{i:#x}", address + i, "rw", 0, 0xffffffff)
         self.values = {address: r.reset for address, r in self.at.items()}
         self.blocks = {r.address >> 12 for r in self.at.values()}
         self.spans = {r.address//self.span: r.block for r in self.at.values()}
@@ -106,7 +109,7 @@ class Bus(Chip):
         if len(self.writes) - 1 == self.skip: return
         if why := self.deaf(r.block) or self.refuses(r): return _lose(self, r, why)
         old = self.values[r.address]
-        if size < 4: value = value*(0x1010101 if size == 1 else 0x10001) if self.replicates else old & ~(((1 << 8*size) - 1) << lane) | value << lane
+        if size < 4: value = value*(0x1010101 if size == 1 else 0x10001) if self.replicates and not any(r.block == block for block, *_ in self.memories) else old & ~(((1 << 8*size) - 1) << lane) | value << lane
         if alias: value = {_FLIP: old ^ value, _SET: old | value, _CLEAR: old & ~value}[alias]
         self.values[r.address] = (old & ~r.written | value & r.written) & ~(value & r.cleared)
         if hook := getattr(self, f"write_{r.block}_{r.name}", None): hook(value, old)

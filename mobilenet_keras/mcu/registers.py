@@ -57,7 +57,7 @@ class Chip:
         self.said, self.inbox, self.lost, self.queue, self.polled = bytearray(), bytearray(), {}, 0, {}
         self.writes, self.skip = [], None   # [(register's name, value)] so far; index of a write to forget
         self.clock = lambda: (0, 0)         # (instructions, cycles) so far
-        self.patience, self.asked_last, self.times = None, None, 0  # times that a register may say the same before the firmware is said to wait for ever
+        self.patience, self.last_seen, self.times = None, {}, 0  # after so many reads in a row that told nothing new, and no write, the firmware waits for ever
     def __getitem__(self, name): return self.values[self.named[name]]
     def __setitem__(self, name, value): self.values[self.named[name]] = value
     def deaf(self, block:str) -> str: # Why; "": it answers
@@ -86,8 +86,8 @@ def _find(chip, address):
 def _lose(chip, register, why): chip.lost.setdefault(str(register), why)
 
 def _wait(chip, register, value):
-    chip.times = chip.times + 1 if chip.asked_last == (register, value) else 0
-    chip.asked_last = register, value
+    chip.times = chip.times + 1 if chip.last_seen.get(register.address) == value else 0
+    chip.last_seen[register.address] = value
     if chip.times >= chip.patience: raise MobileNetError(f"It waits for {register}, which stays {value:#x}, for ever.")
 
 class Bus(Chip):
@@ -106,6 +106,7 @@ class Bus(Chip):
         "What a store does."
         (r, alias), lane = _find(self, address), 8*(address & 3)
         self.writes.append((str(r), value))
+        self.times = 0
         if len(self.writes) - 1 == self.skip: return
         if why := self.deaf(r.block) or self.refuses(r): return _lose(self, r, why)
         old = self.values[r.address]

@@ -26,7 +26,7 @@ class Shared(Console):
             first = self.at[r.address]
             self.at[r.address] = replace(first, written=first.written | r.written, cleared=first.cleared | r.cleared)
         for r in registers_of(chip):
-            if r.block == "UICR": self.hook("write", r.address, partial(self._burn, r))
+            if r.block == "UICR": self.hook("write", r.address, partial(self._burn, r.address))
             if r.name.endswith("SET") and f"{r.block}.{r.name[:-3]}CLR" in self.named: self._share(r.block, r.name[:-3])
     def hook(self, kind, address, f):
         "Have a function called when an address is read, or written."
@@ -38,9 +38,10 @@ class Shared(Console):
             def written(value, old, how=ways[way], mask=self.at[address].written | self.at[address].cleared):
                 for place in places.values(): self.values[place] = how(old, value & mask) & 0xffffffff
             self.hook("write", address, written)
-    def _burn(self, r, value, old):
-        if self["NVMC.CONFIG"] & 3 == 1: self.values[r.address] = old & value
-        else: self.values[r.address] = old; self.lose(str(r), "NVMC.CONFIG does not let it be written")
+    def _burn(self, address, value, old): self.values[address] &= old
+    def refuses(self, register):
+        if register.block == "UICR" and self["NVMC.CONFIG"] & 3 != 1: return "NVMC.CONFIG does not let it be written"
+        return super().refuses(register)
     def read(self, address, size):
         value = super().read(address, size)
         return 0 if self.at[address & ~3].name.startswith("TASKS_") else value
@@ -89,9 +90,9 @@ class Uart(Pins):
     def __init__(self, chip):
         super().__init__(chip)
         self.psel = {way: self.named[next(n for n in (f"UART0.PSEL{way}", f"UART0.PSEL_{way}") if n in self.named)] for way in ("TXD", "RXD", "RTS", "CTS")}
-        for address in self.psel.values(): self.hook("write", address, partial(self._chosen, address))
-    def _chosen(self, address, value, old):
-        if self["UART0.ENABLE"]: self.values[address] = old; self.lose(str(self.at[address]), "a pin must be chosen before the UART is enabled")
+    def refuses(self, register):
+        if register.address in self.psel.values() and self["UART0.ENABLE"]: return "a pin must be chosen before the UART is enabled"
+        return super().refuses(register)
     def _chose(self, way): r = self.at[self.psel[way]]; return self.values[r.address] & r.written  # a pin; a set bit 31 is none
     def _enabled(self, task, value):
         if value & 1 and self["UART0.ENABLE"] not in (4, 8): self.lose(f"UART0.{task}", "the UART is not enabled"); return False
@@ -131,14 +132,14 @@ class Uart(Pins):
         self._arrive()
         return byte
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #7a7105b4
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #afb8c5fe
 class Uarte(Uart):
     "With the UART's DMA, of an nRF52."
-    uc, filled, stopping = None, 0, False
-    def start(self, uc, firmware): self.uc = uc
+    uc, ram, filled, stopping = None, (0, 0), 0, False
+    def start(self, uc, firmware): self.uc, self.ram = uc, firmware.target.ram
     def _reach(self, way):
         address, n = self[f"UARTE0.{way}_PTR"], self[f"UARTE0.{way}_MAXCNT"]
-        if not 0x20000000 <= address < 0x20040000: raise MobileNetError(f"UARTE0.{way}_PTR is {address:#x}; its DMA reaches RAM only, from 0x20000000.")
+        if not self.ram[0] <= address <= address + n <= sum(self.ram): raise MobileNetError(f"UARTE0.{way}_PTR is {address:#x} and {way}_MAXCNT {n}: the DMA reaches RAM only, from {self.ram[0]:#x}.")
         return address, n
     def write_UART0_TASKS_STARTTX(self, value, old):
         super().write_UART0_TASKS_STARTTX(value, old)
@@ -176,7 +177,6 @@ class Timers(Uarte):
         for name in (f"TIMER{i}" for i in range(3)):
             self.timers[name] = [0., 0., False]
             for task in ("START", "STOP", "CLEAR", "COUNT", "SHUTDOWN"): self.hook("write", self.named[f"{name}.TASKS_{task}"], partial(self._task, name, task))
-            for setting in ("MODE", "BITMODE", "PRESCALER"): self.hook("write", self.named[f"{name}.{setting}"], partial(self._set, f"{name}.{setting}"))
             for i in range(6):
                 if f"{name}.CC{i}" in self.named: self.hook("write", self.named[f"{name}.TASKS_CAPTURE{i}"], partial(self._capture, name, i))
     def _now(self):
@@ -198,8 +198,9 @@ class Timers(Uarte):
         if task == "CLEAR": state[0] = 0.
         elif task == "COUNT": state[0] += state[2] and self[f"{timer}.MODE"] & 1
         else: state[2] = task == "START"
-    def _set(self, register, value, old):
-        if self.timers[register.partition(".")[0]][2] and value != old: self[register] = old; self.lose(register, "the timer must be stopped first")
+    def refuses(self, register):
+        if register.name in ("MODE", "BITMODE", "PRESCALER") and self.timers[register.block][2]: return "the timer must be stopped first"
+        return super().refuses(register)
     def _capture(self, timer, i, value, old):
         if value & 1: self[f"{timer}.CC{i}"] = self.count(timer)
 

@@ -4,9 +4,10 @@
     python benchmarks/chip_registers.py nrf51.svd nrf51 --check
     python benchmarks/chip_registers.py pico-sdk/src/rp2040/hardware_regs/include/hardware/regs rp2040
 
-Where they come from: Nordic's from pyOCD (pyocd/debug/svd/svd_data.zip), ST's from https://github.com/cmsis-svd/cmsis-svd-data, and Raspberry Pi's
-from the headers of its pico-sdk, which say the same as its SVD files, for the RP2040 and the RP2350 alike. Taken are facts: names, addresses, reset values, and which bits can be read, written,
-or cleared by writing a one. Which blocks: `BLOCKS`, those that a start-up, a console or a vendor's example touches.
+Where they come from: Nordic's from pyOCD (pyocd/debug/svd/svd_data.zip), ST's from https://github.com/cmsis-svd/cmsis-svd-data, and Raspberry
+Pi's from the headers of its pico-sdk, which say the same as its SVD files, for the RP2040 and the RP2350 alike. Taken are facts: names,
+addresses, reset values, and which bits can be read, written, or cleared by writing a one. Which blocks: `BLOCKS`, those that a start-up, a
+console or a vendor's example touches.
 """
 import argparse
 import re
@@ -16,8 +17,10 @@ from xml.etree import ElementTree
 
 FOLDER = Path(__file__).parent.parent/"microcontroller/boards/chips"
 BLOCKS = dict(
-    rp2040="SYSINFO SYSCFG CLOCKS RESETS PSM IO_BANK0 IO_QSPI PADS_BANK0 PADS_QSPI XOSC PLL_SYS PLL_USB UART0 UART1 TIMER WATCHDOG ROSC VREG_AND_CHIP_RESET XIP_CTRL XIP_SSI USBCTRL_REGS SIO BUSCTRL",
-    rp2350="SYSINFO SYSCFG CLOCKS RESETS PSM IO_BANK0 IO_QSPI PADS_BANK0 PADS_QSPI XOSC PLL_SYS PLL_USB UART0 UART1 TIMER0 TIMER1 WATCHDOG TICKS ROSC POWMAN XIP_CTRL XIP_QMI USBCTRL_REGS BOOTRAM SIO BUSCTRL ACCESSCTRL",
+    rp2040="SYSINFO SYSCFG CLOCKS RESETS PSM IO_BANK0 IO_QSPI PADS_BANK0 PADS_QSPI XOSC PLL_SYS PLL_USB UART0 UART1 TIMER "
+           "WATCHDOG ROSC VREG_AND_CHIP_RESET XIP_CTRL XIP_SSI USBCTRL_REGS SIO BUSCTRL",
+    rp2350="SYSINFO SYSCFG CLOCKS RESETS PSM IO_BANK0 IO_QSPI PADS_BANK0 PADS_QSPI XOSC PLL_SYS PLL_USB UART0 UART1 TIMER0 "
+           "TIMER1 WATCHDOG TICKS ROSC POWMAN XIP_CTRL XIP_QMI USBCTRL_REGS BOOTRAM SIO BUSCTRL ACCESSCTRL",
     nrf51="POWER CLOCK MPU UART0 TIMER0 TIMER1 TIMER2 RTC0 NVMC FICR UICR GPIO",
     nrf52833="POWER CLOCK UART0 UARTE0 TIMER0 TIMER1 TIMER2 RTC0 TEMP NVMC FICR UICR P0 P1 APPROTECT",
     nrf52840="POWER CLOCK UART0 UARTE0 TIMER0 TIMER1 TIMER2 RTC0 TEMP NVMC FICR UICR P0 P1",
@@ -66,7 +69,8 @@ def registers(parent, base, size, access, reset, prefix=""):
             continue
         n, step = number(own(element, "dim", "1")), number(own(element, "dimIncrement", "0"))
         indices = own(element, "dimIndex", "")
-        names = indices.split(",") if "," in indices else [str(i + int((indices.split("-")[0] or 0))) for i in range(n)] if indices and "-" in indices else map(str, range(n))
+        first = int(indices.split("-")[0]) if "-" in indices else 0
+        names = indices.split(",") if "," in indices else [str(first + i) for i in range(n)]
         r, s, a = number(own(element, "resetValue", hex(reset))), number(own(element, "size", str(size))), own(element, "access", access)
         for i, index in enumerate(names):
             name = prefix + re.sub(r"\[%s\]|%s", index if n > 1 else "", own(element, "name"))
@@ -87,16 +91,19 @@ def from_svd(path, chip):
             continue
         origin = peripherals[p.get("derivedFrom")] if p.get("derivedFrom") else p
         listed = p.find("registers") if p.find("registers") is not None else origin.find("registers")
-        yield name, number(own(p, "baseAddress")), registers(listed, 0, number(own(p, "size", own(origin, "size", str(size)))), own(p, "access", own(origin, "access", access)),
-                                                             number(own(p, "resetValue", own(origin, "resetValue", hex(reset)))))
+        inherited = [own(p, tag, own(origin, tag, default)) for tag, default in (("size", str(size)), ("access", access), ("resetValue", hex(reset)))]
+        yield name, number(own(p, "baseAddress")), registers(listed, 0, number(inherited[0]), inherited[1], number(inherited[2]))
 
 
 def from_headers(folder, chip):
     """Likewise, of the folder of pico-sdk's headers."""
-    defined = lambda name: re.findall(r'#define (\w+)\s+(?:_u\((\w+)\)|"(\S+)")', (Path(folder)/f"{name}.h").read_text())
+
+    def defined(name):
+        return re.findall(r'#define (\w+)\s+(?:_u\((\w+)\)|"(\S+)")', (Path(folder) / f"{name}.h").read_text())
+
     bases = {name[:-5]: int(value, 0) for name, value, _ in defined("addressmap") if name.endswith("_BASE")}
     for block in BLOCKS[chip].split():
-        header = dict(USBCTRL_REGS="usb", XIP_CTRL="xip", XIP_SSI="ssi", XIP_QMI="qmi", PLL_SYS="pll", PLL_USB="pll", VREG_AND_CHIP_RESET="vreg_and_chip_reset").get(block)
+        header = dict(USBCTRL_REGS="usb", XIP_CTRL="xip", XIP_SSI="ssi", XIP_QMI="qmi", PLL_SYS="pll", PLL_USB="pll").get(block)
         header = header or next(h for h in (block.lower(), block.lower().rstrip("01")) if (Path(folder)/f"{h}.h").exists())
         found, bits = [], 0
         for name, value, access in defined(header):
@@ -114,12 +121,13 @@ def from_headers(folder, chip):
 
 def table(source, chip):
     """The text of `microcontroller/boards/chips/CHIP.txt`."""
-    lines = [f"# Registers of {chip}, from its vendor's SVD file or headers by benchmarks/chip_registers.py: a block and its address; then registers:",
-             "# name, offset, access, value after reset, bits that a write changes, bits that a one clears (hexadecimal)."]
+    lines = [f"# Registers of {chip}, from its vendor's SVD file or headers by benchmarks/chip_registers.py: a block and its address; then its",
+             "# registers: name, offset, access, value after reset, bits that a write changes, bits that a one clears (hexadecimal)."]
     for block, address, found in (from_headers if Path(source).is_dir() else from_svd)(source, chip):
         lines += ["", f"{block} {address:08x}"]
         first = {entry[1]: entry for entry in reversed(list(found))}  # of the names of a place, the first
-        lines += [" ".join((n, f"{o:x}", a, f"{r:x}", f"{w:x}", *([f"{c:x}"] if c else []))) for n, o, a, r, w, c in (first[at] for at in sorted(first))]
+        for n, o, a, r, w, c in (first[at] for at in sorted(first)):
+            lines.append(" ".join((n, f"{o:x}", a, f"{r:x}", f"{w:x}", *([f"{c:x}"] if c else []))))
     return "\n".join(lines) + "\n"
 
 
@@ -131,8 +139,8 @@ def main():
     a = parser.parse_args()
     path, made = FOLDER/f"{a.chip}.txt", table(a.source, a.chip)
     if a.check:
-        facts = lambda text: [line for line in text.splitlines() if not line.startswith("#")]
-        sys.exit(0 if facts(path.read_text()) == facts(made) else f"{path} is not what {a.source} says.")
+        there, wanted = ([line for line in text.splitlines() if not line.startswith("#")] for text in (path.read_text(), made))
+        sys.exit(0 if there == wanted else f"{path} is not what {a.source} says.")
     path.parent.mkdir(exist_ok=True)
     path.write_text(made)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VERB_GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODES', 'Failed', 'Verb', 'verb', 'arg', 'demo',
            'boards', 'models', 'train', 'evaluate', 'convert', 'quantize', 'inspect', 'lint', 'verify', 'compile',
-           'export', 'build', 'simulate', 'flash', 'device_ask', 'micropython_flash', 'micropython_export',
-           'micropython_module', 'predict', 'parsers', 'parser', 'main']
+           'export', 'build', 'simulate', 'flash', 'device_ask', 'device_selfcheck', 'micropython_flash',
+           'micropython_export', 'micropython_module', 'predict', 'parsers', 'parser', 'main']
 
 # %% ../nbs/api/08_cli.ipynb #00000003
 import argparse, dataclasses, difflib, json, math, os, shutil, sys, textwrap
@@ -730,6 +730,15 @@ def device_ask(a):
     text = "\n".join([str(known), f"self-test: {test!r}", *([] if seen is None else [f"{a.photo}: {seen!r}"])])
     if test.as_built is False: raise Failed(facts, text)
     return facts, text
+
+@verb("board", "mobilenet device selfcheck --port /dev/ttyACM0", _PORT, _WAIT)
+def device_selfcheck(a):
+    "One block on what a real board did, to paste into an issue."
+    from mobilenet_keras.mcu.console import Device
+    from mobilenet_keras.mcu.selfcheck import selfcheck
+    with Device(a.port or _only_port(), timeout=a.wait) as board: found = selfcheck(board)
+    if not found.passed: raise Failed(found.to_dict(), str(found))
+    return found.to_dict(), str(found)
 
 # %% ../nbs/api/08_cli.ipynb #00000044
 @verb("board", "mobilenet micropython flash model.tflite",

@@ -13,6 +13,7 @@ uint32_t board_ticks(void);          /* a counter: instructions, cycles or micro
 uint32_t board_tick_hz(void);        /* 0: ticks are instructions */
 int board_start_second(void (*run)(void), uint32_t *stack_top); /* run on the second core; 0: it doesn't answer. Boards with two have it */
 void board_poll(void);               /* answers what can't wait, as a USB host's questions; boards that have such have it */
+uint32_t board_chip(void);            /* the chip's kind and revision, as its maker numbers them; boards that can tell have it */
 void board_boot(void);               /* to the boot loader, if the chip has one that waits for an image */
 void board_exit(int status);         /* emulated boards: end; real ones: wait for ever */
 

@@ -18,6 +18,7 @@ static uint32_t crc;                                         /* of the message t
 __attribute__((weak)) uint32_t stack_used(void); /* start.c, if it is linked */
 __attribute__((weak)) void board_poll(void);     /* of some boards, as the next one */
 __attribute__((weak)) void board_boot(void);
+__attribute__((weak)) uint32_t board_chip(void);
 
 static uint32_t crc_with(uint32_t sum, uint8_t byte) {
   sum ^= byte;
@@ -168,12 +169,22 @@ static void sent(void) {
   while (board_ticks() - since < wait) (void)board_get();
 }
 
+static int known(uint8_t command) {
+  return command >= CONSOLE_IDENTIFY && command <= CONSOLE_CHIP && (command != CONSOLE_BOOT || board_boot) && (command != CONSOLE_CHIP || board_chip);
+}
+
+static void put_chip(void) {
+  const uint32_t chip = board_chip();
+  put_bytes(&chip, sizeof chip);
+}
+
 static void serve(const uint8_t *request, uint32_t n) {
   const uint8_t command = request[0];
   if (command >= 0x80) return; /* an answer: our own, if the line echoes */
-  if (command < CONSOLE_IDENTIFY || command > (board_boot ? CONSOLE_BOOT : CONSOLE_LEAVE)) answer(request, CONSOLE_UNKNOWN);
+  if (!known(command)) answer(request, CONSOLE_UNKNOWN);
   else if (command != CONSOLE_ROW && n != HEAD) answer(request, CONSOLE_LENGTH);
   else if (command == CONSOLE_IDENTIFY) answer(request, MBN_OK), put_identity();
+  else if (command == CONSOLE_CHIP) answer(request, MBN_OK), put_chip();
   else if (command == CONSOLE_BEGIN) answer(request, row_bytes() + HEAD + CRC > app_message_bytes ? (uint32_t)CONSOLE_ROW_TOO_LONG : begin());
   else if (command == CONSOLE_ROW) answer(request, take_row(request[2] + 256u * request[3], (const int8_t *)request + HEAD, n - HEAD));
   else if (command == CONSOLE_SELF_TEST) { if (!answer(request, self_test())) put_result(as_built()); }

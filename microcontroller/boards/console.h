@@ -18,6 +18,7 @@
  *                  -> nothing
  *       finish     -> likewise, of the rows
  *       leave      -> nothing; an emulated board ends
+ *       chip       -> uint32: the chip's kind and revision, where the board can tell
  *       boot       -> nothing; then the boot loader waits for an image, where the chip has one
  */
 #ifndef CONSOLE_H
@@ -29,7 +30,7 @@ extern "C" {
 
 #define CONSOLE_PROTOCOL 2
 
-enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONSOLE_FINISH, CONSOLE_LEAVE, CONSOLE_BOOT };
+enum { CONSOLE_IDENTIFY = 1, CONSOLE_SELF_TEST, CONSOLE_BEGIN, CONSOLE_ROW, CONSOLE_FINISH, CONSOLE_LEAVE, CONSOLE_BOOT, CONSOLE_CHIP };
 
 /* status: the engine's, or one of these. */
 #define CONSOLE_STATUSES(X) \

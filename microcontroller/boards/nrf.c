@@ -44,6 +44,8 @@ int board_get(void) {
   return (int)(REG(RXD) & 0xff);
 }
 
+uint32_t board_chip(void) { return REG(CHIP_ID); } /* FICR: INFO.VARIANT, which is text, or the nRF51's CONFIGID */
+
 uint32_t board_ticks(void) {
   REG(TIMER + 0x40) = 1; /* capture */
   return REG(TIMER + 0x540);

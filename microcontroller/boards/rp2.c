@@ -80,6 +80,8 @@ int board_get(void) { return REG(UART + 0x18) & 0x10 ? usb_get() : (int)(REG(UAR
 
 void board_poll(void) { usb_poll(); }
 
+uint32_t board_chip(void) { return REG(SYSINFO); } /* CHIP_ID: 2.20.4 */
+
 uint32_t board_ticks(void) { return REG(TIMER + 0x28); }
 
 uint32_t board_tick_hz(void) { return 1000000; }

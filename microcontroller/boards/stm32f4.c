@@ -39,6 +39,8 @@ void board_put(uint8_t byte) {
 
 int board_get(void) { return REG(USART2) & 1 << 5 ? (int)(REG(USART2 + 4) & 0xff) : -1; }
 
+uint32_t board_chip(void) { return REG(0xe0042000); } /* DBGMCU_IDCODE: RM0390, 33.6.1 */
+
 uint32_t board_ticks(void) { return REG(TIMER2 + 0x24); }
 
 uint32_t board_tick_hz(void) { return 90000000; }

@@ -76,6 +76,8 @@ void board_put(uint8_t byte) {
 
 int board_get(void) { return REG(USART3 + 0x1c) & 1 << 5 ? (int)(REG(USART3 + 0x24) & 0xff) : -1; }
 
+uint32_t board_chip(void) { return REG(0x5c001000); } /* DBGMCU_IDC: RM0433, 60.5.8 */
+
 uint32_t board_ticks(void) { return REG(TIMER2 + 0x24); }
 
 uint32_t board_tick_hz(void) { return 200000000; }

@@ -33,7 +33,9 @@ class RP2(Console):
         bit = self.resets.get(block)
         if bit is None or not self["RESETS.RESET"] >> bit & 1: return "" if bit is None or self._alive(block) else f"its clock, clk_{_LIVES_BY[block]}, does not run"
         return "it is in reset"
+    def runs(self, clock:str) -> bool: raise NotImplementedError # of clocks, below
     def _alive(self, block): return block not in _LIVES_BY or self.runs(_LIVES_BY[block])
+    def read_SYSINFO_CHIP_ID(self, _): return 0x20002927 if self.chip == "rp2040" else 0x20004927  # B2 and A2
     def read_RESETS_RESET_DONE(self, _):
         return sum(1 << bit for block, bit in self.resets.items() if self.settles(f"{block} out of reset", not self["RESETS.RESET"] >> bit & 1 and self._alive(block), 1))
 

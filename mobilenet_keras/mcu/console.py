@@ -34,7 +34,7 @@ def decode(body:bytes) -> bytes|None: # The message, None if it is damaged
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000a
 PROTOCOL = 2
-COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave boot".split(), 1)}
+COMMANDS = {name: i for i, name in enumerate("identify self_test begin row finish leave boot chip".split(), 1)}
 GARBLED = 64                      # CONSOLE_GARBLED: the board could not read a request
 _IDENTITY, _RESULT, _OUTPUT = "<HHIIHHHHfiIIIHH", "<QIIII", "<IIHHHHfi"
 
@@ -208,6 +208,11 @@ def boot(self:Device):
     "Send the board to its boot loader, which waits for an image: a Pico's disk comes up."
     try: self._ask("boot")
     except LineLost: pass  # likewise
+
+@patch
+def chip(self:Device) -> int:
+    "The chip's kind and revision, as its maker numbers them."
+    return int.from_bytes(self._ask("chip")[:4], "little")
 
 @patch
 def leave(self:Device):

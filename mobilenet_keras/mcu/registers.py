@@ -44,7 +44,7 @@ class Chip:
     replicates = False # A byte that is written stands in every byte of the register, as on the RP2040 (datasheet, 2.1.4)
     aliases = False    # Every register stands again at +0x1000, +0x2000 and +0x3000, to flip, set and clear bits
     span = 0x1000      # Bytes that a block takes of the address space
-    memories = ()      # (block, address, bytes) of memory among the registers, whose every byte can be written
+    memories:tuple = () # (block, address, bytes) of memory among the registers, whose every byte can be written
     console = ""       # The registers behind the console, for messages, e.g. "UART0"
     def __init__(self, chip:str):
         self.chip, self.at, self.named = chip, {}, {}
@@ -57,7 +57,8 @@ class Chip:
         self.said, self.inbox, self.lost, self.queue, self.polled = bytearray(), bytearray(), {}, 0, {}
         self.writes, self.skip = [], None   # [(register's name, value)] so far; index of a write to forget
         self.clock = lambda: (0, 0)         # (instructions, cycles) so far
-        self.patience, self.last_seen, self.times = None, {}, 0  # after so many reads in a row that told nothing new, and no write, the firmware waits for ever
+        self.last_seen, self.times = {}, 0
+        self.patience:int|None = None # after so many reads in a row that told nothing new, and no write, the firmware waits for ever
     def __getitem__(self, name): return self.values[self.named[name]]
     def __setitem__(self, name, value): self.values[self.named[name]] = value
     def deaf(self, block:str) -> str: # Why; "": it answers

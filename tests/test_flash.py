@@ -189,15 +189,18 @@ class Cable:
     """A Pico on nothing but its cable: a line that a touch turns into a disk, which an image turns into a line again, that of an app."""
 
     def __init__(self, folder, monkeypatch, back, others=None, deaf=False):
-        self.folder, self.back, self.others, self.deaf, self.touched, self.disk, self.opened = folder / "RPI-RP2", back, others or {}, deaf, [], None, set()
+        self.folder, self.back, self.others, self.deaf = folder / "RPI-RP2", back, others or {}, deaf
+        self.touched, self.disk, self.opened = [], None, set()
         monkeypatch.setattr(flash, "ports", self.ports)
         monkeypatch.setattr(flash, "need", lambda *_: self)
         monkeypatch.setattr(flash, "Device", self.device)
         monkeypatch.setattr(volumes, "_mounts", lambda: [self.folder])
 
     def ports(self, usb):
-        there = {} if (0x2E8A, 0x000A) not in usb else {"/dev/old": "pico"} if not self.disk else {self.back: "pico"} if self.back and not self.folder.exists() else {}
-        return {**there, **(self.others if (0x2E8A, 0x000A) in usb else {})}
+        if (0x2E8A, 0x000A) not in usb:
+            return {}
+        own = "/dev/old" if not self.disk else self.back if not self.folder.exists() else None
+        return {**({own: "pico"} if own else {}), **self.others}
 
     def device(self, port, **more):
         self.opened.add(port)

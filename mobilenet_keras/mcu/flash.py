@@ -75,12 +75,12 @@ def touch(
     try:
         with need("serial", "mcu").Serial(port, 1200) as line: line.dtr = False
     except (OSError, ValueError) as e: failed = e  # some go at the rate alone, and their line with them
-    end = time.monotonic() + wait
-    while not any(v.board == board for v in volumes()):  # a desktop mounts it
-        if time.monotonic() > end - wait*.8 and (found := find_volume(board)): return found
-        if time.monotonic() > end: raise MobileNetError(f"The board at {port} was asked for its boot loader, but no disk of {board} came up in {wait:g} s{f' ({failed})' if failed else ''}. To bring it up, {flash_method(board).hint}.")
+    start = time.monotonic()
+    while True:
+        waited = time.monotonic() - start
+        if (waited > wait/5 or any(v.board == board for v in volumes())) and (found := find_volume(board)): return found  # a desktop mounts it first
+        if waited > wait: raise MobileNetError(f"The board at {port} was asked for its boot loader, but no disk of {board} came up in {wait:g} s{f' ({failed})' if failed else ''}. To bring it up, {flash_method(board).hint}.")
         time.sleep(.1)
-    return find_volume(board)
 
 def _own_line(board, image, others, wait):
     "The line that a board comes back as, if this image has one; None: it has none, or none came."

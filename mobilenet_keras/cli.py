@@ -709,10 +709,10 @@ FAMILIES = {  # {verb: what its sub-verbs have in common}
     "micropython": "Put a model on a board that runs MicroPython."}
 
 def _only_port():
-    "The one serial line behind USB; of several, the one that is chosen."
+    "The one serial line behind USB, that of a Pico's own cable before others; of several, the one that is chosen."
     from mobilenet_keras.mcu.console import ports
-    from mobilenet_keras.mcu.volumes import choose
-    found = ports()
+    from mobilenet_keras.mcu.volumes import FLASH_METHODS, choose
+    found = ports({line for w in FLASH_METHODS.values() for line in w.own}) or ports()  # a Pico's, over its own cable, before others
     if not found: raise MobileNetError("There is no serial line behind USB here. Plug the board in, or name its port with --port, as /dev/ttyACM0 or COM3.")
     return choose("serial lines", {k: f"{k} ({v})" for k, v in found.items()}, "--port with one of them")
 

@@ -126,6 +126,9 @@ def test_device_ask_finds_the_only_port(monkeypatch, capsys):
     monkeypatch.setattr(device, "ports", lambda usb=None: {"/dev/ttyNONE7": "a probe", "/dev/ttyNONE8": "another"})
     monkeypatch.setattr(sys, "stdin", None)
     assert cli.main(["device", "ask"]) == 2 and "Which one? Give --port" in capsys.readouterr().err
+    own = (0x2E8A, 0x000A)  # a Pico's, over its cable
+    monkeypatch.setattr(device, "ports", lambda usb=None: {"/dev/ttyNONE9": "pico", **({} if usb and own in usb else {"/dev/ttyNONE7": "a probe"})})
+    assert cli.main(["device", "ask"]) == 2 and "/dev/ttyNONE9 can't be opened" in capsys.readouterr().err
 
 
 def test_device_ask_where_the_self_test_fails(small, tmp_path, capsys):

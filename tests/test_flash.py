@@ -185,6 +185,95 @@ def test_which_board(image, tmp_path, monkeypatch, capsys):
     assert "Which one? Give --port" in mobilenet(capsys, "flash", image)[2]
 
 
+class Cable:
+    """A Pico on nothing but its cable: a line that a touch turns into a disk, which an image turns into a line again, that of an app."""
+
+    def __init__(self, folder, monkeypatch, back, others=None, deaf=False):
+        self.folder, self.back, self.others, self.deaf = folder / "RPI-RP2", back, others or {}, deaf
+        self.touched, self.disk, self.opened = [], None, set()
+        monkeypatch.setattr(flash, "ports", self.ports)
+        monkeypatch.setattr(flash, "need", lambda *_: self)
+        monkeypatch.setattr(flash, "Device", self.device)
+        monkeypatch.setattr(volumes, "_mounts", lambda: [self.folder])
+
+    def ports(self, usb):
+        if (0x2E8A, 0x000A) not in usb:
+            return {}
+        own = "/dev/old" if not self.disk else self.back if not self.folder.exists() else None
+        return {**({own: "pico"} if own else {}), **self.others}
+
+    def device(self, port, **more):
+        self.opened.add(port)
+        return device.Device(port, **more) if port == self.back else io.BytesIO()
+
+    def Serial(self, port, baud):  # as pyserial spells it
+        cable = self
+
+        class Line:
+            dtr = True
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                cable.touched.append((port, baud, self.dtr))
+                if not cable.deaf:
+                    cable.disk = Disk(cable.folder)
+        return Line()
+
+
+DESCRIPTOR = bytes.fromhex("12010002ef0201408a2e0a00")
+
+
+@pytest.fixture
+def usb_image(tmp_path):
+    """One whose firmware has a line over the cable."""
+    return write(tmp_path / "usb.uf2", uf2(0x10000000, contents() + DESCRIPTOR, RP2040))
+
+
+def test_a_cable_is_enough(usb_image, tmp_path, console, monkeypatch, capsys):
+    """No button, no --port, no probe: touched, copied, back under another name, asked. A Pico that runs beside it is left alone."""
+    cable = Cable(tmp_path, monkeypatch, console("right"))
+    code, text, _ = mobilenet(capsys, "flash", usb_image, "--dry-run")
+    assert code == 0 and "comes up when /dev/old is asked for it" in text and not cable.touched
+    code, facts, _ = mobilenet(capsys, "flash", usb_image, "--json")
+    assert code == 0 and facts["verified"] and facts["port"] == cable.back and "after /dev/old was asked for its boot loader" in facts["how"]
+    assert cable.touched == [("/dev/old", 1200, False)]
+
+
+def test_a_pico_that_waits_beside_one_that_runs(usb_image, disk, console, tmp_path, monkeypatch, capsys):
+    cable = Cable(tmp_path, monkeypatch, console("right"), {"/dev/beside": "pico", "/dev/too": "pico"})
+    cable.disk = disk  # waits from the start
+    code, facts, _ = mobilenet(capsys, "flash", usb_image, "--json")
+    assert code == 0 and facts["verified"] and facts["port"] == cable.back and not cable.touched and cable.opened == {cable.back}
+
+
+def test_which_pico_is_touched(usb_image, tmp_path, monkeypatch, capsys):
+    cable = Cable(tmp_path, monkeypatch, None, {"/dev/beside": "pico"})
+    code, _, err = mobilenet(capsys, "flash", usb_image)
+    assert code == 2 and "There are 2 serial lines" in err and "/dev/old (pico)" in err and "--port" in err and not cable.touched
+    cable.others, cable.deaf = {}, True
+    code, _, err = mobilenet(capsys, "flash", usb_image, "--wait", "0.3")
+    assert code == 2 and "no disk of pico came up in 0.3 s. To bring it up, hold its BOOTSEL button" in err and len(cable.touched) == 1
+
+
+def test_an_image_without_a_line_over_the_cable(image, tmp_path, monkeypatch, capsys):
+    """Nobody waits for one; and a board that does not come back is told from one that did."""
+    cable = Cable(tmp_path, monkeypatch, None)
+    start = time.monotonic()
+    code, text, _ = mobilenet(capsys, "flash", image)
+    assert code == 0 and "NOT verified" in text and time.monotonic() - start < 5 and cable.touched
+
+
+def test_the_line_of_a_real_image():
+    """What `flash` looks for is what the firmware has; a board's line is never another's."""
+    for board in ("pico", "pico2"):
+        found = open_image(small_firmware.built(board))
+        assert any(bytes.fromhex("12010002ef0201408a2e") + bytes([dict(pico=10, pico2=9)[board], 0]) in data for _, data in found.memory)
+    lines = [line for w in volumes.FLASH_METHODS.values() for line in w.own + w.usb if w.own]
+    assert len(set(lines)) == 3
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

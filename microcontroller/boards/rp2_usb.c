@@ -21,7 +21,7 @@
  * Vendor and product are what Raspberry Pi's own SDK has for a serial line, 2e8a:000a on RP2040 and 2e8a:0009 on RP2350. Raspberry Pi asks to take these
  * "standard" numbers for a device with a standard interface as CDC, and to tell one's own by manufacturer and product (github.com/raspberrypi/usb-pid).
  * There is no serial number: an RP2040 has none without stopping its flash. The device shows up when the console first listens, since the inference
- * before could be longer than a host waits. Not worked around is RP2040-E5: chips B0 and B1, of 2021, may not be found behind a busy hub. */
+ * before could be longer than a host waits. Not worked around is RP2040-E5: the first chips, B0 and B1, may not be found behind a busy hub. */
 #include "board.h"
 #include "rp2_usb.h"
 #include "start.h"

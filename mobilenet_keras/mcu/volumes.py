@@ -26,6 +26,7 @@ class FlashMethod:
     openocd:tuple     # Configuration files
     hint:str = "plug it in" # How its disk comes up
     reach:str = ""    # What it takes to reach a board that has no disk
+    own:tuple = ()    # (vendor, product) of the line over its own cable, once it runs our firmware; a touch sends it to its boot loader
 
 _BOOTSEL, _CMSIS = "hold its BOOTSEL button down while you plug it in", "interface/cmsis-dap.cfg"
 
@@ -34,8 +35,8 @@ _SWD = "connect one to the SWD pads on its underside: it has none of its own, an
 _PROBE, _DAPLINK, _STLINK = ((0x2e8a, 0x000c),), ((0x0d28, 0x0204),), ((0x0483, 0x374b), (0x0483, 0x374e))
 
 FLASH_METHODS = {
-    "pico":          FlashMethod("uf2", "uf2", ("RPI-RP2",), (0xe48bff56,), _PROBE, "rp2040", (_CMSIS, "target/rp2040.cfg"), _BOOTSEL),
-    "pico2":         FlashMethod("uf2", "uf2", ("RP2350",), (0xe48bff59,), _PROBE, "rp2350", (_CMSIS, "target/rp2350.cfg"), _BOOTSEL),
+    "pico":          FlashMethod("uf2", "uf2", ("RPI-RP2",), (0xe48bff56,), _PROBE, "rp2040", (_CMSIS, "target/rp2040.cfg"), _BOOTSEL, own=((0x2e8a, 0x000a),)),
+    "pico2":         FlashMethod("uf2", "uf2", ("RP2350",), (0xe48bff59,), _PROBE, "rp2350", (_CMSIS, "target/rp2350.cfg"), _BOOTSEL, own=((0x2e8a, 0x0009),)),
     "microbit":      FlashMethod("daplink", "hex", ("9900", "9901"), (), _DAPLINK, "nrf51", (_CMSIS, "target/nrf51.cfg")),
     "microbit-v2":   FlashMethod("daplink", "hex", ("9903", "9904", "9905", "9906"), (), _DAPLINK, "nrf52833", (_CMSIS, "target/nrf52.cfg")),
     "nano33ble":     FlashMethod("", "", (), (), (), "nrf52840", (_CMSIS, "target/nrf52.cfg"), reach=_SWD),

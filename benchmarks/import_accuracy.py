@@ -130,7 +130,7 @@ def fine_tune(name):
 
 def fuzz(count):
     """Rows of the other table: what becomes of `count` mutations; formats that have had as many are taken from the table."""
-    import test_import_hostile
+    import test_weight_files
     from import_mutations import valid
     table = HERE / "import_fuzz.csv"
     done = {r["format"]: r for r in csv.DictReader(table.open())} if table.exists() else {}
@@ -140,7 +140,7 @@ def fuzz(count):
         for kind, path in sorted(valid(folder).items(), key=lambda item: due(item[0])):  # what is done stays in the table, whatever happens
             if due(kind):
                 start = time.process_time()
-                accepted, refused = test_import_hostile.fuzz(kind, path, count, 1, Path(folder) / "broken")
+                accepted, refused = test_weight_files.fuzz(kind, path, count, 1, Path(folder) / "broken")
                 ms = (time.process_time() - start) / count * 1e3
                 done[kind] = dict(format=kind, mutations=count, accepted=accepted, refused=refused, ms_each=round(ms, 2))
             yield done[kind]

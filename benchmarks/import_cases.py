@@ -1,20 +1,20 @@
 """Classifiers as people build them, through every container and both Kerases: is each imported as it is?
 
     python benchmarks/import_cases.py               # all pairs of factors; prints and writes benchmarks/import_cases.csv
-    python benchmarks/import_cases.py --mutations   # 20,000 broken files of each reader of graphs: none astray, memory bounded
+    python benchmarks/import_cases.py --mutations   # 20,000 broken files of each reader of graphs; writes benchmarks/import_mutations.csv
 
 Cases of Keras 2 need `pip install tf-keras`. The right answers are the original model's own. Some 20 minutes on two cores.
 """
 
 import argparse
 import contextlib
-import csv
 import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 import numpy as np  # noqa: E402
 from import_cases import FACTORS, build, inputs_of, pairwise, write  # noqa: E402
+from record import record  # noqa: E402
 
 LIMITS = dict(int8=0.15, dynamic=0.05, float16=0.01)  # of a score; 1e-4 elsewhere
 
@@ -60,10 +61,7 @@ def grid():
             print(rows[-1]["outcome"], line.strip(), flush=True)
         if child.wait():
             print(f"Keras {version} didn't run to its end", file=sys.stderr)
-    with open(HERE / "import_cases.csv", "w", newline="") as f:
-        writer = csv.DictWriter(f, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    record(__file__, rows)
     wrong = [r for r in rows if r["outcome"] == "ANOTHER ANSWER"]
     same, refused = (sum(r["outcome"].startswith(word) for r in rows) for word in ("the same", "refused"))
     print(f"{len(rows)} cases: {same} the same, {refused} refused, {len(wrong)} with another answer")
@@ -84,7 +82,7 @@ def mutations(count):
     from mobilenet_keras.networks.anatomy import anatomy
     from mobilenet_keras.networks.graph import keras_graph, tflite_graph
     from mobilenet_keras.networks.tf_graph import saved_model_graph
-    from mobilenet_keras.networks.weight_files import BROKEN, read_weights
+    from mobilenet_keras.networks.weight_files import BROKEN, _read_checkpoint, read_weights
     from mobilenet_keras.tflite.model import Model
 
     case = dict(net="v1 cut", head="two dense", scaling="operators", nesting="nested", keras="3")
@@ -98,19 +96,20 @@ def mutations(count):
         x = keras.Input((8, 8, 3))
         small = keras.Model(x, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.ReLU(6)(keras.layers.Conv2D(4, 3, 2)(x / 127.5)))))
         small.export(f"{folder}/sm", verbose=False)
-        pb, variables = Path(f"{folder}/sm/saved_model.pb").read_bytes(), read_weights(f"{folder}/sm").arrays
+        pb, (_, variables, names) = Path(f"{folder}/sm/saved_model.pb").read_bytes(), _read_checkpoint(f"{folder}/sm/variables/variables")
         tflite = tf.lite.TFLiteConverter.from_keras_model(small).convert()
     readers = {
         "Keras's configuration": lambda: (
             (lambda c=c: keras_graph(c, lambda n, ws: {w: index[n.name, w] for w in ws if (n.name, w) in index}))
             for c in json_mutations(config, count)
         ),
-        "SavedModel": lambda: ((lambda b=b: saved_model_graph(bytes(b), variables, {})) for b in broken_bytes(pb, count)),
-        ".tflite": lambda: ((lambda b=b: tflite_graph(Model(bytes(b), "broken"))) for b in broken_bytes(tflite, count)),
+        "SavedModel": lambda: ((lambda b=b: saved_model_graph(b, variables, names)) for b in broken_bytes(pb, count)),
+        ".tflite": lambda: ((lambda b=b: tflite_graph(Model(b, "broken"))) for b in broken_bytes(tflite, count)),
     }
-    astray = 0
+    rows = []
     for name, tries in readers.items():
-        before, outcomes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, dict(read=0, refused=0, astray=0)
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        outcomes = dict(read=0, refused=0, astray=0)
         for attempt in tries():
             try:
                 graph = attempt()
@@ -123,10 +122,11 @@ def mutations(count):
                 outcomes["astray"] += 1
                 print("ASTRAY", name, type(e).__name__, str(e)[:200])
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
-        astray += outcomes["astray"]
-        told = ", ".join(f"{n:,} {what}" for what, n in outcomes.items())
-        print(f"{name}: {count:,} mutations, {told}; peak of memory {grown:,.0f} MB above the start", flush=True)
-    return astray
+        ms = (time.process_time() - start) / count * 1e3
+        rows.append(dict(reader=name, mutations=count, **outcomes, memory_grown_mb=round(grown), ms_each=round(ms, 2)))
+        print(rows[-1], flush=True)
+        record(__file__, rows, "import_mutations")
+    return sum(r["astray"] for r in rows)
 
 
 if __name__ == "__main__":

@@ -88,17 +88,64 @@ def test_its_answer_is_that_of_tensorflow(saved):
 
 def test_broken_saved_models_are_refused_or_read_and_nothing_else(saved):
     from mobilenet_keras.networks.tf_graph import saved_model_graph
-    from mobilenet_keras.networks.weight_files import BROKEN, read_weights
+    from mobilenet_keras.networks.weight_files import BROKEN, _read_checkpoint
 
-    data, arrays = (saved[0] / "saved_model.pb").read_bytes(), read_weights(saved[0]).arrays
+    data, (_, arrays, names) = (saved[0] / "saved_model.pb").read_bytes(), _read_checkpoint(saved[0] / "variables/variables")
+    assert len(saved_model_graph(data, arrays, names).used) == 7
     read = 0
     for broken in mutations(data, 400):
         try:
-            saved_model_graph(bytes(broken), arrays, {})
+            saved_model_graph(broken, arrays, names)
             read += 1
         except (MobileNetError, *BROKEN):
             pass
-    assert read < 390
+    assert 20 < read < 390
+
+
+def test_the_normalization_layer_of_keras_2_is_a_scaling():
+    """(x - mean) / maximum(sqrt(variance), 1e-7), as its `call` has it."""
+    tf = pytest.importorskip("tensorflow", reason="needs the extra train")
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from mobilenet_keras.networks.tf_graph import frozen_graph
+
+    mean, variance = tf.Variable([[[[120.0, 110, 100]]]]), tf.Variable([[[[3000.0, 3500, 0]]]])
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
+    def f(x):
+        return tf.nn.relu((x - mean) / tf.maximum(tf.sqrt(variance), 1e-7))
+
+    graph = frozen_graph(convert_variables_to_constants_v2(f.get_concrete_function()).graph.as_graph_def().SerializeToString())
+    assert [n.kind for n in graph.nodes] == ["input", "affine", "affine", "activation"]
+    assert np.allclose(graph.nodes[1].facts["offset"], [-120, -110, -100])
+    assert np.allclose(graph.nodes[2].facts["scale"], [3000**-0.5, 3500**-0.5, 1e7])
+
+
+def test_a_small_file_does_not_ask_for_gigabytes_of_constants():
+    """Filled constants take no memory; what is computed of them is counted before it is."""
+    import tracemalloc
+
+    import foreign
+
+    from mobilenet_keras.networks.tf_graph import frozen_graph
+
+    def node(name, op, *inputs, attributes=()):
+        fields = [(1, name.encode()), (2, op.encode()), *((3, i.encode()) for i in inputs), *((5, a) for a in attributes)]
+        return foreign.field(1, b"".join(foreign.field(*f) for f in fields))
+
+    def filled(name, *shape):
+        dims = b"".join(foreign.field(2, foreign.field(1, n)) for n in shape)
+        value = foreign.field(1, 1) + foreign.field(2, dims) + foreign.field(5, np.float32(2).tobytes())
+        return node(name, "Const", attributes=[foreign.field(1, b"value") + foreign.field(2, foreign.field(8, value))])
+
+    wide = filled("row", 1, 1 << 17) + filled("column", 1 << 17, 1) + node("all", "Mul", "row", "column")
+    many = filled("c0", 1 << 20) + b"".join(node(f"c{i + 1}", "Add", f"c{i}", f"c{i}") for i in range(200)) + node("all", "Neg", "c200")
+    for graph in (wide, many):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="more than 33 million numbers"):
+            frozen_graph(graph + node("x", "Placeholder") + node("end", "Mul", "x", "all"))
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+        tracemalloc.stop()
 
 
 def test_a_graph_that_goes_in_circles_ends():

@@ -52,22 +52,29 @@ def _const(op):
         found = np.frombuffer(packed_field(m, 5), "<f4")
     count = math.prod(shape)
     if count > 1 << 20 or not len(found): return None
-    return (found if len(found) == count else np.full(count, found[-1])).reshape(shape) if count else None
+    return (found.reshape(shape) if len(found) == count else np.broadcast_to(found[-1], shape)) if count else None
 
 # %% ../../nbs/api/networks/07_tf_graph.ipynb #f43f9c7f
 _SAME = set("""Identity IdentityN StopGradient Cast PreventGradient CheckNumerics Snapshot EnsureShape FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxArgs
     PlaceholderWithDefault NoOp""".split())
 _ACTIVATION = {"Relu": "relu", "Relu6": "relu6", "Softmax": "softmax", "Sigmoid": "sigmoid", "Tanh": "tanh", "Elu": "elu", "Selu": "selu"}
 _FOLDED:dict = {"Mul": np.multiply, "Sub": np.subtract, "Add": np.add, "AddV2": np.add, "RealDiv": np.divide, "Div": np.divide, "Rsqrt": lambda a: 1/np.sqrt(a), "Sqrt": np.sqrt,
-           "Neg": np.negative, "Reshape": lambda a, s: a.reshape([int(n) for n in s]), "Squeeze": np.squeeze, "ExpandDims": lambda a, at: np.expand_dims(a, int(at))}
+           "Neg": np.negative,
+           "Maximum": np.maximum, "Minimum": np.minimum, "Reshape": lambda a, s: a.reshape([int(n) for n in s]), "Squeeze": np.squeeze, "ExpandDims": lambda a, at: np.expand_dims(a, int(at))}
 
 class _Walk:
     "Follows an answer back to the photo."
-    def __init__(self, functions, variables, handles): self.functions, self.variables, self.handles, self.nodes, self.used, self.calls, self.random = functions, variables, handles, [], set(), 0, False
+    def __init__(self, functions, variables, handles): self.functions, self.variables, self.handles, self.nodes, self.used, self.calls, self.folded, self.random = functions, variables, handles, [], set(), 0, 0, False
     def add(self, kind, name, inputs, facts, arrays=None):
         if len(self.nodes) >= MAX_LAYERS: raise ValueError(f"more than {MAX_LAYERS:,} layers")
         self.nodes.append(Node(kind, tuple(name.split("/")[-1:]), list(inputs), facts, arrays or {}))
         return self.nodes[-1]
+
+    def fold(self, kind, arrays):
+        "What an op makes of constants: a small file must not ask for gigabytes of them."
+        self.folded += arrays[0].size if kind in ("Reshape", "Squeeze", "ExpandDims") else math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
+        if self.folded > 1 << 25: raise ValueError("constants that make more than 33 million numbers")
+        return np.asarray(_FOLDED[kind](*arrays))
 
     def value(self, ref, scope):
         "What a reference stands for: a `Node`, an array, the name of a variable, or None (a size that is open)."
@@ -120,7 +127,7 @@ def result(self:_Walk, op, values):
         self.used.add(name)
         return _Weight(self.variables[name], name)
     if kind in _SAME: return first
-    if kind in _FOLDED and values and all(isinstance(v, np.ndarray) for v in values): return np.asarray(_FOLDED[kind](*values))
+    if kind in _FOLDED and values and all(isinstance(v, np.ndarray) for v in values): return self.fold(kind, values)
     if kind == "Shape": return _Open()
     if kind == "StridedSlice": return None if isinstance(first, _Open) else first
     if kind in ("Select", "SelectV2", "ImageProjectiveTransformV3") and (photo := _unchanged(kind, values)) is not None:

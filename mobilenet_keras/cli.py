@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 from . import __version__
 from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
+from .mcu.registers import NOT_MODELLED
 from .progress import note
 
 # %% ../nbs/api/08_cli.ipynb #00000005
@@ -661,7 +662,7 @@ def build(a):
       _photos("instead of one photo, as `mobilenet evaluate` takes it; uncounted"),
       _PART, *_TOLD, _ALPHABETICAL,
       _runtime("; tflm needs no board: TensorFlow Lite Micro on this computer, and its arena beside the engine's (default: engine)", ["engine", "tflm"], "engine"),
-      arg("--emulator", choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: qemu where it is installed and has the board, else unicorn)"),
+      arg("--emulator", choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: unicorn with registers as strict as the chip's, where the board is real, else qemu). Not modelled: " + "; ".join(NOT_MODELLED)),
       arg("--seconds", type=float, metavar="S", default=120, help="stop a board that hangs after so long (default: 120)"),
       _CC,
       _cores("; an .elf knows its own"))

@@ -169,11 +169,21 @@ class F446Clocks(Pinned):
         self.most("PCLK2", self.apb(2), (84e6, 90e6)[over], why)
         self.waits(hz, math.ceil(hz/30e6 - 1e-9) - 1, self["FLASH.ACR"] & 15, " at 3.3 V")
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #ad619099
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #00c0c4fd
+def _bit(address): # (word, 4, bit) that a word of 42000000 to 43ffffff stands for
+    byte = 0x40000000 + (address - 0x42000000 >> 5)
+    return byte & ~3, 4, 8*(byte & 3) + (address >> 2 & 7)
+
 class F446(F446Clocks):
-    "The chip of a Nucleo-F446RE."
-    uart, port, tx, rx = "USART2", "GPIOA", 2, 3
-    def __init__(self): super().__init__("stm32f446")
+    "The chip of a Nucleo-F446RE, whose ST-LINK listens to USART 2; on a Nucleo-F446ZE to USART 3 on PD8 and PD9."
+    def __init__(self, uart="USART2", port="GPIOA", tx=2, rx=3): self.uart, self.port, self.tx, self.rx = uart, port, tx, rx; super().__init__("stm32f446")
+    def read(self, address, size):
+        if address >> 25 != 0x21: return super().read(address, size)
+        return super().read(*_bit(address)[:2]) >> _bit(address)[2] & 1
+    def write(self, address, size, value):
+        if address >> 25 != 0x21: return super().write(address, size, value)
+        word, _, bit = _bit(address)
+        super().write(word, 4, super().read(word, 4) & ~(1 << bit) | (value & 1) << bit)
     def baud(self):
         divisor, eight = self[f"{self.uart}.BRR"], self[f"{self.uart}.CR1"] >> 15 & 1
         divisor = (divisor >> 4)*8 + (divisor & 7) if eight else divisor
@@ -184,9 +194,16 @@ class F446(F446Clocks):
                                   (not control & 0x1400 and not self[f"{self.uart}.CR2"] & 0x3000, "it does not send 8 bits without parity and one stop bit"), *self.pin(n, inward)))
     def sending(self): return self._line(3, self.tx, False)
     def receiving(self): return self._line(2, self.rx, True)
-    def write_USART2_DR(self, value, old): self.send(value, 2)
+    def _put(self, uart, value):
+        if uart == self.uart: self.send(value, 2)
+        else: self.lost.setdefault(uart, "nobody listens to it")
+    def _state(self, uart): n = self.drain()*(uart == self.uart); return (n < 2) << 7 | (n == 0) << 6 | (uart == self.uart and self.heard()) << 5
+    def write_USART2_DR(self, value, old): self._put("USART2", value)
+    def write_USART3_DR(self, value, old): self._put("USART3", value)
     def read_USART2_DR(self, _): return self.take()
-    def read_USART2_SR(self, _): n = self.drain(); return (n < 2) << 7 | (n == 0) << 6 | self.heard() << 5
+    read_USART3_DR = read_USART2_DR
+    def read_USART2_SR(self, _): return self._state("USART2")
+    def read_USART3_SR(self, _): return self._state("USART3")
 
 # %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #baaa8de1
 _MOST_H7 = {3: (400e6, 200e6, 100e6), 2: (300e6, 150e6, 75e6), 1: (200e6, 100e6, 50e6)} # {VOS as written: processor, AXI, APB}
@@ -203,7 +220,7 @@ class H743Clocks(Pinned):
         into = self.hz(self.behind("PLL"))/m if m else 0
         vco = into*((divide & 511) + 1 + (self[f"RCC.PLL{n}FRACR"] >> 3)/8192*(how & 1))
         low, high = (150e6, 420e6) if how & 2 else (192e6, 836e6)
-        return vco if 1e6 <= into <= 2e6*2**(how >> 2) and low <= vco <= high and divide & 511 >= 3 else 0
+        return vco if 1e6*2**(how >> 2) <= into <= 2e6*2**(how >> 2) and low <= vco <= high and divide & 511 >= 3 else 0
     def oscillates(self, name):
         control = self["RCC.CR"]
         if not control >> self.on[name][0] & 1: return False

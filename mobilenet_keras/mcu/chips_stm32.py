@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['STM32', 'Switched', 'Timed', 'Pinned', 'F446Clocks', 'F446', 'H743Clocks', 'H743Locks', 'H743']
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #0b476439
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #a5ec6ebe
 import math
 from ..core import MobileNetError
 from .registers import Console, Line, Register
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #5e575202
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #5a6d4842
 _RESETS = dict(  # the reference manuals' values after reset where the SVD files say something else
     stm32f446={"TIM2.ARR": 0xffffffff, "TIM5.ARR": 0xffffffff},                                     # 17.4.12
     stm32h743={"TIM2.ARR": 0xffffffff, "TIM5.ARR": 0xffffffff, "Flash.ACR": 0x37,                    # 4.9.1: 7 wait states
@@ -27,13 +27,14 @@ _GATES = dict(   # {block: (bus, bit)}: RCC_AHB1ENR and its like, and at the sam
     stm32h743=dict(GPIOA=("AHB4", 0), GPIOB=("AHB4", 1), GPIOC=("AHB4", 2), GPIOD=("AHB4", 3), GPIOE=("AHB4", 4), GPIOH=("AHB4", 7), TIM2=("APB1L", 0),
                    TIM5=("APB1L", 3), USART2=("APB1L", 17), USART3=("APB1L", 18), USART1=("APB2", 4), SYSCFG=("APB4", 1), FMC=("AHB3", 12))) # 8.7.39 to 8.7.47
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #bf4db86b
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #2289d4f0
 class STM32(Console):
     "What both chips have."
     on:dict = {}        # {oscillator or PLL: its bits in RCC_CR, (on, ready)}
     sources:tuple = ()  # What the processor may run by, as the field SW counts them
     power:tuple = ()    # Blocks of which a write may change whether the clock stands
     uart, port, tx, rx = "", "", 0, 0 # The console's, at the ST-LINK: function 7 of two pins
+    span = 0x400
     def __init__(self, chip):
         super().__init__(chip)
         for block, name, address, value in _MORE[chip]: self._add(Register(block, name, address, "ro", value, 0))
@@ -41,7 +42,7 @@ class STM32(Console):
         self.after_reset, self.gates, self.console = dict(self.values), _GATES[chip], self.uart
         self.source, self.polled["HSI"], self.seen = "HSI", 3, 0.
         self.counts, self.prescaled = {}, {}
-    def _add(self, r): self.at[r.address], self.named[str(r)], self.values[r.address] = r, r.address, r.reset; self.blocks.add(r.address >> 12)
+    def _add(self, r): self.at[r.address], self.named[str(r)], self.values[r.address] = r, r.address, r.reset; self.blocks.add(r.address >> 12); self.spans[r.address//self.span] = r.block
     def deaf(self, block):
         if block not in self.gates: return ""
         bus, bit = self.gates[block]
@@ -66,7 +67,7 @@ class STM32(Console):
         if clock == "sys": return self.frequency(self.source)
         return self.frequency(clock) if clock in self.on and self.settled(clock, self.oscillates(clock)) else 0
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #af8433e0
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #a9f52b88
 class Switched(STM32):
     "With its registers RCC_CR and RCC_CFGR."
     status = 2 # Where the field SWS begins
@@ -95,7 +96,7 @@ class Switched(STM32):
     def waits(self, hz, needed, have, why):
         if have < needed: raise MobileNetError(f"The {self.chip} was set to {hz/1e6:.0f} MHz with {have} wait states of its flash; it needs {needed}{why}.")
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #c42f433a
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #4881e0be
 class Timed(Switched):
     "With its timers, while they count up."
     def timer_hz(self) -> float: raise NotImplementedError
@@ -117,7 +118,7 @@ class Timed(Switched):
     def write_TIM2_EGR(self, value, old): self._update("TIM2", value)
     def write_TIM5_EGR(self, value, old): self._update("TIM5", value)
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #421b5cb7
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #f6d8b765
 class Pinned(Timed):
     "With the console's pins."
     def pin(self, n, inward):
@@ -126,7 +127,7 @@ class Pinned(Timed):
         return ((self[f"{p}.MODER"] >> 2*n & 3 == 2, f"{name} is not given to an alternate function"), (function == 7, f"{name} has function {function}, not 7"),
                 (inward or not self[f"{p}.OTYPER"] >> n & 1 or self[f"{p}.PUPDR"] >> 2*n & 3 == 1, f"{name} is an open drain that nothing pulls up"))
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #6361cc04
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #66a6ab19
 _DIVISORS = (1,)*8 + (2, 4, 8, 16, 64, 128, 256, 512)  # HPRE
 _BUS = (1,)*4 + (2, 4, 8, 16)                          # PPRE
 
@@ -150,8 +151,8 @@ class F446Clocks(Pinned):
     def timer_hz(self): # 6.2 and 6.3.25, TIMPRE
         divided, fast = _BUS[self["RCC.CFGR"] >> 10 & 7], self["RCC.DCKCFGR"] >> 24 & 1
         return self.ahb() if divided == 1 or fast and divided <= 4 else self.apb(1)*(4 if fast else 2)
-    def write_RCC_PLLCFGR(self, value, old):
-        if self["RCC.CR"] >> 24 & 1: self.kept("RCC.PLLCFGR", old, "it can be written only while the PLL is off")
+    def refuses(self, register):
+        return "it can be written only while the PLL is off" if str(register) == "RCC.PLLCFGR" and self["RCC.CR"] >> 24 & 1 else super().refuses(register)
     def write_PWR_CR(self, value, old):
         if (value ^ old) & 0xc000 and self["RCC.CR"] >> 24 & 1: self.kept("PWR.CR", self["PWR.CR"] & ~0xc000 | old & 0xc000, "VOS can be written only while the PLL is off")
     def _scale(self): return self["PWR.CR"] >> 14 & 3 if self["RCC.CR"] >> 24 & 1 else 1 # 5.1.3: 3, 2 and 1 stand for scale 1, 2 and 3
@@ -169,11 +170,21 @@ class F446Clocks(Pinned):
         self.most("PCLK2", self.apb(2), (84e6, 90e6)[over], why)
         self.waits(hz, math.ceil(hz/30e6 - 1e-9) - 1, self["FLASH.ACR"] & 15, " at 3.3 V")
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #ad619099
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #68245743
+def _bit(address): # (word, 4, bit) that a word of 42000000 to 43ffffff stands for
+    byte = 0x40000000 + (address - 0x42000000 >> 5)
+    return byte & ~3, 4, 8*(byte & 3) + (address >> 2 & 7)
+
 class F446(F446Clocks):
-    "The chip of a Nucleo-F446RE."
-    uart, port, tx, rx = "USART2", "GPIOA", 2, 3
-    def __init__(self): super().__init__("stm32f446")
+    "The chip of a Nucleo-F446RE, whose ST-LINK listens to USART 2; on a Nucleo-F446ZE to USART 3 on PD8 and PD9."
+    def __init__(self, uart="USART2", port="GPIOA", tx=2, rx=3): self.uart, self.port, self.tx, self.rx = uart, port, tx, rx; super().__init__("stm32f446")
+    def read(self, address, size):
+        if address >> 25 != 0x21: return super().read(address, size)
+        return super().read(*_bit(address)[:2]) >> _bit(address)[2] & 1
+    def write(self, address, size, value):
+        if address >> 25 != 0x21: return super().write(address, size, value)
+        word, _, bit = _bit(address)
+        super().write(word, 4, super().read(word, 4) & ~(1 << bit) | (value & 1) << bit)
     def baud(self):
         divisor, eight = self[f"{self.uart}.BRR"], self[f"{self.uart}.CR1"] >> 15 & 1
         divisor = (divisor >> 4)*8 + (divisor & 7) if eight else divisor
@@ -184,11 +195,18 @@ class F446(F446Clocks):
                                   (not control & 0x1400 and not self[f"{self.uart}.CR2"] & 0x3000, "it does not send 8 bits without parity and one stop bit"), *self.pin(n, inward)))
     def sending(self): return self._line(3, self.tx, False)
     def receiving(self): return self._line(2, self.rx, True)
-    def write_USART2_DR(self, value, old): self.send(value, 2)
+    def _put(self, uart, value):
+        if uart == self.uart: self.send(value, 2)
+        else: self.lost.setdefault(uart, "nobody listens to it")
+    def _state(self, uart): n = self.drain()*(uart == self.uart); return (n < 2) << 7 | (n == 0) << 6 | (uart == self.uart and self.heard()) << 5
+    def write_USART2_DR(self, value, old): self._put("USART2", value)
+    def write_USART3_DR(self, value, old): self._put("USART3", value)
     def read_USART2_DR(self, _): return self.take()
-    def read_USART2_SR(self, _): n = self.drain(); return (n < 2) << 7 | (n == 0) << 6 | self.heard() << 5
+    read_USART3_DR = read_USART2_DR
+    def read_USART2_SR(self, _): return self._state("USART2")
+    def read_USART3_SR(self, _): return self._state("USART3")
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #baaa8de1
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #99dd0c38
 _MOST_H7 = {3: (400e6, 200e6, 100e6), 2: (300e6, 150e6, 75e6), 1: (200e6, 100e6, 50e6)} # {VOS as written: processor, AXI, APB}
 _WAITS_H7 = {3: ((70, 0, 0), (140, 1, 1), (185, 2, 1), (210, 2, 2), (225, 3, 2)),           # {VOS: (AXI's MHz, LATENCY, WRHIGHFREQ)}
              2: ((55, 0, 0), (110, 1, 1), (165, 2, 1), (225, 3, 2)), 1: ((45, 0, 0), (90, 1, 1), (135, 2, 1), (180, 3, 2), (225, 4, 2))}
@@ -203,7 +221,7 @@ class H743Clocks(Pinned):
         into = self.hz(self.behind("PLL"))/m if m else 0
         vco = into*((divide & 511) + 1 + (self[f"RCC.PLL{n}FRACR"] >> 3)/8192*(how & 1))
         low, high = (150e6, 420e6) if how & 2 else (192e6, 836e6)
-        return vco if 1e6 <= into <= 2e6*2**(how >> 2) and low <= vco <= high and divide & 511 >= 3 else 0
+        return vco if 1e6*2**(how >> 2) <= into <= 2e6*2**(how >> 2) and low <= vco <= high and divide & 511 >= 3 else 0
     def oscillates(self, name):
         control = self["RCC.CR"]
         if not control >> self.on[name][0] & 1: return False
@@ -213,7 +231,8 @@ class H743Clocks(Pinned):
         return dict(HSI=64e6/(1 << (self["RCC.CR"] >> 3 & 3)), CSI=4e6, HSI48=48e6, HSE=8e6)[name]
     def _output(self, n, at, enable): # P is divided at bit 9, Q at 16; DIVP1EN is bit 16, DIVQ1EN 17
         on = self["RCC.PLLCFGR"] >> enable + 3*(n - 1) & 1
-        return on*self._vco(n)/((self[f"RCC.PLL{n}DIVR"] >> at & 127) + 1)
+        divisor = (self[f"RCC.PLL{n}DIVR"] >> at & 127) + 1
+        return on*self._vco(n)/divisor if divisor % 2 == 0 or n > 1 or at > 9 else 0 # PLL1's P is even (8.7.13)
     def cpu_hz(self): return self.hz("sys")/_DIVISORS[self["RCC.D1CFGR"] >> 8 & 15]
     def ahb(self): return self.cpu_hz()/_DIVISORS[self["RCC.D1CFGR"] & 15]
     def apb(self, n): return self.ahb()/_BUS[(self["RCC.D2CFGR"] >> (4 if n == 1 else 8) if n < 3 else self["RCC.D1CFGR"] >> 4 if n == 3 else self["RCC.D3CFGR"] >> 4) & 7]
@@ -230,14 +249,17 @@ class H743Clocks(Pinned):
         self.waits(hz, waits, self["Flash.ACR"] & 15, f" {why}")
         if self["Flash.ACR"] >> 4 & 3 < delay: raise MobileNetError(f"The {self.chip} was set to an AXI clock of {hz/1e6:.0f} MHz with WRHIGHFREQ = {self['Flash.ACR'] >> 4 & 3} in Flash.ACR; it needs {delay} {why}.")
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #83b3d3f5
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #6e98debd
 class H743Locks(H743Clocks):
     "What cannot be written at any time."
-    def write_RCC_PLLCKSELR(self, value, old):
-        if self["RCC.CR"] & 0x15000000: self.kept("RCC.PLLCKSELR", old, "it can be written only while all PLLs are off")
-    def write_RCC_PLL1DIVR(self, value, old):
-        if self["RCC.CR"] >> 24 & 1: self.kept("RCC.PLL1DIVR", old, "it can be written only while PLL1 is off")
-        if not self["RCC.PLL1DIVR"] >> 9 & 1: self.kept("RCC.PLL1DIVR", old, "DIVP1 must divide by an even number")
+    def refuses(self, register):
+        name, on = str(register), self["RCC.CR"]
+        if name == "RCC.PLLCKSELR" and on & 0x15000000: return "it can be written only while all PLLs are off"
+        for n in (1, 2, 3):
+            if name == f"RCC.PLL{n}DIVR" and on >> 22 + 2*n & 1: return f"it can be written only while PLL{n} is off"
+        if name in ("USART3.BRR", "USART3.PRESC") and self["USART3.CR1"] & 1: return "it can be written only while UE is clear"
+        if name == "PWR.D3CR" and not self.settled("the supply", self._supplied()): return "the voltage cannot change before the supply is configured and ACTVOSRDY set"
+        return super().refuses(register)
     def write_RCC_PLLCFGR(self, value, old):
         for n in (1, 2, 3):
             mask = 0xe << 4*n - 4 | 7 << 16 + 3*(n - 1)
@@ -249,7 +271,6 @@ class H743Locks(H743Clocks):
         self["PWR.CR3"] &= ~4
     def read_PWR_CSR1(self, _): return self.settles("the supply", self._supplied()) << 13 | self.scale << 14
     def write_PWR_D3CR(self, value, old):
-        if not self.settled("the supply", self._supplied()): return self.kept("PWR.D3CR", old, "the voltage cannot change before the supply is configured and ACTVOSRDY set")
         self.polled["VOS"], vos = 0, self["PWR.D3CR"] >> 14
         if not vos: return self.kept("PWR.D3CR", old, "VOS = 0 is reserved")
         self.scale = min(self.scale, vos)
@@ -258,7 +279,7 @@ class H743Locks(H743Clocks):
         if ready: self.scale = self["PWR.D3CR"] >> 14
         return value & ~0x2000 | ready << 13
 
-# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #efc86cd6
+# %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #210c8384
 _PRESCALERS = (1, 2, 4, 6, 8, 10, 12, 16, 32, 64, 128, 256)
 
 class H743(H743Locks):
@@ -289,8 +310,6 @@ class H743(H743Locks):
         return (n < self._depth()) << 7 | (n == 0) << 6 | self.heard() << 5 | (on & control >> 3) << 21 | (on & control >> 2) << 22
     def _fixed(self, name, old, mask=0xffffffff):
         if self["USART3.CR1"] & 1 and (self[name] ^ old) & mask: self.kept(name, self[name] & ~mask | old & mask, "it can be written only while UE is clear")
-    def write_USART3_BRR(self, value, old): self._fixed("USART3.BRR", old)
-    def write_USART3_PRESC(self, value, old): self._fixed("USART3.PRESC", old)
     def write_USART3_CR2(self, value, old): self._fixed("USART3.CR2", old, 0x3000)
     def write_USART3_CR3(self, value, old): self._fixed("USART3.CR3", old, 0x1000)
     def write_USART3_CR1(self, value, old):

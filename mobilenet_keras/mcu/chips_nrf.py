@@ -19,7 +19,7 @@ class Shared(Console):
     def __init__(self, chip):
         super().__init__(chip)
         for address, value in self.hidden.items():
-            self.at[address] = Register("MDK", f"{address:08X}", address, "ro" if address >> 28 != 4 else "rw", value, 0xffffffff*(address >> 28 == 4))
+            self.at[address] = Register("MDK", f"{address:08X}", address, "ro", value, 0)
             self.values[address] = value
         self.blocks |= {address >> 12 for address in self.hidden}
         for r in registers_of(chip):
@@ -111,7 +111,7 @@ class Uart(Pins):
         needs = ((self["UART0.ENABLE"] in (4, 8), "it is not enabled"), (started, f"its {name} was not started"),
                  (not self["UART0.CONFIG"] & 0x1f, "it does not send 8 bits without parity, one stop bit and flow control"),
                  (self._chose(way) == n, f"its {name} is not on pin P{n >> 5}.{n & 31:02}, which goes to the computer"), *pin)
-        return Line(self["UART0.BAUDRATE"]*16e6/2**32 if self.exact() else 0, needs)
+        return Line(16e6/(2**32//max(1, self["UART0.BAUDRATE"])) if self.exact() else 0, needs)
     def sending(self): return self._line("TXD", self.transmits, "transmitter", (self.pin(self.wired[0])[0], "the transmitter's pin is not an output"))
     def receiving(self):
         output, _, connected = self.pin(self.wired[1])
@@ -180,9 +180,9 @@ class Timers(Uarte):
             for i in range(6):
                 if f"{name}.CC{i}" in self.named: self.hook("write", self.named[f"{name}.TASKS_CAPTURE{i}"], partial(self._capture, name, i))
     def _now(self):
-        instructions, cycles = self.clock()[:2]
+        instructions, cycles, *_ = self.clock()
         passed = (cycles if self.chip == "nrf51" else instructions)*(16e6/self.hz)
-        self.sixteenths, self.passed = self.sixteenths + max(passed - self.passed, 1), passed
+        self.sixteenths, self.passed = self.sixteenths + (passed - self.passed if instructions else 1), passed  # not counted: a look takes one
         return self.sixteenths
     def count(self, timer:str) -> int:
         "What a timer has counted."
@@ -212,10 +212,10 @@ class NRF51(Timers):
 
 class NRF52833(Timers):
     "The micro:bit V2's chip."
-    wired, hidden = (6, 40), {0x10000130: 13, 0x10000134: 1, 0x40000ee4: 0}
+    wired, hidden = (6, 40), {0x10000130: 13, 0x10000134: 1}
     def __init__(self): super().__init__("nrf52833")
 
 class NRF52840(Timers):
     "The Nano 33 BLE's chip."
-    wired, hidden = (35, 42), {0x10000130: 8, 0x10000134: 2, 0x40000ee4: 0}
+    wired, hidden = (35, 42), {0x10000130: 8, 0x10000134: 2}
     def __init__(self): super().__init__("nrf52840")

@@ -54,12 +54,16 @@ def test_strict_boards_run_on_their_strict_model():
 def started(chip):
     """The crystal runs, and the pins and the UART are as a driver leaves them; the transmitter's pin is `chip.wired[0]`."""
     out, into = chip.wired
-    write = lambda name, value: chip.write(chip.named[name], 4, value)
-    port = lambda n: chip.ports[n >> 5]
+
+    def write(name, value):
+        chip.write(chip.named[name], 4, value)
+
+    def set_up(n, register, value):
+        write(f"{chip.ports[n >> 5]}.{register}", value)
     write("CLOCK.TASKS_HFCLKSTART", 1)
     while not chip.read(chip.named["CLOCK.EVENTS_HFCLKSTARTED"], 4):
         pass
-    write(f"{port(out)}.OUTSET", 1 << (out & 31)), write(f"{port(out)}.DIRSET", 1 << (out & 31)), write(f"{port(into)}.PIN_CNF{into & 31}", 0)
+    set_up(out, "OUTSET", 1 << (out & 31)), set_up(out, "DIRSET", 1 << (out & 31)), set_up(into, f"PIN_CNF{into & 31}", 0)
     for address, pin in ((chip.psel["TXD"], out), (chip.psel["RXD"], into)):
         chip.write(address, 4, pin)
     write("UART0.BAUDRATE", 0x01D7E000), write("UART0.ENABLE", 4), write("UART0.TASKS_STARTTX", 1), write("UART0.TASKS_STARTRX", 1)
@@ -177,9 +181,11 @@ def test_dma_reaches_ram_only():
 
     def mem_write(address, data):
         ram[address - 0x20000000:address - 0x20000000 + len(data)] = data
-    chip.start(SimpleNamespace(mem_read=lambda address, n: ram[address - 0x20000000:][:n], mem_write=mem_write), SimpleNamespace(target=SimpleNamespace(ram=(0x20000000, 1 << 18))))
+    memory = SimpleNamespace(mem_read=lambda address, n: ram[address - 0x20000000:][:n], mem_write=mem_write)
+    chip.start(memory, SimpleNamespace(target=SimpleNamespace(ram=(0x20000000, 1 << 18))))
     write = started(chip)
-    write("UART0.ENABLE", 0), write("UART0.ENABLE", 8), write("UARTE0.TXD_PTR", 0x20000000), write("UARTE0.TXD_MAXCNT", 5), write("UART0.TASKS_STARTTX", 1)
+    write("UART0.ENABLE", 0), write("UART0.ENABLE", 8)
+    write("UARTE0.TXD_PTR", 0x20000000), write("UARTE0.TXD_MAXCNT", 5), write("UART0.TASKS_STARTTX", 1)
     end = chip.named["UARTE0.EVENTS_ENDTX"]
     assert chip.said == b"hello" and [chip.read(end, 4) for _ in range(7)] == [0] * 5 + [1, 1], "a look for each byte"
     chip.inbox += b"ab"
@@ -192,7 +198,8 @@ def test_dma_reaches_ram_only():
 
 
 def test_what_nordics_start_up_asks_and_no_table_names():
-    assert [NRF51().read(0xF0000FE0, 4), NRF52833().read(0x10000130, 4), NRF52840().read(0x10000130, 4)] == [1, 13, 8], "parts, as Nordic's MDK knows them"
+    parts = [NRF51().read(0xF0000FE0, 4), NRF52833().read(0x10000130, 4), NRF52840().read(0x10000130, 4)]
+    assert parts == [1, 13, 8], "as Nordic's MDK knows them"
 
 
 def svd(chip):
@@ -215,7 +222,8 @@ def test_the_tables_are_nordics(chip, kind):
                 continue
             assert register.address == int(p.findtext("baseAddress"), 0) + int(r.findtext("addressOffset"), 0), str(register)
             assert r.find("resetValue") is None or register.reset == int(r.findtext("resetValue"), 0), str(register)
-            assert r.find("access") is None or register.access == {"read-only": "ro", "write-only": "wo"}.get(r.findtext("access"), "rw"), str(register)
+            access = {"read-only": "ro", "write-only": "wo"}.get(r.findtext("access"), "rw")
+            assert r.find("access") is None or register.access == access, str(register)
             seen += 1
             for entry in r.iter("enumeratedValue") if name.startswith("UART") and r.findtext("name") == "BAUDRATE" else ():
                 if actual := re.search(r"actual rate: (\d+)", entry.findtext("description")):

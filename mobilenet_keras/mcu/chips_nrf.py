@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Shared', 'Crystal', 'Pins', 'Uart', 'Uarte', 'Timers', 'NRF51', 'NRF52833', 'NRF52840']
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #9336e954
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #4ac55303
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from ..core import MobileNetError
 from .registers import Console, Line, Register, registers_of
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #ef79265f
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #b5f5961d
 class Shared(Console):
     "Registers of an nRF, with those that are the same word."
     console = "UART0"
@@ -47,12 +48,12 @@ class Shared(Console):
         return 0 if self.at[address & ~3].name.startswith("TASKS_") else value
     def lose(self, register, why): self.lost.setdefault(register, why)
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #23847fc5
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #8bd6fbc9
 class Crystal(Shared):
     "With its clocks."
     hz = 64e6            # Of the processor
     asked = told = False # For the crystal; that it runs
-    def _crystal(self): return self.asked and self.values.get(self.named.get("CLOCK.XTALFREQ"), 0xff) & 0xff == 0xff  # nRF51: 16 MHz, not 32
+    def _crystal(self): return self.asked and ("CLOCK.XTALFREQ" not in self.named or self["CLOCK.XTALFREQ"] & 0xff == 0xff)  # nRF51: 16 MHz, not 32
     def exact(self) -> bool: return self.settled("the crystal", self._crystal())
     def write_CLOCK_TASKS_HFCLKSTART(self, value, old): self.asked, self.told = self.asked or bool(value & 1), self.told and not value & 1
     def write_CLOCK_TASKS_HFCLKSTOP(self, value, old): self.asked = self.asked and not value & 1
@@ -65,7 +66,7 @@ class Crystal(Shared):
     def read_CLOCK_HFCLKRUN(self, _): return int(self.asked)
     def read_NVMC_READY(self, _): return 1
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #5d88245b
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #07c4a1e2
 class Pins(Crystal):
     "With its pins."
     def __init__(self, chip):
@@ -82,7 +83,7 @@ class Pins(Crystal):
         port, n = self.ports[n >> 5], n & 31
         return bool(self[f"{port}.DIR"] >> n & 1), bool(self[f"{port}.OUT"] >> n & 1), not self[f"{port}.PIN_CNF{n}"] & 2
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #4929e805
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #6734dbd6
 class Uart(Pins):
     "With its UART on the pins that a board wires to its USB chip."
     wired = 0, 0         # (pin that sends, pin that receives), 32 pins a port
@@ -132,10 +133,11 @@ class Uart(Pins):
         self._arrive()
         return byte
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #afb8c5fe
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #c29ab902
 class Uarte(Uart):
     "With the UART's DMA, of an nRF52."
-    uc, ram, filled, stopping = None, (0, 0), 0, False
+    uc:Any = None  # The emulator, for its memory
+    ram, filled, stopping = (0, 0), 0, False
     def start(self, uc, firmware): self.uc, self.ram = uc, firmware.target.ram
     def _reach(self, way):
         address, n = self[f"UARTE0.{way}_PTR"], self[f"UARTE0.{way}_MAXCNT"]
@@ -166,7 +168,7 @@ class Uarte(Uart):
             if self.filled == n: self.receives, self["UARTE0.EVENTS_ENDRX"], self["UARTE0.RXD_AMOUNT"] = False, 1, n
         return self["UARTE0.EVENTS_ENDRX"]
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #12013557
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #11b1fec9
 _BITS = 16, 8, 24, 32  # of BITMODE
 
 class Timers(Uarte):
@@ -204,7 +206,7 @@ class Timers(Uarte):
     def _capture(self, timer, i, value, old):
         if value & 1: self[f"{timer}.CC{i}"] = self.count(timer)
 
-# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #9af9fe11
+# %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #4805235e
 class NRF51(Timers):
     "The micro:bit's chip, nRF51822."
     hz, wired, hidden = 16e6, (24, 25), {0xf0000fe0: 1, 0xf0000fe4: 0, 0xf0000fe8: 0xb0}

@@ -27,7 +27,7 @@ from ..tflite.prediction import IOSpec, Prediction
 def run_firmware(
     firmware:Firmware,
     image=None,               # int8 (height, width, channels), of the built-in photo, to show it
-    emulator:str|None=None,   # A key of `EMULATORS`; None: QEMU where it is installed and has the board, else unicorn
+    emulator:str|None=None,   # A key of `EMULATORS`; None: unicorn for a board whose chip it knows, else QEMU where it is installed and has the board, else unicorn
     counted=True,             # Count instructions
     seconds=120,
     own=True,                 # The photo is the one that was built in with the answer that is expected

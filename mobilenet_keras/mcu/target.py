@@ -6,7 +6,7 @@
 __all__ = ['Target', 'has_firmware', 'targets', 'target']
 
 # %% ../../nbs/api/mcu/00_target.ipynb #00000003
-import functools, re
+import functools
 from dataclasses import dataclass, replace
 from ..boards import Board, board as board_of
 from ..core import MobileNetError, microcontroller_folder
@@ -33,10 +33,6 @@ class Target:
     console:tuple = ()   # (kind of UART, its address)
     tick:int = 0         # Address of the register that `board_ticks` reads
     sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and a project, which `write_sources` writes, and nothing else is done for it
-    initial:tuple = ()   # (register, what it starts with), of those that start-up reads and that don't start with 0
-    aliases:tuple = ()   # Offsets at which every register stands again, to flip, set and clear its bits
-    ready:tuple = ()     # (register, bits, conditions): the bits are set while each (register, bits, value) of the conditions is met
-    receives:tuple = ()  # Conditions under which the console's receiver hears
     chip:str = ""        # Its registers' model, a key of `emulators.CHIPS`, and its table in `microcontroller/boards/chips`
     qemu:str = ""        # QEMU's machine
     mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
@@ -51,13 +47,8 @@ def _number(text): return int(text[:-1], 0)*_UNITS[text[-1]] if text[-1:] in _UN
 
 def _region(text): return tuple(map(_number, text.split()))
 
-def _fields(word): return tuple(map(_number, re.split("[/=]", word)))  # register/bits=value
-
-def _rule(line): first, *others = map(_fields, line.split()); return *first, tuple(others)
-
 _PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
-              defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])), aliases=_region,
-              initial=lambda t: tuple(map(_fields, t.split())), receives=lambda t: tuple(map(_fields, t.split())), ready=lambda t: tuple(map(_rule, t.splitlines())))
+              defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])))
 
 @functools.cache
 def _tables():
@@ -66,8 +57,8 @@ def _tables():
         values = {}
         for line in path.read_text(encoding="utf-8").splitlines():
             key, _, value = (part.strip() for part in line.partition("#")[0].partition("="))
-            if key in values and key != "ready": raise ValueError(f"{path} has two lines for {key}")
-            if key: values[key] = f"{values[key]}\n{value}" if key in values else value  # a line for each rule
+            if key in values: raise ValueError(f"{path} has two lines for {key}")
+            if key: values[key] = value
         found[path.parent.name] = Target(path.parent.name, **{k: _PARSE.get(k, str)(v) for k, v in values.items()})
     return found
 

@@ -39,7 +39,6 @@ class Target:
     receives:tuple = ()  # Conditions under which the console's receiver hears
     chip:str = ""        # Its registers' model, a key of `emulators.CHIPS`, and its table in `microcontroller/boards/chips`
     qemu:str = ""        # QEMU's machine
-    mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it
     @property
     def board(self) -> Board: return board_of(self.id)
@@ -55,7 +54,7 @@ def _fields(word): return tuple(map(_number, re.split("[/=]", word)))  # registe
 
 def _rule(line): first, *others = map(_fields, line.split()); return *first, tuple(others)
 
-_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
+_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])), aliases=_region,
               initial=lambda t: tuple(map(_fields, t.split())), receives=lambda t: tuple(map(_fields, t.split())), ready=lambda t: tuple(map(_rule, t.splitlines())))
 

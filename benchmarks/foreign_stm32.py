@@ -2,9 +2,9 @@
 
     python benchmarks/foreign_stm32.py FOLDER   # with FOLDER/NAME.elf for each name in `CASES`; writes foreign_stm32.csv
 
-Vectors, reset handler, SystemInit, clocks, pins and UART are ST's (STM32CubeF4, STM32CubeH7, stm32f4xx_hal_driver, stm32h7xx_hal_driver, cmsis_device_f4,
-cmsis_device_h7); the macros of the board's LEDs and its button are empty. unicorn has no SysTick interrupt, so HAL's milliseconds stand still: its time-outs
-never end, and nothing here calls HAL_Delay. Nothing of it is part of this project.
+Vectors, reset handler, SystemInit, clocks, pins and UART are ST's, of the commits below; the macros of the board's LEDs and its button are
+empty. unicorn has no SysTick interrupt, so HAL's milliseconds stand still: its time-outs never end, and nothing here calls HAL_Delay.
+Nothing of it is part of this project.
 """
 import sys
 from dataclasses import replace
@@ -25,7 +25,8 @@ F446RE, F446ZE = F446, lambda: F446("USART3", "GPIOD", 8, 9)
 MESSAGE = " **** UART_TwoBoards_ComPolling **** " * 3  # what the other of two boards says
 CASES = {  # {name: (example, and what was changed in it; commits; chip; what it should say, or why it is stopped)}
     "f446re": ("STM32446E-Nucleo UART_Printf", F4, F446RE, "PCLK2 = 180 MHz; 90 is the most"),
-    "f446re-div2": ("STM32446E-Nucleo UART_Printf; APB2 divided by 2, as its comment says, 115,200 baud, no parity", F4, F446RE, "printf function to the UART"),
+    "f446re-div2": ("STM32446E-Nucleo UART_Printf; APB2 divided by 2, as its comment says, 115,200 baud, no parity", F4, F446RE,
+                    "printf function to the UART"),
     "f446ze": ("STM32F446ZE-Nucleo UART_Printf (9,600 baud, odd parity)", F4, F446ZE, "USART3: it does not send 8 bits without parity"),
     "f446ze-115200": ("STM32F446ZE-Nucleo UART_Printf; 115,200 baud, no parity", F4, F446ZE, "printf function to the UART"),
     "h743zi": ("NUCLEO-H743ZI UART_TwoBoards_ComPolling, the board that answers; USART 3 for 6", H7, H743, MESSAGE),
@@ -57,8 +58,9 @@ def row(name, path):
     except MobileNetError as e:
         result = str(board.error or "prints nothing")
         assert wanted in str(e), e
-    return dict(family="stm32", example=example, commit=commit, board=board.target.id, instructions=board.counts()[0], register_writes=len(board.chip.writes),
-                registers=len({n for n, _ in board.chip.writes}), said=board.sent.decode("latin1").strip(), lost=board.chip.losses(), result=result)
+    return dict(family="stm32", example=example, commit=commit, board=board.target.id, instructions=board.counts()[0],
+                register_writes=len(board.chip.writes), registers=len({n for n, _ in board.chip.writes}),
+                said=board.sent.decode("latin1").strip(), lost=board.chip.losses(), result=result)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Board:
     chip:str              # The chip that runs the model
     core:str              # Its processor
     cores:int             # How many of these
-    mhz:float|None        # The clock that software for it usually sets; None where it means nothing or isn't published
+    mhz:float|None        # The clock that software for it usually sets, and ours; None where it means nothing or isn't published
     ram:int               # All of its RAM, bytes
     flash:int|None        # All of its flash, bytes; None: models are files on a card or disk
     usable_ram:int        # What a model's activations may take, bytes: one piece, without gaps
@@ -38,13 +38,12 @@ class Board:
     sources:tuple         # (figure, document) pairs; a document that could not be looked into ends with `UNCHECKED`
     def ms(self,
            instructions,
-           mhz=None,      # Another clock than the table's
            cycles=None,   # Of these instructions, if they were counted
            flash_words=0, # That were not in the cache of the flash
     ) -> float|None:      # Milliseconds, estimated; None: its clock or core isn't known
         "How long so many instructions take."
-        mhz, cycles = mhz or self.mhz, cycles or instructions and instructions*CYCLES.get(self.core, 0)
-        return (cycles + flash_words*FLASH_WORD.get(self.chip, 0))/mhz/1000 if cycles and mhz else None
+        cycles = cycles or instructions and instructions*CYCLES.get(self.core, 0)
+        return (cycles + flash_words*FLASH_WORD.get(self.chip, 0))/self.mhz/1000 if cycles and self.mhz else None
     def to_dict(self) -> dict: # For JSON
         "Plain values."
         return asdict(self) | {"sources": [list(s) for s in self.sources]}
@@ -103,13 +102,13 @@ _TABLE = [
  ("128 KB SRAM", "Zephyr documentation, board nucleo_f446re"), ("512 KB flash", "Zephyr documentation, board nucleo_f446re"),
  ("180 MHz, the maximum", "Zephyr documentation, board nucleo_f446re"),
  ("112 KB + 16 KB SRAM without a gap; flash sectors of 16 KB", "RM0390, sections 2.3 and 3.3 " + UNCHECKED)),
-("nucleo-h743zi", "ST Nucleo-H743ZI2", "microcontroller", "STM32H743ZI", "Cortex-M7", 1, 480,
+("nucleo-h743zi", "ST Nucleo-H743ZI2", "microcontroller", "STM32H743ZI", "Cortex-M7", 1, 400,
  1056*KB, 544*KB, "activations get the AXI SRAM, 512 KB and the largest piece; our firmware's stack lives in the 128 KB DTCM; "
                   "ITCM (64 KB) and SRAM1 to SRAM4 (352 KB) stand apart",
  2*MB, 128*KB, _CODE + ", which occupies one sector of 128 KB",
  ("1056 KB RAM: ITCM 64, DTCM 128, AXI 512, SRAM1 128, SRAM2 128, SRAM3 32, SRAM4 64", "Zephyr, stm32h743.dtsi; ITCM: pyOCD, target STM32H743xx"),
  ("2 MB flash, sectors of 128 KB", "Zephyr documentation, board nucleo_h743zi; pyOCD, target STM32H743xx"),
- ("480 MHz, the maximum; early silicon stops at 400 MHz", "Zephyr documentation, board nucleo_h743zi; Linux, stm32h743-overview")),
+ ("400 MHz, which every revision of the chip reaches, and ST's examples for the board set; from revision V on the maximum is 480", "STM32CubeH7, NUCLEO-H743ZI; Linux, stm32h743-overview")),
 ("coral-micro", "Coral Dev Board Micro", "microcontroller", "i.MX RT1176", "Cortex-M7", 1, 800,
  64*MB, 33*MB, "the SDK's linker script gives applications 32 MB of the SDRAM after its 16 MB heap; 1 MB of it for camera frames and the M4's "
                "image, a budget of ours. The faster RAM on the chip (TCM, OCRAM) holds the SDK's code and data",

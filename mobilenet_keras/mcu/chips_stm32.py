@@ -60,6 +60,7 @@ class STM32(Console):
         self.values.update({a: self.after_reset[a] for a, r in self.at.items() if r.block in held})
     def kept(self, name, value, why): self[name] = value; self.lost.setdefault(name, why)
     def stands(self): "A fault if the processor could not run as it is set now."
+    def elapse(self, least=0.): "Time passes up to now."
     def oscillates(self, name) -> bool: raise NotImplementedError
     def frequency(self, name) -> float: raise NotImplementedError
     def hz(self, clock) -> float: # 0: it does not run

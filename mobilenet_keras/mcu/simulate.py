@@ -38,7 +38,7 @@ def run_firmware(
     facts, count, cycles, *two = EMULATORS[which].run(firmware, counted, seconds)
     scores = np.array(facts["output"].split(), int).astype(np.int8)
     words = missed_words(firmware.elf.read("app_model"), t) if counted else 0
-    ms = t.board.ms(two[1] if two else count, t.mhz, cycles, words) if counted else None
+    ms = t.board.ms(two[1] if two else count, cycles, words) if counted else None
     return io.prediction(None if image is None else io.input.prepare(input=image), [scores.reshape(1, *io.outputs[0].shape)], "engine", board=t.id, emulator=which, instructions=count, second_instructions=two[0] if two else None, cycles=cycles,
                          estimated_ms=ms, flash_words=words or None, arena_bytes=int(facts["arena_bytes"]), stack_bytes=int(facts["stack_bytes"]), as_built=facts["photo"] == "as expected" if own else None,
                          tested=t.tested, said="\n".join(f"{k} {v}" for k, v in facts.items()))

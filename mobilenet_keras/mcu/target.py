@@ -35,7 +35,6 @@ class Target:
     sdk:str = ""         # Whose SDK it can't do without; then its folder holds the app and a project, which `write_sources` writes, and nothing else is done for it
     chip:str = ""        # Its registers' model, a key of `emulators.CHIPS`, and its table in `microcontroller/boards/chips`
     qemu:str = ""        # QEMU's machine
-    mhz:float = 0        # Its clock, where our start-up sets another than the table of boards says
     tested:str = "untested on hardware" # What is known of it
     @property
     def board(self) -> Board: return board_of(self.id)
@@ -47,7 +46,7 @@ def _number(text): return int(text[:-1], 0)*_UNITS[text[-1]] if text[-1:] in _UN
 
 def _region(text): return tuple(map(_number, text.split()))
 
-_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, mhz=float, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
+_PARSE = dict(flash=_region, ram=_region, vectors=_region, stack_in=_region, stack=_number, second_stack=_number, family=_number, tick=_number, sources=lambda t: tuple(t.split()),
               defines=lambda t: tuple(t.split()), console=lambda t: (t.split()[0], _number(t.split()[1])))
 
 @functools.cache

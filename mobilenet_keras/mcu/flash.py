@@ -140,6 +140,7 @@ class Flashed:
         return dict(board=self.board, image=self.image, bytes=self.bytes, how=self.how, dry_run=self.dry_run, port=self.port, verified=self.verified,
                     identity=self.identity and self.identity.to_dict(), prediction=self.prediction and self.prediction.to_dict())
 
+# %% ../../nbs/api/mcu/10_flash.ipynb #5b0c71a6
 def flash(
     firmware,     # Path of a .uf2, .hex, .bin or .elf, or what `build` returns
     board=None,   # A board's id; by default the one that the image was built for

@@ -101,7 +101,8 @@ def test_cmake(tmp_path):
     (own / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.13)\nproject(own CXX C)\nadd_subdirectory(../library library)\n"
                                         "add_executable(own own.cc)\ntarget_link_libraries(own PRIVATE mobilenet_example)\n")
     (own / "own.cc").write_text('#include <mobilenet_example.h>\nint main() { mbn *m;\n'
-                                "  return mbn_open(&m, mobilenet_example_model, mobilenet_example_model_bytes,\n  mobilenet_example_arena, MOBILENET_EXAMPLE_ARENA_BYTES, 0) || MOBILENET_EXAMPLE_OUTPUTS != 5; }\n")
+                                "  return mbn_open(&m, mobilenet_example_model, mobilenet_example_model_bytes,\n"
+                                "  mobilenet_example_arena, MOBILENET_EXAMPLE_ARENA_BYTES, 0) || MOBILENET_EXAMPLE_OUTPUTS != 5; }\n")
     run(["cmake", "-B", "build"], own), run(["cmake", "--build", "build"], own), run(["build/own"], own)
     assert not list(own.rglob("classify"))
 
@@ -208,7 +209,7 @@ def test_a_board_chooses_the_layout_and_has_to_hold_it(tmp_path, monkeypatch):
         with pytest.raises(MobileNetError, match=message):
             write_library(large, "arduino", tmp_path / "large", board=board)
     monkeypatch.setattr(libraries, "board_of", lambda _: replace(board_of("esp32-s3"), usable_ram=10_000))  # which has no firmware of ours
-    with pytest.raises(MobileNetError, match=r"doesn't fit ESP32-S3.*bytes of RAM \(10,000 are usable\).*mobilenet boards"):
+    with pytest.raises(MobileNetError, match=r"doesn't fit Espressif ESP32-S3.*bytes of RAM \(10,000 are usable\).*mobilenet boards"):
         write_library(large, "arduino", tmp_path / "large", board="esp32-s3")
     with pytest.raises(MobileNetError, match="arduino, platformio, esp-idf, cmake. Received: 'avr'"):
         write_library(model(), "avr", tmp_path / "large")

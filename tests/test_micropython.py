@@ -1,6 +1,7 @@
 """A model's way to a board with MicroPython: the whole of it on the unix port behind a pseudo-terminal, and each way in which it goes wrong."""
 import ast
 import functools
+import hashlib
 import http.server
 import io
 import json
@@ -306,10 +307,12 @@ def test_examples_compile_for_arm(model, tmp_path):
             assert done.wait() == 0, (script, done.stderr.read())
 
 
+MIP_FILES = {"mobilenet.mpy": "mpy/armv6m/mobilenet.mpy", "model.mbn": "model.mbn", "photo.ppm": "photo.ppm", "mobilenet_example.py": "main.py"}
+
+
 def installed(folder, disk, x64):
     """What mip put into a folder is what lies on the disk; with this computer's module it runs."""
-    wanted = {"mobilenet.mpy": "mpy/armv6m/mobilenet.mpy", "model.mbn": "model.mbn", "photo.ppm": "photo.ppm", "mobilenet_example.py": "main.py"}
-    assert {name: (folder / name).read_bytes() for name in wanted} == {name: (disk / path).read_bytes() for name, path in wanted.items()}
+    assert {name: (folder / name).read_bytes() for name in MIP_FILES} == {name: (disk / path).read_bytes() for name, path in MIP_FILES.items()}
     (folder / "mobilenet.mpy").write_bytes(x64.read_bytes())
     assert run_script(folder, file="mobilenet_example.py").splitlines()[0].split()[0] in "abcde"
 
@@ -329,14 +332,20 @@ def test_micropythons_own_mip_installs_it_from_a_server(model, x64, tmp_path):
     installed(board, disk, x64)
 
 
-def test_mpremotes_mip_installs_it_from_a_folder(plug_in, model, x64, tmp_path):
-    """`mip` as a computer has it, over a serial line, for boards without a network."""
-    disk, board = tmp_path / "disk", plug_in()
+@pytest.mark.parametrize("target", [".", "/"])
+def test_mpremotes_mip_installs_it_from_a_folder(plug_in, model, x64, tmp_path, target):
+    """`mip` as a computer has it, over a serial line, for boards without a network; / is a disk of littlefs there, as on a Pico."""
+    disk, root = tmp_path / "disk", SMALL_DISK.replace("BLOCKS", "400").replace("'/disk'", "'/'").replace("vfs.mount", "vfs.umount('/')\nvfs.mount")
     export_micropython(model, disk)
-    command = [sys.executable, "-m", "mpremote", "connect", board.port, "mip", "install", "--target", ".", disk / "armv6m.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    board = plug_in(root if target == "/" else "")
+    mpremote = [sys.executable, "-m", "mpremote", "connect", board.port]
+    done = subprocess.run([*mpremote, "mip", "install", "--target", target, disk / "armv6m.json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "Done", done.stdout + done.stderr
-    installed(board.folder, disk, x64)
+    if target == ".":
+        return installed(board.folder, disk, x64)
+    for name, path in MIP_FILES.items():
+        done = subprocess.run([*mpremote, "resume", "sha256sum", f":/{name}"], capture_output=True, text=True, timeout=60)
+        assert hashlib.sha256((disk / path).read_bytes()).hexdigest() in done.stdout, done.stdout + done.stderr
 
 
 def test_the_packages_of_the_modules_alone():

@@ -1,4 +1,5 @@
 """A model as a library: each tool's form is read by that tool's own code, compiled as C and as C++, and computes TensorFlow Lite Micro's bytes."""
+import configparser
 import functools
 import json
 import os
@@ -204,6 +205,13 @@ def test_names_of_strangers(to, tmp_path):
 def test_a_board_chooses_the_layout_and_has_to_hold_it(tmp_path, monkeypatch):
     for board, word in (("nano33ble", "cortex_m4"), ("pico", "cortex_m0plus")):
         assert word in (write_library(model(), "arduino", tmp_path / board, board=board) / "README.md").read_text(encoding="utf-8")
+        assert libraries.ARDUINO[board] in (tmp_path / board / "README.md").read_text(encoding="utf-8")
+    for board, first in (("pico", "pico"), ("microbit", "microbit"), ("esp32-s3", "native")):  # a computer runs no weights of another core
+        folder = write_library(model(), "platformio", tmp_path / f"pio-{board}", board=board)
+        ini = configparser.ConfigParser()
+        ini.read(folder / "examples/classify/platformio.ini")
+        assert ini.sections() == ["platformio", "env", *(f"env:{env}" for env in dict.fromkeys((first, board)))]
+        assert ini["platformio"]["default_envs"] == first and f"-e {board} -t upload" in (folder / "README.md").read_text(encoding="utf-8")
     large = Builder((1, 64, 64, 3)).conv(64, 3, 2).depthwise().conv(1024).depthwise(3, 2).conv(256).mean().dense(10).softmax().model("large")
     for board, message in (("microbit", "doesn't fit microbit"), ("picco", "Did you mean pico")):
         with pytest.raises(MobileNetError, match=message):
@@ -242,5 +250,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         assert any(name.endswith("src/kernels/portable.c") for name in facts["files"])
         readme = (tmp_path / facts["folder"] / "README.md").read_text(encoding="utf-8")
         assert len(re.findall(r"^    (?:arduino-cli|pio|idf\.py|cmake|build/)", readme, re.M)) == 3
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert cli.main(["export", "../model.tflite", "--to", "platformio", "-o", "."]) in (None, 0) and sorted(os.listdir()) == [
+        "NOTICE", "README.md", "examples", "library.json", "src"]
     code, out, err = mobilenet("export", "model.tflite", "--to", "platformio", "-o", "model-engine-cmake", cwd=tmp_path)
     assert code == 2 and not out and len(err.splitlines()) == 1 and "not an empty folder" in err

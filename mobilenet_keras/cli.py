@@ -568,6 +568,7 @@ def compile(a):
 # %% ../nbs/api/08_cli.ipynb #00000033
 PROJECTS = {  # {(runtime, what is written): flags that it takes}
     ("engine", "cmake"): ("board", "photo", "hot", "cores"),
+    **{("engine", to): ("board", "photo") for to in ("arduino", "esp-idf", "platformio")},
     **{("tflm", to): ("board", "photo", "strip", "margin", "arena") for to in ("cmake", "arduino", "esp-idf", "pico-sdk")},
     ("tflm", "openmv"): ("photo",)}
 
@@ -577,7 +578,9 @@ def _project(runtime, to, board):
     from mobilenet_keras.mcu.target import has_firmware
     from mobilenet_keras.mcu.tflm import LAYOUT_OF
     own = board and board_of(board)
-    if runtime is None: runtime = "engine" if own and has_firmware(own) and ("engine", to or "cmake") in PROJECTS else "tflm"
+    if runtime is None: runtime = "engine" if own and has_firmware(own) and to in (None, "cmake") or to and ("tflm", to) not in PROJECTS else "tflm"
+    if (runtime, to, own) == ("engine", None, None): raise MobileNetError("The engine's project is for one board: give its id with --board, e.g. --board pico; or have a library that you add to a project of yours: "
+                                                                          f"--to {', '.join(t for r, t in PROJECTS if r == runtime)}.")
     if to is None: to = "cmake" if runtime == "engine" or not own else LAYOUT_OF.get(own.id, "cmake")
     if (runtime, to) not in PROJECTS:
         raise MobileNetError(f"There is no --runtime {runtime} --to {to}. For {runtime} there is --to {', '.join(t for r, t in PROJECTS if r == runtime)}; "
@@ -587,8 +590,8 @@ def _project(runtime, to, board):
 @verb("board", "mobilenet export model.tflite --board pico -o app",
       _INT8,
       _folder(" (default: the model's name, the runtime's and what is written, here)"),
-      _runtime(" (default: the board's: engine where it runs there, else tflm)", ["engine", "tflm"]),
-      arg("--to", choices=sorted({to for _, to in PROJECTS}), help="which files to write (default: those for the board's SDK, or cmake)"),
+      _runtime(" (default: engine with a board that it builds for, as plain C, and with --to platformio; else tflm)", ["engine", "tflm"]),
+      arg("--to", choices=sorted({to for _, to in PROJECTS}), help="which files to write; with --runtime engine, a library to add to a project (default: those for the board's SDK, or cmake)"),
       _board("; refuse what it can't hold"),
       _photo("input of the app's self-test (default: noise)"),
       *_TOLD,
@@ -598,7 +601,7 @@ def _project(runtime, to, board):
       arg("--margin", type=int, metavar="BYTES", help="tflm: on top of the measured arena"),
       arg("--arena", type=int, metavar="BYTES", help="tflm: of arena, where it can't be measured"))
 def export(a):
-    "Write a project around a model, for an SDK or a compiler of your own."
+    "Write a project or a library around a model, for an SDK or a compiler of your own."
     runtime, to = _project(a.runtime, a.to, a.board)
     given = {k: v for k in ("board", "photo", "hot", "cores", "strip", "margin", "arena") if (v := getattr(a, k)) not in (None, False)}
     wrong = [f"--{k}" for k in given if k not in PROJECTS[runtime, to]]
@@ -619,8 +622,10 @@ def _copies(folder, paths, next_):
 
 def _export_engine(model, folder, to, given):
     from mobilenet_keras.mcu.firmware import write_sources
-    if "board" not in given: raise MobileNetError("The engine's project is for one board: give its id with --board, e.g. --board pico.")
-    return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot"), given.get("cores")))
+    from mobilenet_keras.mcu.libraries import write_library
+    if to == "cmake" and "board" in given: return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot"), given.get("cores")))
+    if wrong := [f"--{k}" for k in ("hot", "cores") if k in given]: raise MobileNetError(f"{' and '.join(wrong)} is of a board's firmware, and this is a library. Give the board with --board, or leave it out.")
+    return _written(write_library(model, to, folder, given.get("photo"), given.get("board")))
 
 def _export_tflm(model, folder, to, given):
     from mobilenet_keras.mcu.tflm import export_tflm
@@ -630,7 +635,7 @@ def _export_openmv(model, folder, to, given):
     from mobilenet_keras.mcu.openmv import export_openmv
     return _copies(folder, export_openmv(model, folder, given.get("photo")), "Copy them onto the camera's disk; README.md says more.")
 
-_EXPORTS = {("engine", "cmake"): _export_engine, ("tflm", "openmv"): _export_openmv}
+_EXPORTS = {**{key: _export_engine for key in PROJECTS if key[0] == "engine"}, ("tflm", "openmv"): _export_openmv}
 
 # %% ../nbs/api/08_cli.ipynb #00000038
 @verb("board", "mobilenet build model.tflite --board pico -o firmware.uf2",

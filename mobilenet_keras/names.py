@@ -33,6 +33,7 @@ PUBLIC = { # module: its public names
     "engine.engine": "Engine",
     "mcu.fit": "fits",
     "mcu.firmware": "Firmware build write_sources",
+    "mcu.libraries": "write_library",
     "mcu.simulate": "simulate simulate_folder",
     "mcu.console": "Device",
     "mcu.flash": "flash",

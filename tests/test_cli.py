@@ -184,7 +184,12 @@ def bad(tmp_path):
     (["verify", "full"], "full"), (["predict", "x.jpg", "--model", "zero.tflite"], "zero.tflite"),
     (["export", "text.tflite"], "text.tflite"), (["export", "text.tflite", "--board", "picco"], "Did you mean pico"),
     (["export", "tiny.tflite", "--runtime", "engine"], "for one board"),
-    (["export", "tiny.tflite", "--runtime", "engine", "--to", "arduino"], "For engine there is --to cmake"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "pico-sdk"], "For engine there is --to cmake, arduino, esp-idf, platformio"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "cmake", "--hot", "ram"], "--hot is of a board's firmware"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "esp-idf", "--board", "pico"], "ESP-IDF is not for Raspberry Pi Pico"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "arduino", "--board", "pi4"], "is no microcontroller"),
+    (["export", "tiny.tflite", "--runtime", "engine", "--to", "arduino", "--out", "full"], "full is not an empty folder"),
+    (["export", "text.tflite", "--to", "platformio"], "text.tflite"),
     (["export", "tiny.tflite", "--board", "pico", "--to", "arduino"], "no board of arduino: its files are those for pico-sdk or cmake"),
     (["export", "tiny.tflite", "--board", "esp32-s3", "--hot", "ram"], "--hot is nothing that --runtime tflm --to esp-idf takes"),
     (["demo", "--out", "full"], "full"),
@@ -381,7 +386,8 @@ PROJECTS = [  # arguments: runtime and files that they choose
     ("", "tflm cmake"), ("--board pico", "engine cmake"), ("--board pico --runtime tflm", "tflm pico-sdk"),
     ("--board esp32-s3", "tflm esp-idf"),
     ("--board coral-micro", "engine cmake"), ("--board nano33ble --to arduino", "tflm arduino"), ("--to openmv", "tflm openmv"),
-    ("--to cmake", "tflm cmake"),
+    ("--to cmake", "tflm cmake"), ("--to platformio", "engine platformio"), ("--to platformio --board esp32-s3", "engine platformio"),
+    ("--runtime engine --to cmake", "engine cmake"), ("--runtime engine --to arduino --board nano33ble", "engine arduino"),
     ("--board pico --to cmake", "engine cmake"), ("--board microbit --runtime tflm", "tflm cmake"), ("--to esp-idf", "tflm esp-idf")]
 
 

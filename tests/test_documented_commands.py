@@ -25,6 +25,7 @@ ELSEWHERE = {
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
     "mobilenet device ask": "tests/test_console.py::test_device_ask_from_a_shell",
     "mobilenet micropython flash": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
+    "mpremote mip install --target /": "tests/test_micropython.py::test_mpremotes_mip_installs_it_from_a_folder",
     "mobilenet flash model.tflite": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "mobilenet flash runs/": "tests/test_flash.py::test_from_a_model_to_a_board_that_runs_it",
     "nbdev_install_hooks": "changes .git/config of the clone it is run in: nothing to test without one",

@@ -1,10 +1,15 @@
 """A model's way to a board with MicroPython: the whole of it on the unix port behind a pseudo-terminal, and each way in which it goes wrong."""
 import ast
+import functools
+import hashlib
+import http.server
 import io
 import json
 import re
 import struct
 import subprocess
+import sys
+import threading
 import zlib
 
 import numpy as np
@@ -14,10 +19,11 @@ from conftest import ROOT
 from micropython_board import COPY, SMALL_DISK, names, needs_unix_port, run_script
 from PIL import Image
 
-from mobilenet_keras import cli
+from mobilenet_keras import __version__, cli
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.mcu import mpy
 from mobilenet_keras.mcu.elf import uf2
-from mobilenet_keras.mcu.micropython import bundle, example_source, flash_micropython, is_ours
+from mobilenet_keras.mcu.micropython import bundle, example_source, export_micropython, flash_micropython, is_ours
 from mobilenet_keras.mcu.romfs import romfs
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import example
@@ -301,11 +307,63 @@ def test_examples_compile_for_arm(model, tmp_path):
             assert done.wait() == 0, (script, done.stderr.read())
 
 
+MIP_FILES = {"mobilenet.mpy": "mpy/armv6m/mobilenet.mpy", "model.mbn": "model.mbn", "photo.ppm": "photo.ppm", "mobilenet_example.py": "main.py"}
+
+
+def installed(folder, disk, x64):
+    """What mip put into a folder is what lies on the disk; with this computer's module it runs."""
+    assert {name: (folder / name).read_bytes() for name in MIP_FILES} == {name: (disk / path).read_bytes() for name, path in MIP_FILES.items()}
+    (folder / "mobilenet.mpy").write_bytes(x64.read_bytes())
+    assert run_script(folder, file="mobilenet_example.py").splitlines()[0].split()[0] in "abcde"
+
+
+def test_micropythons_own_mip_installs_it_from_a_server(model, x64, tmp_path):
+    """`mip` as boards with a network have it."""
+    disk, board = tmp_path / "disk", tmp_path / "board"
+    export_micropython(model, disk)
+    board.mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=disk))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        said = run_script(board, f"import mip\nmip.install('http://127.0.0.1:{server.server_port}/armv6m.json', target='.')")
+    finally:
+        server.shutdown(), server.server_close()
+    assert said.splitlines()[-1] == "Done", said
+    installed(board, disk, x64)
+
+
+@pytest.mark.parametrize("target", [".", "/"])
+def test_mpremotes_mip_installs_it_from_a_folder(plug_in, model, x64, tmp_path, target):
+    """`mip` as a computer has it, over a serial line, for boards without a network; / is a disk of littlefs there, as on a Pico."""
+    disk, root = tmp_path / "disk", SMALL_DISK.replace("BLOCKS", "400").replace("'/disk'", "'/'").replace("vfs.mount", "vfs.umount('/')\nvfs.mount")
+    export_micropython(model, disk)
+    board = plug_in(root if target == "/" else "")
+    mpremote = [sys.executable, "-m", "mpremote", "connect", board.port]
+    done = subprocess.run([*mpremote, "mip", "install", "--target", target, disk / "armv6m.json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "Done", done.stdout + done.stderr
+    if target == ".":
+        return installed(board.folder, disk, x64)
+    for name, path in MIP_FILES.items():
+        done = subprocess.run([*mpremote, "resume", "sha256sum", f":/{name}"], capture_output=True, text=True, timeout=60)
+        assert hashlib.sha256((disk / path).read_bytes()).hexdigest() in done.stdout, done.stdout + done.stderr
+
+
+def test_the_packages_of_the_modules_alone():
+    """mip takes them from the repository: github:mobilenet-keras/mobilenet-keras/microcontroller/micropython/mpy/armv6m.json."""
+    for arch in mpy.ARCHES.keys() - {"x64"}:
+        text = (MICROPYTHON / f"mpy/{arch}.json").read_text(encoding="utf-8")
+        assert text == mpy.mip_package({"mobilenet.mpy": f"mobilenet_{arch}.mpy"}), "mpy.build_prebuilt() writes it"
+        found = json.loads(text)
+        assert set(found) == {"urls", "deps", "version"} and found["version"] == __version__
+        assert [(MICROPYTHON / "mpy" / at).exists() for _, at in found["urls"]] == [True]
+
+
 def test_export_for_a_disk_that_is_copied_by_hand(model, x64, tmp_path, capsys):
     assert cli.main(["micropython", "export", str(model), "-o", str(tmp_path / "disk"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert {"main.py", "model.mbn", "model.romfs", "photo.ppm", "mpy/armv6m/mobilenet.mpy", "typings/mobilenet.pyi",
             "examples/camera.py"} <= set(facts["files"])
+    assert {f"{arch}.json" for arch in mpy.ARCHES if arch != "x64"} <= set(facts["files"])
     (tmp_path / "disk/mobilenet.mpy").write_bytes(x64.read_bytes())
     assert run_script(tmp_path / "disk", file="main.py").splitlines()[0].split()[0] in "abcde"
     for args, complaint in ((["--to", "openmv", "--runtime", "engine"], "There is no --runtime engine --to openmv"),

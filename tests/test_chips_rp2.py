@@ -40,7 +40,7 @@ def test_what_comes_before_is_not_what_comes_after():
     """The same chip, asked for the same thing before and after."""
     chip = RP2040()
     first = chip.read(0x4000C008, 4)
-    assert first == 0 and chip.read(0x4000C008, 4) == 1 << 21 | 1 << 9 | 1 << 6, "all in reset but what the ROM needs: timer, the flash's pins and pads"
+    assert first == 0 and chip.read(0x4000C008, 4) == 1 << 21 | 1 << 9 | 1 << 6, "but what the ROM needs: timer, the flash's pins and pads"
     chip.write(0x4000F000, 4, 1 << 22)  # RESETS, the alias that clears: the UART
     assert not any(chip.read(0x4000C008, 4) >> 22 & 1 for _ in range(3)), "clk_peri does not run"
     chip.write(0x40008048, 4, 1 << 11)

@@ -4,16 +4,18 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from console_app import Running, app_data, build
+from console_app import SANITIZED, Running, app_data, build
 from small_firmware import built
-from test_console import small  # noqa: F401
 
 from mobilenet_keras import cli
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.mcu.console import Device
 from mobilenet_keras.mcu.selfcheck import COLUMNS, hardware_rows, selfcheck
 from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tflite.inputs import noise_photos
 
 HARDWARE = Path(__file__).parent.parent / "benchmarks/hardware.csv"
 
@@ -67,9 +69,11 @@ def test_what_an_emulated_board_says(board, chip):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
-def test_selfcheck_from_a_shell(small, tmp_path, capsys):  # noqa: F811
-    engine, some, app = small
-    board = Running(app)
+def test_selfcheck_from_a_shell(tmp_path, capsys):
+    engine = Engine(example())
+    some = (noise_photos(1, *engine.shape).astype(np.int16) - 128).astype(np.int8)
+    (tmp_path / "right").mkdir()
+    board = Running(build(tmp_path / "right", app_data(example(), some[0], engine.run(some[0])), *SANITIZED))
     assert cli.main(["device", "selfcheck", "--port", board.port]) == 0
     said = capsys.readouterr().out
     assert said.startswith("```\nboard         host\nchip          not told\n") and "The board's bytes are those of the build." in said

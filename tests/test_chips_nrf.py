@@ -12,7 +12,7 @@ from strict import outcome, unnoticed
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.mcu.chips_nrf import NRF51, NRF52833, NRF52840
-from mobilenet_keras.mcu.emulators import emulator_for
+from mobilenet_keras.mcu.emulators import Unicorn, emulator_for
 from mobilenet_keras.mcu.registers import registers_of
 
 # Writes of start-up that nobody misses, and why the chip wouldn't either.
@@ -45,6 +45,15 @@ def test_behind_a_bootloader():
     off, sent = (outcome(built("nano33ble"), writes.index((name, 0)), left)[0] for name in ("UART0.ENABLE", "UART0.EVENTS_TXDRDY"))
     assert "UART0.PSEL_TXD: a pin must be chosen before the UART is enabled" in off and "not on pin P1.03" in off
     assert undisturbed.startswith("\nmobilenet") and sent.startswith("\nobilenet"), "a byte was written while the last one was sent"
+
+
+@pytest.mark.parametrize("board, per_tick", [("microbit", 1), ("nano33ble", 4)])
+def test_ticks_are_what_the_processor_took(board, per_tick):
+    """Cycles on the M0, whose flash is as fast as it; on the M4 instructions, four to a tick of 16 MHz."""
+    emulated = Unicorn(built(board))
+    ticks = int(re.search("ticks ([0-9]+)", emulated.run())[1])
+    begin, end = (mark[per_tick == 1] for mark in emulated.marks)
+    assert ticks == pytest.approx((end - begin) / per_tick, abs=1) and ticks > 50_000
 
 
 def test_strict_boards_run_on_their_strict_model():

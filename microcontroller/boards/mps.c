@@ -8,7 +8,7 @@ void board_init(void) {
   REG(BAUDDIV) = 217; /* 115200 at 25 MHz; QEMU sends at once */
   REG(CTRL) = 3;
 #ifdef CMSDK_TIMER
-  REG(CMSDK_TIMER + 8) = REG(CMSDK_TIMER + 4) = 0xffffffff, REG(CMSDK_TIMER) = 1; /* counts down */
+  REG(CMSDK_TIMER + 4) = 0xffffffff, REG(CMSDK_TIMER + 8) = 0xffffffff, REG(CMSDK_TIMER) = 1; /* counts down */
 #else
   REG(SSE_COUNTER) = 1;
 #endif

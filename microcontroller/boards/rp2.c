@@ -42,7 +42,7 @@ void board_init(void) {
   REG(0x4005802c) = 0x20c; /* the watchdog's: 12 cycles of the crystal to a microsecond */
 #endif
   REG(PADS + 4) = 0x52, REG(PADS + 8) = 0x5a; /* RP2350 isolates pads until they are set up; the receiver's is pulled up */
-  REG(IO + 4) = REG(IO + 0xc) = 2;
+  REG(IO + 0xc) = 2, REG(IO + 4) = 2;
   REG(UART + 0x24) = BAUD_INTEGER, REG(UART + 0x28) = BAUD_FRACTION; /* 115200 */
   REG(UART + 0x2c) = 0x70, REG(UART + 0x30) = 0x301; /* 8N1 with FIFOs; on */
 }

@@ -94,7 +94,7 @@ static void answer(const void *from, uint32_t n, uint32_t wanted) { /* with 0 by
   reply_next();
 }
 
-static void refuse(void) { REG(STALL_ARM) = 3, REG(IN_0) = REG(OUT_0) = STALL; }
+static void refuse(void) { REG(STALL_ARM) = 3, REG(OUT_0) = STALL, REG(IN_0) = STALL; }
 
 static uint32_t text_of(const char *s) { /* as a string descriptor, shorter than a packet */
   uint32_t n = 2;
@@ -115,7 +115,7 @@ static void describe(uint32_t what, uint32_t wanted) {
   }
 }
 
-static void close_data(void) { configured = line = 0, sending = out_n = in_n = in_at = 0, REG(IN_2) = REG(OUT_2) = 0; }
+static void close_data(void) { configured = line = 0, sending = out_n = in_n = in_at = 0, REG(OUT_2) = 0, REG(IN_2) = 0; }
 
 static void configure(uint32_t which) {
   const uint32_t ENABLE = 1u << 31 | 1 << 29, INTERRUPT = 3 << 26, BULK = 2 << 26;
@@ -145,7 +145,7 @@ static void serve(void) {
   const uint32_t first = REG(DPRAM), second = REG(DPRAM + 4), value = first >> 16, index = second & 0xffff, wanted = second >> 16;
   const uint32_t request = first & 0x20 ? first & 0xffe0 : first & 0xffff; /* a class's, whomever it is for */
   reply_left = awaits_coding = leave = 0, new_address = -1;
-  REG(IN_0) = REG(OUT_0) = 0;
+  REG(OUT_0) = 0, REG(IN_0) = 0;
   switch (request) {
     case 0x0680: describe(value, wanted); break;
     case 0x0500: answer(0, 0, 0), new_address = value & 127; break;

@@ -38,6 +38,16 @@ static void set_clocks(void) {
   await(RCC + 0x10, 7 << 3, 3 << 3);
 }
 
+/* The processor may read ahead wherever memory is said to lie, and a controller of external memory that nobody set up would never answer:
+ * 60000000 to dfffffff, four of the eight eighths of everything, are shut (PM0253, 4.6; ST's examples do so, too). */
+static void shut_external_memory(void) {
+  REG(SCB + 0xd98) = 0;                             /* MPU_RNR, */
+  REG(SCB + 0xd9c) = 0;                             /* RBAR: region 0, */
+  REG(SCB + 0xda0) = 1 << 28 | 1 << 18 | 0x87 << 8 | 31 << 1 | 1; /* RASR: XN, no access, S, eighths 3 to 6 of 4 GB, enabled; */
+  REG(SCB + 0xd94) = 5;                             /* CTRL: on, and all else as without it */
+  __asm__ volatile("dsb\n\tisb" ::: "memory");
+}
+
 /* Both are invalidated before they go on (PM0253, 4.8.3). Nothing but the processor uses the memory, so that they always tell the truth.
  * 16 KB of data: 4 ways of 128 lines of 32 bytes. */
 static void set_caches(void) {
@@ -53,6 +63,7 @@ static void set_caches(void) {
 
 void board_init(void) {
   set_clocks();
+  shut_external_memory();
   set_caches();
   REG(RCC + 0xe0) |= 1 << 3;                        /* clock for port D (8.7.43); */
   REG(RCC + 0xe8) |= 1 << 18 | 1;                   /* USART 3, timer 2 (8.7.45), */

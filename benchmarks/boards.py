@@ -38,7 +38,8 @@ from mobilenet_keras.tflite.interpreters import load  # noqa: E402
 from mobilenet_keras.tflite.model import Model  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
-BOARDS = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "pico", "pico2")
+BOARDS = ("microbit", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547", "pico", "pico2", "nano33ble",
+          "nucleo-f446re", "nucleo-h743zi")
 CORES = dict(cortex_m0="m0plus", cortex_m0plus="m0plus", cortex_m4="m4", cortex_m33="m4", cortex_m7="m7", cortex_m55="m55")
 COLUMNS = ("model board core compiler layout emulator photos equal_to_tflm instructions cycles code_bytes flash_used ram_used arena_bytes "
            "stack_bytes tflm_cmsis_instructions tflm_cmsis_arena bakenn_instructions bakenn_cycles bakenn_ram").split()

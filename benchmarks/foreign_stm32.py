@@ -58,7 +58,8 @@ def row(name, path):
     except MobileNetError as e:
         result = str(board.error or "prints nothing")
         assert wanted in str(e), e
-    return dict(family="stm32", example=example, commit=commit, board=board.target.id, instructions=board.counts()[0],
+    return dict(family="stm32", example=example, commit=commit, board=board.target.id,
+                instructions="" if result == "prints nothing" else board.counts()[0],
                 register_writes=len(board.chip.writes), registers=len({n for n, _ in board.chip.writes}),
                 said=board.sent.decode("latin1").strip(), lost=board.chip.losses(), result=result)
 

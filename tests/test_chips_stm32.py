@@ -7,9 +7,11 @@ from xml.etree import ElementTree
 import pytest
 from small_firmware import built
 from strict import unnoticed
+from unicorn import UC_HOOK_MEM_WRITE
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.mcu.chips_stm32 import F446, H743
+from mobilenet_keras.mcu.emulators import Unicorn
 from mobilenet_keras.mcu.registers import registers_of
 
 # Writes of start-up that nobody misses, and why the chip wouldn't either.
@@ -103,7 +105,7 @@ def test_a_clock_that_does_not_run_is_not_switched_to():
 
 
 def test_the_f446s_uart():
-    """RM0390, table 150: at 45 MHz, 115,200 baud is a divisor of 24.4375, and the baud rate 0.1 % off."""
+    """RM0390, 25.4.4: BRR is the divisor in sixteenths, and with OVER8 in eighths of which bit 3 is left out: 45 MHz / 391 either way."""
     chip = fast_f446()
     poke(chip, ("GPIOA.MODER", 0xA80000A0), ("GPIOA.AFRL", 0x7700), ("USART2.CR1", 0x200C))
     for divisor, over8, baud in ((391, 0, 115_090), (24 << 4 | 7, 0, 115_090), (48 << 4 | 7, 1 << 15, 115_090), (390, 0, 115_385)):
@@ -169,6 +171,24 @@ def test_the_h743s_supply_comes_first_and_once():
     chip = H743()
     poke(chip, ("PWR.CR3", 2), ("PWR.CR3", 1))
     assert chip["PWR.CR3"] == 2 and chip.lost["PWR.CR3"] == "the supply can be configured only once"
+
+
+def test_the_h743s_ram_is_written_only_once_its_supply_is_configured():
+    board, asked = Unicorn(built("nucleo-h743zi"), counted=False), []
+
+    def write(*_):
+        asked.append((list(board.chip.writes), board.chip.polled["the supply"]))
+        board._stop()
+    board.uc.hook_add(UC_HOOK_MEM_WRITE, write, begin=0x20000000, end=0x2407FFFF)
+    assert board.run() == "" and asked[0] == ([("PWR.CR3", 2), ("AXI.AXI_TARG7_FN_MOD", 1)], 3), "the first word of the stack, after ACTVOSRDY"
+
+
+def test_the_h743s_core_is_told_of_its_memory():
+    """Caches on; nothing between 60000000 and dfffffff, of which the MPU's region 0 leaves out the eighths 0, 1, 2 and 7."""
+    board = Unicorn(built("nucleo-h743zi"), counted=False)
+    board.run()
+    ccr, control, attributes = (int.from_bytes(board.uc.mem_read(at, 4), "little") for at in (0xE000ED14, 0xE000ED94, 0xE000EDA0))
+    assert ccr >> 16 & 3 == 3 and control == 5 and attributes >> 24 & 7 == 0 and attributes >> 8 & 255 == 0x87 and attributes & 63 == 63
 
 
 def test_the_h743s_uart():

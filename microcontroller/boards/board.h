@@ -7,6 +7,7 @@ extern "C" {
 #endif
 
 void board_init(void);               /* clocks, console */
+void board_supply(void);             /* before the first write to RAM, without a stack; of boards with -DBOARD_SUPPLY */
 void board_put(uint8_t byte);        /* blocking */
 int board_get(void);                 /* next byte from the console, or -1 */
 uint32_t board_ticks(void);          /* a counter: instructions, cycles or microseconds, as board.txt says */

@@ -30,7 +30,6 @@ __attribute__((section(".vectors"), used)) const void *const vectors[16] = {
 #define OPAQUE __asm__ volatile("")
 
 #ifdef BOARD_SUPPLY /* a chip whose RAM may not be written before its supply is set: no stack until then */
-void board_supply(void);
 void begin(void);
 
 __attribute__((naked)) void reset(void) { __asm__ volatile("bl board_supply\n\tb begin"); }

@@ -13,7 +13,7 @@ static void await(uint32_t address, uint32_t bits, uint32_t value) {
 void board_init(void) {
   REG(RCC + 0x40) |= 1u << 28 | 1u << 17 | 1; /* clocks for power control, USART 2, timer 2 (6.3.13), */
   REG(RCC + 0x30) |= 1;                      /* and port A (6.3.10) */
-  (void)REG(RCC + 0x30);                     /* which are there two cycles later: a read takes as long (6.2.13) */
+  (void)REG(RCC + 0x30);                     /* which are there two cycles later: a read takes as long */
   REG(RCC + 4) = 2u << 28 | 8 << 24 | 180 << 6 | 8; /* HSI, 16 MHz / 8 * 180 / 2 = 180 MHz (6.3.2); P, bits 17:16, is 0 for 2 */
   REG(RCC) |= 1 << 24;                       /* PLLON: the voltage rises to scale 1, which PWR_CR asks for after reset (5.1.3) */
   REG(PWR) |= 1 << 16;                       /* ODEN: over-drive, which 180 MHz need, while the PLL locks (5.1.4) */

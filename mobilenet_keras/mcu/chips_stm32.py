@@ -25,7 +25,7 @@ _GATES = dict(   # {block: (bus, bit)}: RCC_AHB1ENR and its like, and at the sam
     stm32f446=dict(GPIOA=("AHB1", 0), GPIOB=("AHB1", 1), GPIOC=("AHB1", 2), GPIOD=("AHB1", 3), GPIOH=("AHB1", 7), TIM2=("APB1", 0), TIM5=("APB1", 3),
                    USART2=("APB1", 17), USART3=("APB1", 18), PWR=("APB1", 28), USART1=("APB2", 4), SYSCFG=("APB2", 14)),                 # 6.3.10 to 6.3.14
     stm32h743=dict(GPIOA=("AHB4", 0), GPIOB=("AHB4", 1), GPIOC=("AHB4", 2), GPIOD=("AHB4", 3), GPIOE=("AHB4", 4), GPIOH=("AHB4", 7), TIM2=("APB1L", 0),
-                   TIM5=("APB1L", 3), USART2=("APB1L", 17), USART3=("APB1L", 18), USART1=("APB2", 4), SYSCFG=("APB4", 1), FMC=("AHB3", 12))) # 8.7.39 to 8.7.47
+                   TIM5=("APB1L", 3), USART2=("APB1L", 17), USART3=("APB1L", 18), USART1=("APB2", 4), SYSCFG=("APB4", 1), FMC=("AHB3", 12))) # 8.7.40 to 8.7.48
 
 # %% ../../nbs/api/mcu/05d_chips_stm32.ipynb #2289d4f0
 class STM32(Console):
@@ -237,7 +237,7 @@ class H743Clocks(Pinned):
     def cpu_hz(self): return self.hz("sys")/_DIVISORS[self["RCC.D1CFGR"] >> 8 & 15]
     def ahb(self): return self.cpu_hz()/_DIVISORS[self["RCC.D1CFGR"] & 15]
     def apb(self, n): return self.ahb()/_BUS[(self["RCC.D2CFGR"] >> (4 if n == 1 else 8) if n < 3 else self["RCC.D1CFGR"] >> 4 if n == 3 else self["RCC.D3CFGR"] >> 4) & 7]
-    def timer_hz(self): # 8.7.6, TIMPRE
+    def timer_hz(self): # 8.7.7, TIMPRE
         divided, fast = _BUS[self["RCC.D2CFGR"] >> 4 & 7], self["RCC.CFGR"] >> 15 & 1
         return self.ahb() if divided <= (4 if fast else 2) else self.apb(1)*(4 if fast else 2)
     def stands(self):

@@ -129,7 +129,7 @@ def _head(model, scratch):
     return greedy_offsets(lives | {t: (i, i) for t, i in extra.items()}, sizes | {t: scratch[i] for t, i in extra.items()})
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #0000000e
-MARGIN = 1024  # bytes, for versions of TFLM whose records are larger than those of the one that was asked
+MARGIN = 320  # bytes, for versions of TFLM whose records are larger than those of the one that was asked
 
 @dataclass(frozen=True)
 class ArenaSizes:
@@ -155,12 +155,13 @@ def arena_sizes(
         raise MobileNetError(f"The arena is measured by running the model in TensorFlow Lite Micro, which did not run here: {took.reason}. "
                              "Install it, or give the size yourself with arena=.")
     halved = [took.parts.get(k, 0) for k in ("TfLiteEvalTensor data", "NodeAndRegistration struct")]
-    tail, dsp, helium = took.tail - sum(halved)//2, _scratch(model), _scratch(model, helium=True)
+    convs = sum(op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in model.ops)
+    tail, dsp, helium = took.tail - sum(halved)//2 - 16*convs, _scratch(model), _scratch(model, helium=True)
     sums = sum(4*o[3].shape[-1] + 16 for op in model.ops if op.name == "FULLY_CONNECTED" and (o := operands(model, op)))
-    need = lambda scratch: max(took.head, _head(model, scratch)) + tail + 16*len(scratch)
+    need = lambda scratch: max(took.head, _head(model, scratch)) + tail + up(4*len(scratch))
     small, large = up(need(dsp) + margin), up(need(helium) + sums + margin)
     why = (f"TFLM itself, on a 64-bit machine, took {took.total:,} bytes: {took.head:,} of activations and {took.tail:,} of records. "
-           f"Two sections of these are half as large with 32 bits, TfLiteEvalTensor ({halved[0]:,} bytes here) and NodeAndRegistration ({halved[1]:,}), which leaves "
+           f"Two sections of these are half as large with 32 bits, TfLiteEvalTensor ({halved[0]:,} bytes here) and NodeAndRegistration ({halved[1]:,}), and {convs} convolutions keep 16 bytes less, which leaves "
            f"{took.head + tail:,}; nothing else is larger there. With room for CMSIS-NN's scratch memory and a margin of {margin:,} for other versions of TFLM: "
            f"{small:,} bytes on a 32-bit core, {large:,} on one with Helium (Cortex-M55, M85), {up(took.total + margin):,} on a 64-bit computer.")
     return ArenaSizes(small, large, up(took.total + margin), why)

@@ -63,9 +63,9 @@ def hostile():
     return Model(one_op_model(), 'evil"; name @LABELS@\n\\').with_metadata(HOSTILE)
 
 
-def arenas(folder):
+def arenas(folder, main="main.cc"):
     """(64-bit, Helium, 32-bit) bytes of arena."""
-    return tuple(map(int, re.findall(r"kArenaBytes = (\d+);", (folder / "main.cc").read_text())))
+    return tuple(map(int, re.findall(r"kArenaBytes = (\d+);", (folder / main).read_text())))
 
 
 def heads(kind):
@@ -106,8 +106,8 @@ def test_published_models(tmp_path, name, ops):
     assert array(app, "kExpected") == seen["outputs"][0].ravel().tolist()
     host, helium, small = arenas(app)
     plain, mve = (82_276, 82_340) if channels == 1 else (100_708, 100_772)
-    assert plain + 16 <= small <= plain + 4096 and mve <= helium <= mve + 4096
-    assert seen["arena"]["total"] < host <= seen["arena"]["total"] + 4096
+    assert plain + 16 <= small <= plain + 1024 and mve <= helium <= mve + 1024
+    assert seen["arena"]["total"] < host <= seen["arena"]["total"] + 1024
     code, text = run(app)
     assert code == 0 and "PASS: 2 output bytes" in text and "1: person " in text
     code, text = run(app, "FLIP=1")
@@ -127,8 +127,8 @@ def test_arena_of_networks_is_enough_and_near(version, alpha, size, classes):
     from engine_models import network
     model = network(version, alpha, size, classes)
     sizes, (plain, m4, m55) = arena_sizes(model), MEASURED[version, alpha, size, classes]
-    assert m4 <= sizes.small <= plain + 4096 and m55 <= sizes.helium <= m55 + 4096
-    assert sizes.on(BOARDS["pico"]) == sizes.small and sizes.on(BOARDS["mps3-an547"]) == sizes.helium
+    assert m4 <= sizes.small <= plain + 1024 and m55 <= sizes.helium <= m55 + 1024
+    assert sizes.on(BOARDS["nano33ble"]) == sizes.wide > sizes.small and sizes.on(BOARDS["pico"]) == sizes.small and sizes.on(BOARDS["mps3-an547"]) == sizes.helium
 
 
 @needs_tflm
@@ -379,14 +379,14 @@ def test_the_way_to_qemu_with_the_stand_in(tmp_path, machine):
                            "(TFLM_FLAGS, default -mcpu=cortex-m4 -mthumb, and TFLM_MACHINE, default mps2-an386, say for which)")
 @pytest.mark.parametrize("name", ["tflite_micro/person_detect", "mlperf_tiny/vww_96_int8", "softmax", "sigmoid", "embedding", "two", "map"])
 def test_tflm_on_an_emulated_core(tmp_path, name):
-    """The real library: the self-test passes, so its bytes are tflite-micro's; the arena is enough, and at most 4 KB too large."""
+    """The real library: the self-test passes, so its bytes are tflite-micro's; the arena is enough, and at most 1 KB too large."""
     model = heads(name) if "/" not in name else Model.open(shared(f"models/{name}.tflite"))
     app = export_tflm(model, tmp_path / "app")
     code, text = on_qemu(app, re.split("[;:]", os.environ["TFLM_INCLUDE"]), [os.environ["TFLM_LIB"]],
                          os.environ.get("TFLM_FLAGS", "-mcpu=cortex-m4 -mthumb"), os.environ.get("TFLM_MACHINE", "mps2-an386"))
     assert code == 0 and "PASS" in text, text
     used, given = map(int, re.search(r"arena: (\d+) of (\d+) bytes", text).groups())
-    assert used <= given <= used + 4096, (used, given)
+    assert used <= given <= used + 1024, (used, given)
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path):
@@ -423,9 +423,14 @@ def test_the_board_is_asked_first(tmp_path):
         with pytest.raises(MobileNetError, match=message):
             export_tflm(model, tmp_path / "app", board=board)
     assert not (tmp_path / "app").exists()
+    with pytest.raises(MobileNetError, match="Op 3 of .*, FULLY_CONNECTED, has a scale for each of its 5 outputs, and Arduino"):
+        export_tflm(Builder((1, 8, 8, 1)).conv(8, 3, 2).average_pool().dense(5).softmax().model(), tmp_path / "app", to="arduino")
+    assert not (tmp_path / "app").exists()
     app = export_tflm(model, tmp_path / "app", board="nano33ble")
     assert (app / "mobilenet_person_detect/mobilenet_person_detect.ino").is_file()
-    need, usable = arena_sizes(Model.open(model)).small, BOARDS["nano33ble"].usable_ram
+    need, usable = arena_sizes(Model.open(model)).wide, BOARDS["nano33ble"].usable_ram
+    assert 82_740 <= need <= 82_740 + 1024, "what the library took, compiled for a Cortex-M4 (benchmarks/tflm_real.csv)"
+    assert arenas(next(app.glob("*/main.cpp")).parent, "main.cpp")[2] == need
     assert f"{need} bytes of RAM, of the {usable:,} that are usable on Arduino" in (app / "README.md").read_text()
 
 

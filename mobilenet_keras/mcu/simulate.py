@@ -127,7 +127,7 @@ class TflmRun(Prediction):
     def _table(self):
         here, there = self.arena or {}, self.arena_on_board or {}
         rows = [("head: activations", here["head"]), ("tail: bookkeeping", here["tail"]), *((f"  {k}", v) for k, v in here["sections"].items()), ("all", here["total"]),
-                ("with 1 KB to spare, estimated for a 32-bit core", there["small"])]
+                ("with a margin, estimated for a 32-bit core", there["small"])]
         return ("arena of " + self.model, "bytes"), rows
     def __str__(self): return f"{Prediction.__str__(self)}\n{text_table(*self._table())}\n{self.engine}"  # type: ignore[call-arg]  # mypy sees object's
     def _repr_html_(self): return f"{Prediction._repr_html_(self)}{html_table(*self._table())}<p>{self.engine}</p>"

@@ -110,8 +110,8 @@ def _c_bytes(values) -> str:
     return "\n".join("  " + ", ".join(numbers[i:i + 20]) + "," for i in range(0, len(numbers), 20))
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #0000000b
-def _scratch(model, helium=False):
-    "{op index: bytes} that CMSIS-NN's kernels ask for, as in its *_get_buffer_sizes_s8.c."
+def _scratch(model, helium=False, early=False):
+    "{op index: bytes} that CMSIS-NN's kernels ask for, as in its *_get_buffer_sizes_s8.c; early: as in those of 2023."
     found = {}
     for op in model.ops:
         if op.name == "AVERAGE_POOL_2D": found[op.index] = 0 if helium else 4*model.tensors[op.inputs[0]].shape[-1]
@@ -119,7 +119,7 @@ def _scratch(model, helium=False):
         (x, w, _, out), window = o, o[1].shape[1]*o[1].shape[2]
         plain = max(op.options.get("dilation_h_factor", 1), op.options.get("dilation_w_factor", 1)) == 1
         if op.name == "CONV_2D": found[op.index] = 0 if window == 1 and plain else 64*-(-window*x.shape[-1]//16) if helium else 16*-(-window*x.shape[-1]//4)
-        elif plain and x.shape[-1] == out.shape[-1]: found[op.index] = 4*124*window if helium else 0 if w.shape[1:3] == (3, 3) else 2*window*x.shape[-1]
+        elif plain and x.shape[-1] == out.shape[-1]: found[op.index] = 4*124*window if helium else 0 if w.shape[1:3] == (3, 3) and not early else 2*window*x.shape[-1]
     return {i: n for i, n in found.items() if n}
 
 def _head(model, scratch):
@@ -129,18 +129,20 @@ def _head(model, scratch):
     return greedy_offsets(lives | {t: (i, i) for t, i in extra.items()}, sizes | {t: scratch[i] for t, i in extra.items()})
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #0000000e
-MARGIN = 1024  # bytes, for versions of TFLM whose records are larger than those of the one that was asked
+MARGIN = 320  # bytes, for versions of TFLM whose records are larger than those of the one that was asked
 
 @dataclass(frozen=True)
 class ArenaSizes:
     "Bytes of arena for each kind of target, and how they came about."
     small:int  # Of a 32-bit core, with plain or CMSIS-NN kernels
     helium:int # Of a Cortex-M55 or M85 with CMSIS-NN
+    wide:int   # As `small`, by a library without TF_LITE_STATIC_MEMORY: Arduino's
     host:int   # Of this 64-bit machine
     why:str    # The derivation, in sentences
 
     def on(self, board:Board) -> int: # Bytes
         "For the core of `board`."
+        if LAYOUT_OF.get(board.id) == "arduino": return self.wide
         return self.helium if board.core in ("Cortex-M55", "Cortex-M85") else self.small
 
 def arena_sizes(
@@ -155,15 +157,17 @@ def arena_sizes(
         raise MobileNetError(f"The arena is measured by running the model in TensorFlow Lite Micro, which did not run here: {took.reason}. "
                              "Install it, or give the size yourself with arena=.")
     halved = [took.parts.get(k, 0) for k in ("TfLiteEvalTensor data", "NodeAndRegistration struct")]
-    tail, dsp, helium = took.tail - sum(halved)//2, _scratch(model), _scratch(model, helium=True)
+    convs = sum(op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in model.ops)
+    tail, dsp, helium = took.tail - sum(halved)//2 - 16*convs, _scratch(model), _scratch(model, helium=True)
     sums = sum(4*o[3].shape[-1] + 16 for op in model.ops if op.name == "FULLY_CONNECTED" and (o := operands(model, op)))
-    need = lambda scratch: max(took.head, _head(model, scratch)) + tail + 16*len(scratch)
+    need = lambda scratch: max(took.head, _head(model, scratch)) + tail + up(4*len(scratch))
     small, large = up(need(dsp) + margin), up(need(helium) + sums + margin)
+    wide = up(need(_scratch(model, early=True)) + 12*len(model.ops) + 32*(len(model.inputs) + len(model.outputs)) + margin)
     why = (f"TFLM itself, on a 64-bit machine, took {took.total:,} bytes: {took.head:,} of activations and {took.tail:,} of records. "
-           f"Two sections of these are half as large with 32 bits, TfLiteEvalTensor ({halved[0]:,} bytes here) and NodeAndRegistration ({halved[1]:,}), which leaves "
+           f"Two sections of these are half as large with 32 bits, TfLiteEvalTensor ({halved[0]:,} bytes here) and NodeAndRegistration ({halved[1]:,}), and {convs} convolutions keep 16 bytes less, which leaves "
            f"{took.head + tail:,}; nothing else is larger there. With room for CMSIS-NN's scratch memory and a margin of {margin:,} for other versions of TFLM: "
-           f"{small:,} bytes on a 32-bit core, {large:,} on one with Helium (Cortex-M55, M85), {up(took.total + margin):,} on a 64-bit computer.")
-    return ArenaSizes(small, large, up(took.total + margin), why)
+           f"{small:,} bytes on a 32-bit core, {large:,} on one with Helium (Cortex-M55, M85), {wide:,} with Arduino's library, whose records are larger, {up(took.total + margin):,} on a 64-bit computer.")
+    return ArenaSizes(small, large, wide, up(took.total + margin), why)
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000012
 def run_tflm(
@@ -322,6 +326,13 @@ def _layout_for(board, to):
                              f"Leave the board out, or give one of {to}: {', '.join(b for b, sdk in LAYOUT_OF.items() if sdk == to)}.")
     return to
 
+def _check_arduino(model):
+    "Refuse what Arduino_TensorFlowLite, of 2023, computes wrongly: it takes the first class's scale for all."
+    for op in model.ops:
+        if op.name == "FULLY_CONNECTED" and (scale := model.tensors[op.inputs[1]].scale) is not None and len(scale) > 1:
+            raise MobileNetError(f"Op {op.index} of {model.name}, FULLY_CONNECTED, has a scale for each of its {len(scale)} outputs, and Arduino's TensorFlow Lite Micro takes the first for all, "
+                                 "so that its scores would be wrong: use --runtime engine, or --to cmake with a TensorFlow Lite Micro of 2024 or newer.")
+
 def _check_board(board, model, flash_bytes, sizes):
     "Refuse what the board can't hold, and say what it could."
     need, flash = sizes.on(board), flash_bytes + code_bytes(board)
@@ -335,7 +346,7 @@ def _given_arena(arena, took, margin):
     if arena < 1 or margin < 0: raise MobileNetError(f"Arena and margin are bytes. Received: arena={arena}, margin={margin}")
     if took is not None and arena < took.small:
         raise MobileNetError(f"An arena of {arena:,} bytes is not enough: the model needs up to {took.small:,} on a 32-bit board. Leave arena out to have it measured.")
-    return ArenaSizes(arena, arena, max(arena, took.host if took else 0), f"{arena:,} bytes, as it was given to export_tflm; not measured.")
+    return ArenaSizes(arena, arena, arena, max(arena, took.host if took else 0), f"{arena:,} bytes, as it was given to export_tflm; not measured.")
 
 def export_tflm(
     model,            # A `Model` or the path of an int8 .tflite file
@@ -355,11 +366,13 @@ def export_tflm(
     _check_folder(folder, to)
     tflm_ops(model)
     check_int8(model)
+    if to == "arduino": _check_arduino(model)
     flash, given = model.strip() if strip else model.without_metadata(), app_input(model).prepare(photo)
     if given.pixels is None: raise MobileNetError("The app's self-test begins with the pixels of a photo, and an array of the model's input was given. Give a photo: a path, bytes, a PIL image or a uint8 array.")
     verdict, costs = exact_verdict(flash, given.one[None], "one photo" if photo is not None else "seeded noise, no photo")  # the very bytes that go into flash
     if arena is None: sizes = arena_sizes(costs, margin)
     else: sizes = _given_arena(arena, arena_sizes(costs, 0) if verdict.reference == "tflm" else None, margin)
+    if not LAYOUTS[to].static_memory: sizes = dataclasses.replace(sizes, small=sizes.wide)
     if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
     values = _values(model, flash, verdict, given.pixels[0], sizes) | dict(
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
@@ -470,7 +483,7 @@ def lint_tflm(
 
 def _board_findings(model, p, board, arena):
     "Memory against a board."
-    try: _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*3, ""))
+    try: _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*4, ""))
     except MobileNetError as e: return [("error", None, str(e), "a smaller alpha or input size, or another board: mobilenet boards")]
     return [("note", None, f"an arena of {arena or p.arena_on_board:,} of {board.usable_ram:,} bytes on {board.name}; untested on hardware", "none needed")]
 

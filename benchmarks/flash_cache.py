@@ -77,10 +77,10 @@ def behind_cache(kind):
             uc.hook_add(unicorn.UC_HOOK_MEM_READ, lambda uc, _, address, *__: access(address >> 2, 1), None, begin, end - 1)
             return uc
 
-        def _read(self, uc, offset, size, data):
-            if offset + 0x40000000 == self.target.tick:
+        def _read(self, uc, offset, size, base):
+            if base + offset == self.target.tick:
                 self.at_marks.append(tuple(self.cache.missed))
-            return super()._read(uc, offset, size, data)
+            return super()._read(uc, offset, size, base)
     return Cached
 
 

@@ -135,6 +135,7 @@ def called(uc, function, *words):
 
 def test_arithmetic_that_a_cortex_m0_lacks():
     board = Unicorn(built("pico"), counted=False)
+    board.run()  # its second stage lets the flash be read
     at = {name: value for name, (value, _) in built("pico").elf.symbols.items()}
     edges = [0, 1, 2, 3, 7, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFE, 0xFFFFFFFF]
     rng = np.random.default_rng(0).integers(0, 1 << 32, (60, 4)).tolist()

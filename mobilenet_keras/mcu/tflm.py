@@ -483,7 +483,9 @@ def lint_tflm(
 
 def _board_findings(model, p, board, arena):
     "Memory against a board."
-    try: _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*4, ""))
+    try:
+        if LAYOUT_OF.get(board.id) == "arduino": _check_arduino(model)
+        _check_kind(board); _check_board(board, model, p.bare_bytes + photo_bytes(model), ArenaSizes(*(arena or p.arena_on_board,)*4, ""))
     except MobileNetError as e: return [("error", None, str(e), "a smaller alpha or input size, or another board: mobilenet boards")]
     return [("note", None, f"an arena of {arena or p.arena_on_board:,} of {board.usable_ram:,} bytes on {board.name}; untested on hardware", "none needed")]
 

@@ -26,7 +26,7 @@ def _compilers():
     found += [[path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     try: need("ziglang", "mcu")
     except MobileNetError: return found
-    return [*found, [sys.executable, "-m", "ziglang", "cc"]]
+    return [*found, [sys.executable, "-P", "-m", "ziglang", "cc"]]
 
 _FLAGS = "-std=c99 -O2 -fPIC -shared -DMBN_COUNT -DMBN_EVERY_LAYOUT".split()
 

@@ -89,7 +89,7 @@ def engine_ms(
     t:Target,
 ) -> float|None: # Milliseconds, estimated; None: nobody has measured that core
     "How long an inference with the engine takes."
-    return t.board.ms(compiled.instructions(t.core), t.mhz, flash_words=missed_words(compiled.data, t))
+    return t.board.ms(compiled.instructions(t.core), flash_words=missed_words(compiled.data, t))
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #d5f61954
 def residual(steps:list) -> bool: # Of MobileNets, V2

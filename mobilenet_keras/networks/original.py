@@ -140,7 +140,7 @@ def _run(kind, path, x, seconds, memory, **files):
         for name, save in files.items(): save(f"{folder}/{name}")
         env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")} | dict(PYTHONPATH=os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])]))
         code = _LIMITS + _RUNNERS[kind] + "\nnp.save(folder + '/y.npy', np.asarray(y, np.float32))\n"
-        try: done = subprocess.run([sys.executable, "-c", code, str(memory), str(seconds), str(path), folder], capture_output=True, timeout=2*seconds, env=env, cwd=folder)
+        try: done = subprocess.run([sys.executable, "-P", "-c", code, str(memory), str(seconds), str(path), folder], capture_output=True, timeout=2*seconds, env=env, cwd=folder)
         except subprocess.TimeoutExpired: return None, f"it gave no answer in {2*seconds} seconds"
         if done.returncode == 0 and Path(f"{folder}/y.npy").is_file(): return np.load(f"{folder}/y.npy", allow_pickle=False), ""
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

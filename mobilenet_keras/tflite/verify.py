@@ -35,7 +35,7 @@ def _run_isolated(name, folder, seconds=600):
     "(outputs or None, what it said) of runtime `name` in a process of its own."
     home = str(Path(mobilenet_keras.__path__[0]).resolve().parent)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    try: done = subprocess.run([sys.executable, "-c", _RUN, name, str(folder)], capture_output=True, timeout=seconds, env=env)
+    try: done = subprocess.run([sys.executable, "-P", "-c", _RUN, name, str(folder)], capture_output=True, timeout=seconds, env=env)
     except subprocess.TimeoutExpired: return None, f"no answer in {seconds} s"
     said = done.stderr.decode("utf-8", "replace")
     if done.returncode == 0:

@@ -74,7 +74,14 @@ _LAYERS = "a table, layer by layer"
 _CC = arg("--cc", metavar="COMPILER", help="C compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")
 _PORT = arg("--port", metavar="PORT", help="serial port of the board (default: its own, if only one can be it)")
 _DRY_RUN = arg("--dry-run", action="store_true", help="check everything, write nothing")
-_WAIT = arg("--wait", type=float, metavar="S", default=20, help="seconds for the board to restart, and for each answer (default: 20)")
+def _seconds(text):
+    "A time to wait."
+    try: value = float(text)
+    except ValueError: value = math.nan
+    if not 0 <= value < 1e6: raise argparse.ArgumentTypeError(f"wanted seconds, as 20. Received: {text}")
+    return value
+
+_WAIT = arg("--wait", type=_seconds, metavar="S", default=20, help="seconds for the board to restart, and for each answer (default: 20)")
 _PROTOTXT = arg("--prototxt", metavar="FILE", help="text of a .caffemodel, where it lies elsewhere or has another name than it")
 
 # %% ../nbs/api/08_cli.ipynb #0000000b

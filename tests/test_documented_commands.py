@@ -23,6 +23,8 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_demo.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
+    ".venv/bin/python -c": "tests/test_builder.py saves what it makes",
+    "mobilenet device selfcheck": "tests/test_selfcheck.py::test_selfcheck_from_a_shell",
     "mobilenet device ask": "tests/test_console.py::test_device_ask_from_a_shell",
     "mobilenet micropython flash": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
     "mpremote mip install --target /": "tests/test_micropython.py::test_mpremotes_mip_installs_it_from_a_folder",

@@ -16,7 +16,7 @@ SLOW = {"api/networks/10_importers", "api/networks/11_original", "tutorials/choo
             "api/training/02_quantization", "api/networks/03_models", "explain/mobilenet",
             "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards", "api/networks/04_heads", "api/networks/12_keras_files",
             "api/08_cli", "api/mcu/01_tflm", "api/mcu/02_fit", "api/tflite/06_verify", "tutorials/tflm_app", "tutorials/micropython",
-            "explain/streaming", "explain/where_instructions_go", "how_to/build_and_simulate",
+            "explain/streaming", "explain/proved_by_what", "explain/where_instructions_go", "how_to/build_and_simulate",
             "how_to/other_systems"}  # more than 2 seconds; their modules' tests are not slow
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")
                    if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts))

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError
+from ..core import MobileNetError, read_bounded
 from .target import target, targets
 
 # %% ../../nbs/api/mcu/04_elf.ipynb #00000005
@@ -221,9 +221,7 @@ def open_image(
         kind = firmware.target.image
         return _parsed(f"{firmware.name}.{kind}", kind, firmware.image(), firmware.target.id)
     path = Path(firmware)
-    try: data = path.read_bytes()
-    except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror or e}.") from None
-    return _parsed(path.name, path.suffix.lstrip(".").lower(), data, board)
+    return _parsed(path.name, path.suffix.lstrip(".").lower(), read_bounded(path), board)
 
 def _parsed(name, kind, data, board):
     if kind not in ("uf2", "hex", "bin", "elf"): raise MobileNetError(f"{name} is no image: they are .uf2, .hex, .bin or .elf files, which mobilenet build writes.")

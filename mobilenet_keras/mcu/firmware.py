@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from .. import __version__
-from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write
+from ..core import MobileNetError, html_table, microcontroller_folder, text_table, atomic_write, read_bounded
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
 from ..engine.layouts import LAYOUTS, layout_for
@@ -283,9 +283,7 @@ def open(cls:Firmware,
          path, # Of an .elf that `mobilenet build` wrote
 ) -> Firmware:
     "A firmware that was built before."
-    try: data = Path(path).read_bytes()
-    except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
-    elf = Elf(data)
+    elf = Elf(read_bounded(path))
     text = lambda name: elf.read(name).rstrip(b"\0").decode("utf-8", "replace")
     hot = {"hot_start", "hot_end"} <= elf.symbols.keys() and elf.symbols["hot_end"][0] > elf.symbols["hot_start"][0]
     t = target(text("app_board"), "ram" if hot else None, cores=2 if "mbn_second_core" in elf.symbols else 1)

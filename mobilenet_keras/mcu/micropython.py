@@ -11,7 +11,7 @@ import hashlib, re, struct, tempfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from ..core import MobileNetError, microcontroller_folder, atomic_write
+from ..core import MobileNetError, microcontroller_folder, atomic_write, read_bounded
 from ..engine.engine import Engine
 from ..engine.layouts import layout_for
 from ..engine.mbn import read_facts
@@ -268,8 +268,7 @@ def flash_micropython(
 def _module(arch, path=None):
     "The bytes of a module; that of a PC, which is in no wheel, is built."
     if path:
-        try: data = Path(path).read_bytes()
-        except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror}.") from None
+        data = read_bounded(path)
         if data[:2] != b"M\6": raise MobileNetError(f"{path} is no .mpy file of version 6. mobilenet micropython module writes one.")
         return data
     if arch != "x64": return mpy.prebuilt(arch).read_bytes()

@@ -67,6 +67,7 @@ def glance(
 def _photo_shape(name, shape, size):
     "(height, width, channels) of the input, as the description says it or `size`."
     if shape is None: raise MobileNetError(f"{name} takes no photos: wanted (batch, height, width, channels). For other inputs use TensorFlow's converter.")
+    if size and None not in shape[:2] and list(size) != list(shape[:2]): raise MobileNetError(f"{name} takes photos of {shape[0]}x{shape[1]}; another size, {size[0]}x{size[1]}, would make another network of it. Leave out --size.")
     shape = (*(size or shape[:2]), shape[2])
     if None in shape[:2]: raise MobileNetError(f"{name} takes photos of any size, and a .tflite file has one. Give it: --size 96, or size=96.")
     if shape[2] not in (1, 3) or not all(isinstance(v, int) and 0 < v <= 4096 for v in shape): raise MobileNetError(f"{name} takes {shape}; wanted photos of at most 4096x4096 with 1 or 3 channels.")

@@ -382,7 +382,9 @@ def origin_of(
             from mobilenet_keras.networks.keras_files import load_keras
             net = load_keras(path, scale, size, resize)
             return Origin(path.stem, _probability(net), net.preprocessing, net.classes, resize is not None or net.says_cut, provenance(net.provenance, **({} if net.provenance else dict(source=path.name))))
-    if isinstance(source, Model): return _of_file(source, scale, resize)
+    if isinstance(source, Model):
+        if size and tuple(size) != tuple(source.inputs[0].shape[1:3]): raise MobileNetError(f"{source.name} takes photos of one size, {'x'.join(map(str, source.inputs[0].shape[1:3]))}. Leave out --size.")
+        return _of_file(source, scale, resize)
     if isinstance(source, Run): return Origin(source.net.name, source.net, source.preprocessing, list(source.classes), True, provenance(getattr(source.net, "provenance", None)))
     if hasattr(source, "layers") and hasattr(source, "input_shape"): return _of_net(source, scale, resize)
     raise MobileNetError(f"Wanted a `Run`, a Keras model, a float `Model`, or the path of one. Received: {type(source).__name__}")

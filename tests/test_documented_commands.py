@@ -23,7 +23,7 @@ ELSEWHERE = {
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_demo.py::test_demo",
     "mobilenet flash firmware.uf2 --port": "tests/test_flash.py::test_flash_and_ask",
-    ".venv/bin/python -c": "tests/test_builder.py saves what it makes",
+    ".venv/bin/python -c": "tests/test_documented_commands.py::test_the_network_that_comes_with_the_library",
     "mobilenet device selfcheck": "tests/test_selfcheck.py::test_selfcheck_from_a_shell",
     "mobilenet device ask": "tests/test_console.py::test_device_ask_from_a_shell",
     "mobilenet micropython flash": "tests/test_micropython.py::test_whole_path, ::test_weights_uf2 and ::test_weights_in_flash",
@@ -187,3 +187,11 @@ def test_commands_in_messages_exist():
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_examples_of_the_help_parse(verb):
     assert cli.parser().parse_args(shlex.split(cli.VERBS[verb][1])[1:]).function is cli.VERBS[verb][0]
+
+
+def test_the_network_that_comes_with_the_library(tmp_path, monkeypatch):
+    """The line of "Try it on your board" that writes one, to the letter."""
+    (line,) = [c for c in COMMANDS if c.startswith(".venv/bin/python -c")]
+    monkeypatch.chdir(tmp_path)
+    exec(shlex.split(line)[2])
+    assert cli.main(["build", "model.tflite", "--board", "pico", "-o", "firmware.uf2"]) == 0

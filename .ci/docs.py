@@ -365,6 +365,9 @@ def boards_page():
         yield f'## {b.name} {{ #{b.id} }}\n\n<div class="output" markdown="0">{facts}</div>'
 
 
+ROWS = 100  # of a table on the page; a file may have more
+
+
 def benchmarks_page():
     yield ("# Benchmarks\n\n> What the scripts in `benchmarks/` measured. Times are of the machine that ran them: "
            "compare the rows of a table with each other, or run the script on yours.")
@@ -376,7 +379,8 @@ def benchmarks_page():
             head, *rows = csv.reader(lines)
         rows = [[f"{int(v):,}" if re.fullmatch(r"\d{4,}", v) else v for v in row] for row in rows]
         links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in dict.fromkeys((script, file)))
-        yield f"## {title}\n\n{doc.split(chr(10) * 2)[0]}\n\n{table([h.replace('_', ' ') for h in head], rows)}\n\n{links}"
+        more = f"{len(rows) - ROWS:,} more rows in " if len(rows) > ROWS else ""
+        yield f"## {title}\n\n{doc.split(chr(10) * 2)[0]}\n\n{table([h.replace('_', ' ') for h in head], rows[:ROWS])}\n\n{more}{links}"
         if (plot := file.with_suffix(".svg")).exists():
             yield f'<div class="output" markdown="0">{plot.read_text(encoding="utf-8").strip()}</div>'
 

@@ -489,6 +489,7 @@ def _board_findings(model, p, board, arena):
     except MobileNetError as e: return [("error", None, str(e), "a smaller alpha or input size, or another board: mobilenet boards")]
     return [("note", None, f"an arena of {arena or p.arena_on_board:,} of {board.usable_ram:,} bytes on {board.name}; untested on hardware", "none needed")]
 
+# %% ../../nbs/api/mcu/01_tflm.ipynb #3d9a10c8
 @patch
 def lint(self:Model,
          runtime="tflm", # What is to run it: TensorFlow Lite Micro so far

@@ -108,8 +108,10 @@ def test_boards_and_benchmarks_show_the_data(site):
     shown = words(page(site, "reference/benchmarks")).replace(",", "")
     for file in (ROOT / "benchmarks").glob("*.csv"):
         with file.open(newline="", encoding="utf-8") as lines:
-            for row in list(csv.reader(lines))[1:]:
-                assert " ".join(" ".join(row).replace(",", "").split()) in shown, row
+            _, *rows = csv.reader(lines)
+        for row in rows[:100]:
+            assert " ".join(" ".join(row).replace(",", "").split()) in shown, row
+        assert len(rows) <= 100 or f"{len(rows) - 100} more rows in" in shown, file
 
 
 def test_troubleshooting_shows_the_messages_themselves(site):

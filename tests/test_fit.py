@@ -84,6 +84,12 @@ def test_advice_is_a_command_line(tmp_path):
         assert found.smaller[1:] == (int(flags.size),) * 2 and not found.ok and fits(better, board).ok, found.why
     assert "mobilenet train PHOTOS --net v2 --alpha 0.1" in fits(network("V2", .35, 160), "microbit").why
     assert "mobilenet train PHOTOS --alpha" in fits(network("V1", .5, 224, 10), "microbit-v2", "tflm").why
+
+
+def test_what_the_picos_sdk_could_not_link_does_not_fit():
+    """benchmarks/tflm_real.csv: its linker found 12,320 bytes too much of this network, and room for it with two classes."""
+    many, few = (fits(network("V2", .35, 96, n), "pico", "tflm") for n in (1000, 2))
+    assert not many.ok and "flash" in many.why and few.ok and few.flash >= 799_240
     oblong = compile_model(example((1, 96, 128, 3)))
     assert module.smaller_advice((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
     found, words = module.smaller_advice((.5, .25, 48), (96, 128, 1), True)

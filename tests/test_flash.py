@@ -18,14 +18,13 @@ import small_firmware
 from conftest import emulated
 from console_app import Running, app_data, build
 from flash_images import DETAILS, INFO, RP2040, RP2350, boot_disk, contents, noise, write
-from unicorn.arm_const import UC_ARM_REG_PC
+from strict import Emulated
 
 from mobilenet_keras import cli
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.mcu import console as device
 from mobilenet_keras.mcu import flash, volumes
 from mobilenet_keras.mcu.elf import intel_hex, open_image, uf2
-from mobilenet_keras.mcu.emulators import Unicorn
 from mobilenet_keras.mcu.firmware import build as build_firmware
 from mobilenet_keras.mcu.target import target, targets
 from mobilenet_keras.tflite.builder import example
@@ -513,27 +512,6 @@ def test_debug_probes(tmp_path, capsys, kind, board, pyocd, openocd):
     code, _, err = mobilenet(capsys, "flash", path, "--board", board)
     assert code == 2 and f"pyocd could not flash {board}: No available debug probes" in err
     assert board == "nucleo-f446re" or "has no disk" in mobilenet(capsys, "flash", path, "--board", board, "--volume", tmp_path)[2]
-
-
-class Emulated:
-    """A board on unicorn as a stream; the flash holds what arrived on its disk."""
-
-    def __init__(self, built, arrived):
-        self.board = Unicorn(built, counted=False)
-        for address, data in arrived.items():
-            self.board.uc.mem_write(address, bytes(data))
-        self.board.run()
-        self.board.sent.clear()
-
-    def write(self, data):
-        self.board.inbox += data
-
-    def read(self, n):
-        if not self.board.sent:
-            self.board.uc.emu_start(self.board.uc.reg_read(UC_ARM_REG_PC) | 1, 0xFFFFFFFE, timeout=50_000)
-        found = bytes(self.board.sent)
-        self.board.sent.clear()
-        return found
 
 
 @pytest.mark.parametrize("board", ["pico", "pico2"])

@@ -7,6 +7,7 @@ from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.tflite.float_graphs import _CODES, _Writing, blank_int8, float_graph, plain_float
 from mobilenet_keras.tflite.inputs import noise_photos
 from mobilenet_keras.tflite.model import Model
+from mobilenet_keras.training.quantization import origin_of
 
 RULE = dict(mean=127.5, std=127.5)
 
@@ -163,3 +164,5 @@ def test_a_published_float_file():
     model = Model.open(shared("models/mlperf_tiny/vww_96_float.tflite"))
     plain, inputs = plain_float(float_graph(model)), noise_photos(2, 96, 96, 3) / np.float32(255)
     np.testing.assert_allclose(scores(plain, inputs), scores(model, inputs), atol=1e-6)
+    with pytest.raises(MobileNetError, match="takes photos of one size, 96x96. Leave out --size"):
+        origin_of(model, "unit", (64, 64))

@@ -106,6 +106,9 @@ def test_adapted_normalization_and_an_open_size(tmp_path):
     np.testing.assert_allclose(net.preprocessing.std, pixels.std((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(answers(net, pixels), np.asarray(own(pixels)), atol=1e-5)
     own = keras.Sequential([keras.Input((12, 12, 3)), KL.Conv2D(4, 3), KL.Flatten(), KL.Dense(2)])
+    own.save(tmp_path / "fixed.keras")
+    with pytest.raises(MobileNetError, match="takes photos of 12x12; another size, 24x24, .* Leave out --size"):
+        load_keras(tmp_path / "fixed.keras", scale="unit", size=24)
     np.testing.assert_allclose(answers(rebuilt(own, scale="unit"), pixels), np.asarray(own(pixels / 255)), atol=1e-5)
 
 

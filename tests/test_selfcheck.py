@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from console_app import SANITIZED, Running, app_data, build
 from small_firmware import built
+from strict import Emulated
 
 from mobilenet_keras import cli
 from mobilenet_keras.core import MobileNetError
@@ -35,30 +36,9 @@ def test_rows_that_were_not_printed_are_refused():
         hardware_rows("")
 
 
-class OnUnicorn:
-    """An emulated board as a stream."""
-
-    def __init__(self, firmware):
-        from mobilenet_keras.mcu.emulators import Unicorn
-        self.board = Unicorn(firmware)
-        self.board.run()
-        self.board.sent.clear()
-
-    def write(self, data):
-        self.board.inbox += data
-
-    def read(self, n):
-        from unicorn.arm_const import UC_ARM_REG_PC
-        if not self.board.sent:
-            self.board.uc.emu_start(self.board.uc.reg_read(UC_ARM_REG_PC) | 1, 0xFFFFFFFE, timeout=50_000)
-        found = bytes(self.board.sent)
-        self.board.sent.clear()
-        return found
-
-
 @pytest.mark.parametrize("board, chip", [("pico", 0x20002927), ("pico2", 0x20004927), ("microbit", None), ("nucleo-h743zi", 0x10036450)])
 def test_what_an_emulated_board_says(board, chip):
-    found = selfcheck(Device(OnUnicorn(built(board))))
+    found = selfcheck(Device(Emulated(built(board), counted=True)))
     assert found.passed and (found.chip == chip or chip is None and found.chip is not None)
     row = found.row()
     said = bytes(b & 255 for b in found.to_dict()["output"])

@@ -7,6 +7,7 @@ from conftest import shared
 from helpers import GRAY, person_detect
 
 from mobilenet_keras.tflite import verify as verifying
+from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model, one_op_model
 from mobilenet_keras.tflite.verify import verify
@@ -35,6 +36,15 @@ def test_verify_finds_one_wrong_bit():
     outputs[1, 0] ^= 1
     wrong = verify(model, pixels, exact, expected=outputs)
     assert not wrong.ok and wrong.rows[-1]["differing"] == 1 and "expected" in wrong.reason
+
+
+@needs_judges
+def test_modules_beside_a_model_are_not_run(tmp_path, monkeypatch):
+    """Each interpreter runs in a process of its own, which would import `html.py` of the current folder in place of Python's."""
+    for name in ("html", "json", "numpy", "tflite", "tflite_micro"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise ImportError('mine')\n")
+    monkeypatch.chdir(tmp_path)
+    assert verify(example(), runtimes=["tflm", "litert-reference"]).ok and not (tmp_path / "ran").exists()
 
 
 @needs_judges

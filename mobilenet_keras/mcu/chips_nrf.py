@@ -46,7 +46,7 @@ class Shared(Console):
     def read(self, address, size):
         value = super().read(address, size)
         return 0 if self.at[address & ~3].name.startswith("TASKS_") else value
-    def lose(self, register, why): self.lost.setdefault(register, why)
+
 
 # %% ../../nbs/api/mcu/05c_chips_nrf.ipynb #8bd6fbc9
 class Crystal(Shared):

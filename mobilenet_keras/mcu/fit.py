@@ -230,7 +230,8 @@ def _for_edge_tpu(profile): return any(r.op == "edgetpu-custom-op" for r in prof
 
 def _as_exported(costs):
     "The `Profile` of the file that `export` writes: without the ops that only compute shapes."
-    return profile(folded(costs.model)) if shape_ops(costs.model) else costs
+    if "_exported" not in vars(costs): vars(costs)["_exported"] = profile(folded(costs.model)) if shape_ops(costs.model) else costs  # once for all boards
+    return vars(costs)["_exported"]
 
 def _tflm(profile, board):
     "What TensorFlow Lite Micro needs on a microcontroller, with the app that `export` writes."

@@ -77,6 +77,9 @@ class Chip:
         if register.access == "none": return "there is no such register"
         acts = register.written | register.cleared or hasattr(self, f"write_{register.block}_{register.name}")
         return "" if acts and register.access != "ro" else "it can only be read"
+    def lose(self, what, why:str): # A `Register`, or its name
+        "Keep why something had no effect; the first reason stays."
+        self.lost.setdefault(str(what), why)
     def unreadable(self) -> str: # Why; "": it is a fault like any other
         "Why a load from memory failed."
         return ""
@@ -92,8 +95,6 @@ def _find(chip, address):
     if block is None: raise MobileNetError(f"{address:#x} of the {chip.chip} was accessed: nothing lies there, or it is not modelled.")
     return Register(block, f"{plain % chip.span:#x}", plain, "none", 0, 0), 0
 
-def _lose(chip, register, why): chip.lost.setdefault(str(register), why)
-
 def _wait(chip, register, value):
     chip.times = chip.times + 1 if chip.last_seen.get(register.address) == value else 0
     chip.last_seen[register.address] = value
@@ -104,11 +105,9 @@ class Bus(Chip):
     def read(self, address:int, size:int) -> int:
         "What a load finds."
         r, _ = _find(self, address)
-        if why := self.deaf(r.block): _lose(self, r, why)
-        if why and self.patience: _wait(self, r, 0)
-        if why: return 0
-        hook = getattr(self, f"read_{r.block}_{r.name}", None)
-        value = hook(self.values[r.address]) if hook else self.values.get(r.address, 0)
+        value, hook = self.values.get(r.address, 0), getattr(self, f"read_{r.block}_{r.name}", None)
+        if why := self.deaf(r.block): value = 0; self.lose(r, why)
+        elif hook: value = hook(value)
         if self.patience: _wait(self, r, value)
         return value >> 8*(address & 3) & ((1 << 8*size) - 1)
     def write(self, address:int, size:int, value:int):
@@ -117,7 +116,7 @@ class Bus(Chip):
         self.writes.append((str(r), value))
         self.times = 0
         if len(self.writes) - 1 == self.skip: return
-        if why := self.deaf(r.block) or self.refuses(r): return _lose(self, r, why)
+        if why := self.deaf(r.block) or self.refuses(r): return self.lose(r, why)
         old = self.values[r.address]
         if size < 4: value = value*(0x1010101 if size == 1 else 0x10001) if self.replicates and not any(r.block == block for block, *_ in self.memories) else old & ~(((1 << 8*size) - 1) << lane) | value << lane
         if alias: value = {_FLIP: old ^ value, _SET: old | value, _CLEAR: old & ~value}[alias]
@@ -154,7 +153,7 @@ class Console(Bus):
     def receiving(self) -> Line: raise NotImplementedError
     def send(self, byte:int, depth=1):
         "A byte is written to the transmitter, whose queue holds `depth`."
-        if why := self.sending().fault() or ("its queue was full" if self.queue >= depth else ""): return _lose(self, self.console, why)
+        if why := self.sending().fault() or ("its queue was full" if self.queue >= depth else ""): return self.lose(self.console, why)
         self.queue += 1
         self.said.append(byte & 255)
     def drain(self) -> int:
@@ -164,7 +163,7 @@ class Console(Bus):
     def heard(self) -> bool:
         "Has a byte arrived?"
         if not self.inbox: return False
-        if why := self.receiving().fault(): _lose(self, self.console + "'s receiver", why); return False
+        if why := self.receiving().fault(): self.lose(self.console + "'s receiver", why); return False
         return True
     def take(self) -> int: return self.inbox.pop(0) if self.heard() else 0
     def losses(self) -> str:

@@ -428,7 +428,8 @@ def test_a_console_of_windows(tmp_path):
         ("inspect m.tflite --json", 0, '"\\u732b"'), ("compile m.tflite", 0, "m.mbn: "), ("convert m.tflite -o s.tflite", 0, "s.tflite: "),
         ("lint m.tflite", 0, "TensorFlow Lite Micro"), ("evaluate m.tflite photos", 0, "of 4 photos right"), ("evaluate m.mbn photos", 0, "\\u732b"),
         ("predict photos --model m.tflite", 0, "\\u732b"), ("predict no\u732b.jpg", 2, ""), ("flash f.uf2 --dry-run", 2, ""),
-        ("device ask nowhere.jpg", 2, ""), ("device selfcheck --wait nan", 2, ""), ("train nowhere", 2, ""), ("models", 0, "mobilenet_v1_0.25_224"), ("trian photos", 2, "")]
+        ("device ask nowhere.jpg", 2, ""), ("device selfcheck --wait nan", 2, ""),
+        ("train nowhere", 2, ""), ("models", 0, "mobilenet_v1_0.25_224"), ("trian photos", 2, "")]
     found = on_windows(tmp_path, *(line.split() for line, _, _ in cases))
     assert len(found) == len(cases)
     for (line, code, says), (ended, out, err) in zip(cases, found, strict=True):

@@ -2,6 +2,7 @@
 import struct
 import time
 
+import numpy as np
 import pytest
 from conftest import ROOT, shared
 from engine_models import PERSON, VWW, some_images
@@ -9,7 +10,7 @@ from engine_models import PERSON, VWW, some_images
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.lowering import lower
-from mobilenet_keras.engine.mbn import MAGIC, VERSION, compile_model
+from mobilenet_keras.engine.mbn import MAGIC, MINOR, VERSION, compile_model, read_io
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.model import Model
 
@@ -48,9 +49,9 @@ def test_every_flipped_bit_is_noticed(small):
 
 
 def test_other_versions_and_layouts_are_told_apart(small):
-    for offset, what in ((0, "does not begin with MBN1"), (4, "another version"), (6, "laid out for other kernels")):
+    for offset, what in ((0, "does not begin with MBN1"), (4, "another version"), (5, "another version"), (6, "laid out for other kernels")):
         broken = bytearray(small.data)
-        broken[offset] ^= 4
+        broken[offset] ^= 132
         with pytest.raises(MobileNetError, match=what):
             Engine(bytes(broken))
 
@@ -76,3 +77,19 @@ def test_the_header_says_what_the_file_holds(small):
     header = (ROOT / "microcontroller/engine/mbn_format.h").read_text(encoding="utf-8")
     assert f"{MAGIC:#x}u" in header
     assert struct.unpack_from("<IHHI", small.data) == (MAGIC, VERSION, 0, len(small.data))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/golden").glob("*.mbn")), ids=lambda p: p.stem)
+def test_a_file_of_every_minor_and_layout_is_read_forever(path):
+    """Written when its minor was new; no change of compiler or engine may change what it gives."""
+    image = (np.arange(33 * 31 * 3) * 37 % 256 - 128).astype(np.int8).reshape(33, 31, 3)
+    data = path.read_bytes()
+    assert f"{data[4]}.{data[5]}" == path.stem.split("-")[0]
+    assert Engine(data).run(image).tolist() == [81, -82, -127]
+    assert read_io(data).classes == ("glass", "metal", "paper")
+
+
+def test_each_minor_has_its_golden_file():
+    """The next one adds a file of its own to tests/golden."""
+    kept = {path.name.split("-")[0] for path in (ROOT / "tests/golden").glob("*.mbn")}
+    assert {f"{VERSION}.{minor}" for minor in range(MINOR + 1)} <= kept

@@ -85,20 +85,22 @@ def test_a_process_that_tells(pytestconfig): pytestconfig.pluginmanager.get_plug
 def test_waits(): time.sleep(.6)
 @pytest.mark.slow
 def test_slow(): burn(.6)
+def test_a_little_over(): burn(.35)
 """
 
 
 def test_a_test_that_takes_too_much_fails(tmp_path):
-    """Its fixtures and processes included, those that are set up for several tests apart; slow ones may."""
+    """Twice what it may; its fixtures and processes included, those that are set up for several tests apart; slow ones may. Less is told."""
     (tmp_path / "test_burns.py").write_text(BURNS)
     (tmp_path / "conftest.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\n"
                                           + (ROOT / "tests/conftest.py").read_text(encoding="utf-8"))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\ncpu_limit = .5\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\ncpu_limit = .25\n")
     status, said = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", tmp_path, "-rA", tmp_path)
     result = {outcome: set(re.findall(rf"^{outcome} .*::(\w+)", said, re.M)) for outcome in ("PASSED", "FAILED")}
-    assert result == {"PASSED": {"test_quick", "test_waits", "test_slow"},
+    assert result == {"PASSED": {"test_quick", "test_waits", "test_slow", "test_a_little_over"},
                       "FAILED": {"test_itself", "test_its_fixture", "test_its_process", "test_a_process_that_tells"}}, said
-    assert status == 1 and "and a test may take 0.5" in said
+    assert status == 1 and "and a test may take 0.25" in said
+    assert set(re.findall(r"^OVER 0.25 CPU-seconds: 0\S+ .*::(\w+)", said, re.M)) == result["FAILED"] | {"test_a_little_over"}, said
 
 
 def test_readme_holds_the_command_that_ci_runs():

@@ -2,7 +2,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from conftest import ROOT
 from small_training import spots
 
 
@@ -21,3 +23,30 @@ def test_a_run_without_its_checkpoint_is_told(whole, tmp_path):
     (tmp_path / "run/run.json").write_text(json.dumps(facts | dict(finished=False)))
     with pytest.raises(MobileNetError, match="its checkpoint.npz is gone: nothing that was learned is left"):
         Run.open(tmp_path / "run")
+
+
+def test_a_run_of_an_older_version_is_read_forever(tensorflow):
+    """tests/golden/run-1.0 was written before run.json had a format; keras wrote its model.keras."""
+    from mobilenet_keras.run import Run
+    run = Run.open(ROOT / "tests/golden/run-1.0")
+    assert (run.classes, run.chosen, run.validation_accuracy, len(run.history)) == (["dark", "light"], 5, 1., 6)
+    image = np.arange(432, dtype="float32").reshape(1, 12, 12, 3) % 37 / 18.5 - 1
+    assert np.abs(run.net(image).numpy() - [[.5495453, .4504547]]).max() < 1e-5
+
+
+@pytest.mark.parametrize("form, known", [("1.0", True), ("1.1", False), ("2.0", False), (1, False), ("1", False), ("1.-1", False), ("", False)])
+def test_a_run_of_a_newer_version_is_refused(form, known, tmp_path):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.run import run_facts
+    facts = json.loads((ROOT / "tests/golden/run-1.0/run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(facts | dict(format=form)))
+    if known:
+        assert run_facts(tmp_path)["classes"] == facts["classes"]
+        return
+    with pytest.raises(MobileNetError, match="written by a newer mobilenet-keras.*reads up to 1.0"):
+        run_facts(tmp_path)
+
+
+def test_a_run_says_its_format(whole):
+    from mobilenet_keras.run import RUN_FORMAT
+    assert json.loads((whole.folder / "run.json").read_text())["format"] == RUN_FORMAT

@@ -222,7 +222,7 @@ mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
   if ((uintptr_t)file % 4) return MBN_MISALIGNED;
   if (file_bytes < sizeof *h) return MBN_CUT_SHORT;
   if (h->magic != MBN_MAGIC) return MBN_NOT_A_MODEL;
-  if (h->version != MBN_VERSION) return MBN_VERSION_UNKNOWN;
+  if ((h->version & 255) != MBN_VERSION || h->version >> 8 > MBN_MINOR) return MBN_VERSION_UNKNOWN;
   if (h->layout >= MBN_LAYOUTS || !mbn_kernels[h->layout][MBN_CONV]) return MBN_LAYOUT_UNKNOWN;
   if (h->file_bytes > file_bytes) return MBN_CUT_SHORT;
   if (!header_ok(&c)) return MBN_BROKEN;

@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
-#define MBN_VERSION 2
+#define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
+#define MBN_MINOR 0            /* its high byte: an engine reads all up to its own; a file has the least that it needs */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -51,7 +52,7 @@ typedef enum {
 
 typedef struct {
   uint32_t magic;           /* "MBN1" */
-  uint16_t version;         /* 2 */
+  uint16_t version;         /* MBN_VERSION + 256 * minor */
   uint16_t layout;          /* of the weights: mbn_layout */
   uint32_t file_bytes;      /* all of it, metadata too */
   uint32_t crc;             /* CRC-32 (IEEE 802.3) of the whole file with this field zero */

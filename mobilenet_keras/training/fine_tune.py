@@ -19,7 +19,7 @@ from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
 from ..provenance import trained_on
-from ..run import RUN_FILES, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
+from ..run import RUN_FILES, RUN_FORMAT, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
 from .augment import Augment, check_augmentation, draw_augmentation
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
@@ -307,7 +307,7 @@ def save(self:_Trainer):
 def describe(self:_Trainer, finished):
     "Write run.json."
     versions = dict(python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
-    facts = dict(network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
+    facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 

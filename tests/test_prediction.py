@@ -89,7 +89,7 @@ def test_several_outputs_are_kept():
     model = b.model(outputs=[b.last, middle])
     found, compiled = Engine(model).predict(), compile_model(model)
     assert [o.shape for o in found.outputs] == [(4,), (12, 12, 6)] and len(found.to_dict()["outputs"][1]) == 12 * 12 * 6
-    assert [compiled.steps[i].out[2] for i in compiled.output_steps] == [4, 6]
+    assert [compiled.steps[i].out[2] for i, in compiled.output_steps] == [4, 6]
     json.dumps(found.to_dict())
 
 

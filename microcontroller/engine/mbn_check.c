@@ -78,11 +78,24 @@ static uint64_t ring_bytes(const mbn_step *s, uint32_t group) {
   return ((s->kh - 1u) * (uint64_t)s->in_w + window) * s->in_c;
 }
 
+/* A whole map of so many channels, where KEEPs write: between context and states, or behind the states of the stage. */
+static int kept_ok(const checker *c, const mbn_step *s, int32_t channels) {
+  const uint64_t bytes = (uint64_t)s->capacity * (uint32_t)channels;
+  if (s->capacity != (uint32_t)s->in_h * s->in_w) return 0;
+  return in_arena(c, s->buffer, bytes) || (s->buffer >= MBN_CONTEXT_BYTES && s->buffer + bytes <= MBN_CONTEXT_BYTES + (uint64_t)c->h->kept_bytes);
+}
+
+/* Where a step finds the pixels that it takes: kept, or put aside. */
+static int taken_ok(const checker *c, const mbn_step *s) {
+  return s->flags & MBN_FROM_KEPT ? kept_ok(c, s, mbn_other_c(s)) : s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
+}
+
 /* One step, whose input comes in groups of up to `group` pixels. */
 static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
-  if (s->op >= MBN_OPS || (s->flags & ~(mbn_is_pool(s) ? MBN_COUNTS_PADS : 0)) != (head ? MBN_HEAD : 0)) return 0;
+  const int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : 0;
+  if (s->op >= MBN_OPS || (s->flags & ~may) != (head ? MBN_HEAD : 0)) return 0;
   if (s->packed > MBN_PACKS || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
   if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
   if (head && (!s->group || s->group > s->out_w)) return 0;
@@ -100,13 +113,11 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
              (s->op == MBN_GLOBAL_AVERAGE || (words_in_file(c, s->constants, 2) && scales_ok(words_at(c, s->constants), 1, 30)));
     case MBN_SOFTMAX: return same_map(s) && softmax_ok(c, s);
     case MBN_LOOKUP: return same_map(s) && in_file(c, s->constants, 256);
-    case MBN_KEEP: /* the whole map, where the outputs are */
-      return same_map(s) && s->capacity == (uint32_t)s->in_h * s->in_w && s->buffer >= MBN_CONTEXT_BYTES &&
-             s->buffer + (uint64_t)s->capacity * s->in_c <= MBN_CONTEXT_BYTES + (uint64_t)c->h->kept_bytes;
-    case MBN_RECALL: return s->in_h == s->out_h && s->in_w == s->out_w && s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * s->out_c);
-    case MBN_ADD:
-      if (!words_in_file(c, s->constants, 6) || !scales_ok(words_at(c, s->constants), 3, 0)) return 0;
-      break;
+    case MBN_KEEP:
+    case MBN_AGAIN: return same_map(s) && kept_ok(c, s, s->in_c);
+    case MBN_CONCAT: if (s->in_c >= s->out_c) return 0; /* then as a RECALL */ /* fall through */
+    case MBN_RECALL: return s->in_h == s->out_h && s->in_w == s->out_w && taken_ok(c, s);
+    case MBN_ADD: return same_map(s) && words_in_file(c, s->constants, 6) && scales_ok(words_at(c, s->constants), 3, 0) && taken_ok(c, s);
     default: break;
   }
   return same_map(s) && s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * s->in_c);
@@ -114,16 +125,18 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
 
 /* The output group of step i of a stage has a place: in the arena, in the next ring, or in the stage's output. */
 static int place_ok(const checker *c, const mbn_step *s, int last, uint32_t group) {
-  if (mbn_is_aside(s)) return s->op == MBN_KEEP || !last;
+  if (mbn_is_aside(s) || s->op == MBN_AGAIN) return s->op != MBN_TEE || !last;
   return s->out == MBN_DIRECT ? last || mbn_is_ring(s + 1) : in_arena(c, s->out, (uint64_t)group * s->out_c);
 }
 
-/* States: heads, TEEs and KEEPs number theirs in order, so that no two share one; an ADD or RECALL has that of a TEE before it. */
+/* States: heads, TEEs, KEEPs and those that take a kept map number theirs in order, so that no two share one; those that take
+ * a TEE's pixels have that of a TEE before them. */
 static int state_ok(const mbn_step *first, const mbn_step *s, uint32_t *states) {
-  if (s->op != MBN_ADD && s->op != MBN_RECALL) return !(mbn_is_head(s) || mbn_is_aside(s)) || s->state == (*states)++;
+  if (!mbn_takes_aside(s) || s->flags & MBN_FROM_KEPT)
+    return !(mbn_is_head(s) || mbn_is_aside(s) || mbn_takes_aside(s)) || s->state == (*states)++;
   for (const mbn_step *tee = first; tee < s; tee++)
     if (tee->op == MBN_TEE && tee->state == s->state)
-      return tee->buffer == s->buffer && tee->capacity == s->capacity && tee->in_c == s->out_c;
+      return tee->buffer == s->buffer && tee->capacity == s->capacity && tee->in_c == mbn_other_c(s);
   return 0;
 }
 
@@ -136,10 +149,14 @@ static range range_of(uint32_t at, uint64_t n) {
   return found;
 }
 
-/* What a step keeps between calls; an ADD or RECALL keeps nothing of its own. */
+/* Reads a map that an earlier stage kept. */
+static int reads_kept(const mbn_step *s) { return s->op == MBN_AGAIN || (mbn_takes_aside(s) && s->flags & MBN_FROM_KEPT); }
+
+/* What a step keeps between calls; those that take what was put aside keep nothing of their own. */
 static range state_range(const mbn_step *s, uint32_t group) {
   if (mbn_is_sum(s)) return range_of(s->buffer, 4 * (uint64_t)s->in_c);
-  if (mbn_is_aside(s)) return range_of(s->buffer, (uint64_t)s->capacity * s->in_c);
+  if (mbn_is_aside(s) || s->op == MBN_AGAIN) return range_of(s->buffer, (uint64_t)s->capacity * s->in_c);
+  if (reads_kept(s)) return range_of(s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
   return range_of(s->buffer, mbn_is_head(s) ? ring_bytes(s, group) : 0);
 }
 
@@ -165,7 +182,7 @@ static int buffers_ok(const checker *c, const mbn_stage *st, const mbn_step *fir
     b_in = st->group;
     for (const mbn_step *b = first; b < end; b++, b_in = b_out) {
       b_out = mbn_is_head(b) ? b->group : b_in;
-      if ((b > a && !disjoint(kept, state_range(b, b_in))) || !disjoint(kept, output_range(b, b_out))) return 0;
+      if ((b > a && !(reads_kept(a) && reads_kept(b)) && !disjoint(kept, state_range(b, b_in))) || !disjoint(kept, output_range(b, b_out))) return 0;
     }
   }
   return 1;
@@ -173,13 +190,15 @@ static int buffers_ok(const checker *c, const mbn_stage *st, const mbn_step *fir
 
 static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_t *w, uint32_t *ch) {
   const mbn_step *first = mbn_step_table(c->h) + st->first, *s = first;
+  const int again = first->op == MBN_AGAIN;
+  if (again) *h = first->in_h, *w = first->in_w, *ch = first->in_c;
   const uint64_t in = (uint64_t)*h * *w * *ch;
   uint32_t group = st->group, states = 0;
   c->reserved = MBN_CONTEXT_BYTES + c->h->kept_bytes + (uint32_t)st->states * MBN_STATE_BYTES;
   if (!st->count || !group || group > *w || c->reserved > c->h->arena_bytes) return MBN_BROKEN;
   if (st->in_bytes && (st->in_bytes != in || in > c->h->arena_bytes - c->reserved)) return MBN_BROKEN;
   for (int i = 0; i < st->count; i++, s++) {
-    if (s->in_h != *h || s->in_w != *w || s->in_c != *ch || !step_ok(c, s, group) || !state_ok(first, s, &states)) return MBN_BROKEN;
+    if (s->in_h != *h || s->in_w != *w || s->in_c != *ch || (s->op == MBN_AGAIN && i) || !step_ok(c, s, group) || !state_ok(first, s, &states)) return MBN_BROKEN;
     if (mbn_is_head(s)) group = s->group;
     if (!place_ok(c, s, i == st->count - 1, group)) return MBN_BROKEN;
     if ((uint64_t)s->in_w * s->in_c > MBN_MAX_BYTES || (uint64_t)s->out_w * s->out_c > MBN_MAX_BYTES) return MBN_BROKEN;
@@ -194,8 +213,8 @@ static mbn_status stage_ok(checker *c, const mbn_stage *st, uint32_t *h, uint32_
 /* An output is one that a KEEP wrote, or what the last stage made: (h, w, ch), at the end of the arena. */
 static int output_ok(const mbn_header *h, const mbn_output *o, uint32_t height, uint32_t width, uint32_t channels) {
   if (!o->bytes || o->bytes != (uint64_t)o->h * o->w * o->c || o->at < MBN_CONTEXT_BYTES) return 0;
-  return o->at + (uint64_t)o->bytes <= MBN_CONTEXT_BYTES + (uint64_t)h->kept_bytes ||
-         (o->h == height && o->w == width && o->c == channels && o->bytes <= h->arena_bytes && o->at == h->arena_bytes - o->bytes);
+  const int last = o->h == height && o->w == width && o->c == channels && o->bytes <= h->arena_bytes && o->at == h->arena_bytes - o->bytes;
+  return last || o->at + (uint64_t)o->bytes <= (h->version >> 8 ? h->arena_bytes : MBN_CONTEXT_BYTES + (uint64_t)h->kept_bytes);
 }
 
 static int labels_ok(const checker *c) {
@@ -230,7 +249,8 @@ mbn_status mbn_check(const void *file, uint32_t file_bytes, uint64_t max_work) {
   for (int i = 0; i < h->stages; i++) {
     const mbn_stage *st = mbn_stage_table(h) + i;
     if (st->first != steps || st->count > h->steps - steps) return MBN_BROKEN;
-    if ((st->in_bytes == 0) != (i == 0 && !(h->flags & MBN_HELD))) return MBN_BROKEN;
+    if (!st->count || ((mbn_step_table(h) + st->first)->op == MBN_AGAIN && !i)) return MBN_BROKEN;
+    if ((st->in_bytes == 0) != ((mbn_step_table(h) + st->first)->op == MBN_AGAIN || (i == 0 && !(h->flags & MBN_HELD)))) return MBN_BROKEN;
     const mbn_status status = stage_ok(&c, st, &height, &width, &channels);
     if (status) return status;
     steps += st->count;

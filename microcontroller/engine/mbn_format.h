@@ -6,7 +6,7 @@
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
-#define MBN_MINOR 0            /* its high byte: an engine reads all up to its own; a file has the least that it needs */
+#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -41,11 +41,15 @@ typedef enum {
   MBN_TEE,            /* puts its input aside for an ADD or a RECALL and passes it on */
   MBN_KEEP,           /* writes its input into an output of the model and passes it on */
   MBN_RECALL,         /* drops its input and goes on with the pixels that a TEE put aside: where branches begin */
+  MBN_AGAIN,          /* the first of a stage: another chain begins, with the map that a KEEP wrote, which the stage reads where it lies */
+  MBN_CONCAT,         /* the channels of its input, then those of the pixels that a TEE put aside */
   MBN_OPS
 } mbn_op;
 
 #define MBN_HEAD 1        /* flags of a step */
 #define MBN_COUNTS_PADS 2 /* a pool whose taps outside the map count as zero_in: a PAD was folded into it */
+#define MBN_OTHER_FIRST 4 /* a CONCAT whose input comes second */
+#define MBN_FROM_KEPT 8   /* an ADD, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
 #define MBN_HELD 1        /* flags of a file: the input lies in the arena */
 #define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
 #define MBN_BGR 4         /* channel 0 of the input is blue */
@@ -82,14 +86,14 @@ typedef struct {
   uint16_t first, count;    /* steps */
   uint16_t group;           /* pixels of a row that are fed at once */
   uint16_t states;          /* of its steps */
-  uint32_t in_bytes;        /* of the whole map it reads, which ends where the arena ends; 0: rows are pushed */
+  uint32_t in_bytes;        /* of the whole map it reads, which ends where the arena ends; 0: rows are pushed, or it begins with AGAIN */
   uint32_t out;             /* arena offset of the map it writes, over input that was consumed */
   uint32_t out_bytes;       /* of that map */
   uint32_t scratch;         /* arena offset of what the kernels of its steps may use meanwhile: mbn_scratch_bytes of the hungriest; 0: none needs any */
 } mbn_stage; /* 24 bytes */
 
 typedef struct {
-  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS */
+  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT */
   uint8_t kh, kw, sh, sw;   /* kernel and stride */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
@@ -99,8 +103,8 @@ typedef struct {
   uint16_t group;           /* a head makes at most so many pixels at once */
   uint32_t out;             /* arena offset of its output group, or MBN_DIRECT */
   uint32_t buffer;          /* arena offset of its ring, sums, pixels put aside or kept */
-  uint32_t capacity;        /* TEE, ADD, RECALL and KEEP: pixels that fit there */
-  uint32_t state;           /* which state is its own; an ADD's or RECALL's is its TEE's */
+  uint32_t capacity;        /* TEE, KEEP, AGAIN and those that take their pixels: how many fit there */
+  uint32_t state;           /* which state is its own; those that take a TEE's pixels have the TEE's */
   uint32_t weights;         /* file offset */
   uint32_t constants;       /* file offset: CONV, DEPTHWISE int32 bias[out_c], int32 multiplier[out_c], int8 shift[out_c];
                                ADD int32 {multiplier, shift} of input, other, output; MEAN int32 {multiplier, shift};
@@ -119,6 +123,8 @@ static inline int mbn_is_sum(const mbn_step *s) { return s->op == MBN_MEAN || s-
 static inline int mbn_is_pool(const mbn_step *s) { return s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL; }
 static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s); }
 static inline int mbn_is_aside(const mbn_step *s) { return s->op == MBN_TEE || s->op == MBN_KEEP; } /* makes nothing, puts its input aside */
+static inline int mbn_takes_aside(const mbn_step *s) { return s->op == MBN_ADD || s->op == MBN_RECALL || s->op == MBN_CONCAT; }
+static inline int32_t mbn_other_c(const mbn_step *s) { return s->op == MBN_CONCAT ? s->out_c - s->in_c : s->out_c; } /* channels of what such a step takes */
 #endif
 
 #endif

@@ -268,16 +268,28 @@ static void put_aside(mbn *m, const mbn_step *s, const int8_t *pixels, int32_t n
   }
 }
 
-/* ADD and RECALL: `n` pixels come back. */
+/* Each pixel's channels, then the other's, or the other way round. */
+static void join(const mbn_step *s, const int8_t *pixels, const int8_t *other, int32_t n, int8_t *out) {
+  const int32_t c = s->in_c, o = s->out_c - c, turned = s->flags & MBN_OTHER_FIRST;
+  for (; n; n--, pixels += c, other += o, out += c + o) {
+    memmove(turned ? out + o : out, pixels, (size_t)c); /* of a file that lies, they may overlap */
+    memcpy(turned ? out : out + c, other, (size_t)o);
+  }
+}
+
+/* ADD, RECALL and CONCAT: `n` pixels come back. A kept map is read from its first pixel on. */
 static void take_aside(mbn *m, int i, const int8_t *pixels, int32_t n, int8_t *out) {
   const mbn_step *s = step_of(m, i);
   mbn_state *a = state_of(m, s);
-  if (a->aside.level < (uint32_t)n) { m->status = MBN_BROKEN; return; }
-  a->aside.level -= (uint32_t)n;
+  if (!(s->flags & MBN_FROM_KEPT)) {
+    if (a->aside.level < (uint32_t)n) { m->status = MBN_BROKEN; return; }
+    a->aside.level -= (uint32_t)n;
+  }
   while (n) {
     const int32_t room = (int32_t)(s->capacity - a->aside.out), k = n < room ? n : room;
-    const int8_t *other = arena_of(m) + s->buffer + a->aside.out * s->out_c;
+    const int8_t *other = arena_of(m) + s->buffer + a->aside.out * mbn_other_c(s);
     if (s->op == MBN_RECALL) { memcpy(out, other, (size_t)(k * s->out_c)); COUNT(i, k); }
+    else if (s->op == MBN_CONCAT) { join(s, pixels, other, k, out); COUNT(i, k); }
     else { mbn_call c; c.step = s, c.row[0] = pixels, c.n = k, c.other = other, c.out = out; run_kernel(m, i, &c); }
     a->aside.out = k == room ? 0 : a->aside.out + (uint32_t)k;
     pixels += k * s->in_c, out += k * s->out_c, n -= k;
@@ -291,10 +303,11 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
   for (; i < end && !mbn_is_head(step_of(m, i)) && !m->status; i++) {
     const mbn_step *s = step_of(m, i);
     if (mbn_is_aside(s)) { put_aside(m, s, pixels, n); continue; }
+    if (s->op == MBN_AGAIN) continue; /* run_stage reads its map */
     int8_t *out = place_of(m, i);
     mbn_call c;
     c.step = s, c.row[0] = pixels, c.n = n, c.out = out;
-    if (s->op == MBN_ADD || s->op == MBN_RECALL) take_aside(m, i, pixels, n, out);
+    if (mbn_takes_aside(s)) take_aside(m, i, pixels, n, out);
     else run_kernel(m, i, &c);
     pixels = out;
   }
@@ -371,7 +384,7 @@ static void run_stage(mbn *m, uint16_t stage) {
   enter_stage(m, stage);
   const mbn_stage *st = stage_of(m);
   const mbn_step *s = step_of(m, st->first);
-  const int8_t *map = arena_of(m) + m->file->arena_bytes - st->in_bytes; /* (in_h, in_w, in_c) */
+  const int8_t *map = arena_of(m) + (s->op == MBN_AGAIN ? s->buffer : m->file->arena_bytes - st->in_bytes); /* (in_h, in_w, in_c) */
   for (int32_t y = 0; y < s->in_h && !m->status; y++) feed_row(m, map + y * s->in_w * s->in_c);
   leave_stage(m);
 }

@@ -103,7 +103,7 @@ _BY_OP = dict(conv=_conv, depthwise=_depthwise,
               add=lambda s, *_: {"sums of two": np.prod(s.out)}, softmax=lambda s, *_: {"softmax": np.prod(s.out)}, lookup=lambda s, *_: {"lookups": np.prod(s.out)},
               **dict.fromkeys(("max_pool", "average_pool"), lambda s, *_: {"pooled taps": np.prod(s.out)*np.prod(s.kernel), "pooled": np.prod(s.out)}),
               **dict.fromkeys(("mean", "global_average"), lambda s, *_: {"summed": np.prod(s.shape), "means": s.shape[2]}),
-              **dict.fromkeys(("tee", "keep", "recall"), lambda s, *_: {"bytes aside": np.prod(s.shape)}))
+              **dict.fromkeys(("tee", "keep", "recall", "concat"), lambda s, *_: {"bytes aside": np.prod(s.out)}), again=lambda s, *_: {})
 
 def work(
     stage:Stage,

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from ..core import MobileNetError, atomic_write
 from .costs import instructions, prices
 from .layouts import LAYOUTS, Layout, layout as layout_of
-from .lowering import OPS, GraphEnds, graph_ends, lower
+from .lowering import OPS, GraphEnds, graph_ends, lower, orders
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
 from ..preprocessing import Preprocessing
 from ..tflite.folding import folded
@@ -25,7 +25,7 @@ from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, int8_output
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000005
-MAGIC, VERSION, MINOR = 0x314e424d, 2, 0  # a file's version is VERSION + 256*the least minor that it needs
+MAGIC, VERSION, MINOR = 0x314e424d, 2, 1  # a file's version is VERSION + 256*the least minor that it needs
 
 Header = collections.namedtuple("Header", """magic version layout file_bytes crc arena_bytes flags align stages steps outputs labels
     in_h in_w in_c reserved in_scale in_zero kept_bytes pixels label_text label_bytes metadata metadata_bytes""")
@@ -69,11 +69,11 @@ def _packed_steps(stage, kept, packs, constants):
     for i, s in enumerate(stage.steps):
         (at, n), state, capacity = buffers.get(i, (0, 0)), states, 0
         if s.op == "tee": aside[s.aside] = at, n//s.shape[2], state
-        if s.op == "keep": at, capacity = kept[s.kept], s.shape[0]*s.shape[1]
+        if s.kept is not None: at, capacity = kept[s.kept] + s.part[0], s.shape[0]*s.shape[1]
         elif s.aside is not None: at, capacity, state = aside[s.aside]
-        states += s.head or s.passes
+        states += s.stateful
         is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
-        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads, *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
+        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None), *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
 
@@ -152,15 +152,15 @@ def _descriptions(model, x, shape, constants):
 
 def _minor(steps):
     "The least minor of the format in which an engine must be to read these steps."
-    return 0
+    return int(any(s.op in ("again", "concat") or s.takes and s.kept is not None for s in steps))
 
 def _packed_outputs(end, steps, found):
     "The table of outputs."
-    kept = {k.kept: k.shape for k in steps if k.op == "keep"}
+    kept = {k.kept: k.shape if not k.part[1] else (1, 1, k.part[1]) for k in steps if k.op == "keep"}
     packed = b""
     for y, root in zip(end.outputs, end.roots):
         at, shape = (found.kept[root], kept[root]) if root in kept else (found.arena - found.stages[-1].out_bytes, steps[-1].out)
-        h, w, c = (1, 1, y.shape[1]) if len(y.shape) == 2 and y.shape[1] < 1 << 16 else shape
+        h, w, c = (1, 1, y.shape[1]) if len(y.shape) == 2 and y.shape[1] < 1 << 16 else (1, *y.shape[1:]) if len(y.shape) == 3 and max(y.shape) < 1 << 16 else shape
         packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, y.scale[0], y.zero_point[0])
     return packed
 
@@ -193,7 +193,7 @@ class Compiled:
     "A compiled model: its file and what is known about it."
     name:str; data:bytes; plan:Plan; steps:list
     io:IOSpec            # What it takes and gives
-    output_steps:tuple   # Which step makes each output
+    output_steps:tuple   # Which steps make each output: one, or those of its parts
     layout:str           # Of its weights, a key of `LAYOUTS`
     packed:tuple         # Of each step: whether its weights are packed as the layout says
     @property
@@ -208,6 +208,17 @@ class Compiled:
         with atomic_write(path) as part: part.write_bytes(self.data)
         return Path(path)
 
+def _needs(steps, order):
+    "(packed bytes, scratch) of each step in a layout."
+    packs = [order.pack(s) for s in steps]
+    return packs, [order.scratch(s) if p else 0 for s, p in zip(steps, packs)]
+
+def _least_steps(model, order, input):
+    "The model's steps, in the order of its branches that needs the least memory."
+    ways = [lower(model, o) for o in orders(model)]
+    def least(steps): return plan(steps, input, group=1, needs=_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
+    return ways[0] if len(ways) == 1 else min(ways, key=least)
+
 def compile_model(
     model,            # A `Model` or the path of an int8 .tflite file
     input="streamed", # "streamed" or "held", see `plan`
@@ -218,14 +229,15 @@ def compile_model(
 ) -> Compiled:
     "Plan a model and pack it for the engine."
     model = folded(model if isinstance(model, Model) else Model.open(model))
-    steps, end, order = lower(model), graph_ends(model), layout_of(layout)
-    packs = [order.pack(s) for s in steps]
-    packed, needs = tuple(p is not None for p in packs), [order.scratch(s) if p else 0 for s, p in zip(steps, packs)]
+    end, order = graph_ends(model), layout_of(layout)
+    steps = _least_steps(model, order, input)
+    packs, needs = _needs(steps, order)
+    packed = tuple(p is not None for p in packs)
     cost = (lambda stage: instructions([stage], packed, layout, order.cores[0])) if order.cores and prices(layout, order.cores[0]) else None
-    found = plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, needs, ram, cost)
+    found = plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, needs, ram, cost, end.roots)
     data = pack(model, steps, found, end, order, packs)
-    kept = {s.kept: i for i, s in enumerate(steps) if s.op == "keep"}
-    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(kept.get(root, len(steps) - 1) for root in end.roots), layout, packed)
+    makers = lambda root: tuple(i for _, i in sorted((s.part[0], i) for i, s in enumerate(steps) if s.op == "keep" and s.kept == root)) or (len(steps) - 1,)
+    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(map(makers, end.roots)), layout, packed)
 
 @patch
 def compile(self:Model, input="streamed", slack=None, layout="portable") -> Compiled:

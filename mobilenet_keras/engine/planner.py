@@ -82,21 +82,55 @@ def operands(self:Stage) -> int: # Offset of what its kernels use meanwhile; 0: 
     return next((at for name, _, at, _ in self.buffers if name == "operands"), 0)
 
 # %% ../../nbs/api/engine/02_planner.ipynb #5ca7c402
-def _kept(steps):
-    "({tensor: offset} of the outputs that keeps write, where what is behind them begins)."
-    at, places = CONTEXT_BYTES, {}
-    for s in steps:
-        if s.op == "keep": places[s.kept], at = at, at + _size(s.shape)
-    return places, _round4(at)
+_RESERVED = 24  # states of a stage while maps lie behind them
 
-def _stage(steps, first, last, group, held, base=CONTEXT_BYTES, needs=None):
-    "Lay out steps[first:last] as one stage, whose states begin at `base`; `needs`: bytes that the kernel of each step uses meanwhile."
+@dataclass(frozen=True)
+class _Kept:
+    "Where the maps lie that keeps write: outputs before the states; or, if later chains read some, all behind them, each as long as it is needed."
+    places:dict   # Tensor -> offset
+    base:int      # Where states begin
+    lives:tuple   # (first step, last step, end) of each behind the states
+    def floor(self, first, last, states):
+        "Where the other buffers of a stage of steps[first:last] may begin; None: it has too many states."
+        ends = [end for a, z, end in self.lives if a < last and first <= z]
+        return None if ends and states > _RESERVED else max(ends, default=0)
+
+def _keeps(steps):
+    "({tensor: [its step, the last step, bytes]} of what keeps write, {tensor: last step of the last chain that reads it}, where the chain of each step begins)."
+    found, read = {}, {}
+    begins = [i for i, s in enumerate(steps) if s.op == "again" or i == 0]
+    ends = [min([b for b in begins if b > i], default=len(steps)) - 1 for i in range(len(steps))]
+    for i, s in enumerate(steps):
+        if s.op == "keep": found.setdefault(s.kept, [i, len(steps), s.part[1] or _size(s.shape)])
+        elif s.kept is not None: read[s.kept] = ends[i]
+    return found, read, [max(b for b in begins if b <= i) for i in range(len(steps))]
+
+def _kept(steps, outputs):
+    found, read, begins = _keeps(steps)
+    if not read:
+        ats = np.cumsum([CONTEXT_BYTES, *(n for _, _, n in found.values())]).tolist()
+        return _Kept(dict(zip(found, ats)), _round4(ats[-1]), ())
+    for t, end in read.items():
+        if t not in outputs: found[t][1] = end
+    start, places, lives = CONTEXT_BYTES + _RESERVED*STATE_BYTES, {}, []
+    for t, (a, z, n) in sorted(found.items(), key=lambda f: (-f[1][1], f[1][0])):  # outputs lowest, then whatever is needed longest
+        at = start
+        for i, j, low, end in sorted(lives, key=lambda l: l[2]):
+            if begins[a] <= j and begins[i] <= z and low < at + n: at = max(at, end)  # a stage may hold both
+        places[t] = at
+        lives.append((a, z, at, at + n))
+    return _Kept(places, CONTEXT_BYTES, tuple((a, z, end) for a, z, _, end in lives))
+
+def _stage(steps, first, last, group, held, kept=_Kept({}, CONTEXT_BYTES, ()), needs=None):
+    "Lay out steps[first:last] as one stage; `needs`: bytes that the kernel of each step uses meanwhile. None: kept maps leave no place for its states."
     chain, buffers = steps[first:last], []
     group = min(group, chain[0].shape[1])
     sizes = group_sizes(chain, group)
     fed = [group, *sizes[:-1]]
-    states = sum(s.head or s.passes for s in chain)
-    at = base + STATE_BYTES*states
+    states = sum(s.stateful for s in chain)
+    floor = kept.floor(first, last, states)
+    if floor is None: return None
+    at = _round4(max(kept.base + STATE_BYTES*states, floor))
     def put(name, i, n):
         nonlocal at
         buffers.append((name, i, at, n))
@@ -107,7 +141,7 @@ def _stage(steps, first, last, group, held, base=CONTEXT_BYTES, needs=None):
     for i, s in enumerate(chain):
         if s.ring: put("ring", i, _ring_bytes(s, fed[i]))
         if s.op == "tee":
-            end = next(j for j in range(i, len(chain)) if chain[j].op in ("add", "recall") and chain[j].aside == s.aside)
+            end = next(j for j in range(i, len(chain)) if chain[j].takes and chain[j].aside == s.aside)
             put("aside", i, _waiting(chain[i:end + 1], fed[i])*s.shape[2])
     direct = [i == len(chain) - 1 or chain[i + 1].ring for i in range(len(chain))]
     transit = [0 if direct[i] or s.passes else sizes[i]*s.out[2] for i, s in enumerate(chain)]
@@ -117,6 +151,7 @@ def _stage(steps, first, last, group, held, base=CONTEXT_BYTES, needs=None):
     for turn, i in enumerate(real):
         if not direct[i]: out_at[i] = at if turn % 2 else at + scratch - transit[i]
     if scratch: put("scratch", 0, scratch)
+    held = held and chain[0].op != "again"  # that reads a kept map, where it lies
     return Stage(first, chain, group, held, states, buffers, out_at, at, _distance(chain, group) if held else 0)
 
 # %% ../../nbs/api/engine/02_planner.ipynb #00000009
@@ -127,8 +162,9 @@ class Plan:
     arena:int       # Bytes: context, states, rings, scratch, maps, output; all but the C stack
     least:int       # Bytes that the smallest plan of its kind needs
     held:bool       # The image lies in the arena
-    kept:dict       # Tensor -> offset, of the outputs made on the way
-    base:int        # Bytes of context and kept outputs
+    kept:dict       # Tensor -> offset, of outputs made on the way and of maps that later chains read
+    base:int        # Where states begin
+    lives:tuple=()  # (first step, last step, end) of kept maps behind the states
 
 # %% ../../nbs/api/engine/02_planner.ipynb #f796ef6e
 def _cuts(steps):
@@ -136,7 +172,7 @@ def _cuts(steps):
     opened, cuts = 0, []
     for i, s in enumerate(steps):
         if not opened and (s.op != "keep" or i == 0): cuts.append(i)
-        opened += (s.op == "tee") - (s.op in ("add", "recall"))
+        opened += (s.op == "tee") - (s.takes and s.aside is not None)
     return [*cuts, len(steps)]
 
 def _shortest(cuts, edges, join):
@@ -149,13 +185,15 @@ def _shortest(cuts, edges, join):
             best[b] = cost, [*best[a][1], edges[a, b][1]]
     return best[cuts[-1]]
 
-def _least(steps, cuts, held, base, group, needs):
+def _least(steps, cuts, held, kept, group, needs):
     "{(a, b): (bytes, stage)} with groups of `group` pixels, of those that can be part of a smallest plan."
     best, edges, rings = {cuts[0]: 0}, {}, np.cumsum([0, *(_ring_bytes(s, 1) if s.ring else 0 for s in steps)])
+    begun = np.maximum.accumulate([i if s.op == "again" else 0 for i, s in enumerate(steps)])  # a chain begins with a stage
     for b in cuts[1:]:
         for a in reversed([c for c in cuts if c < b]):
-            if b in best and rings[b] - rings[a] + _size(steps[b - 1].out) >= best[b]: break
-            stage = _stage(steps, a, b, group, held or a > 0, base, needs)
+            if b in best and rings[b] - rings[a] + _size(steps[b - 1].out) >= best[b] or begun[b - 1] > a: break
+            stage = _stage(steps, a, b, group, held or a > 0, kept, needs)
+            if stage is None: continue
             edges[a, b] = stage.end, stage
             best[b] = min(best.get(b, 1 << 60), max(best[a], stage.end))
     return edges
@@ -169,23 +207,24 @@ def plan(
     needs=None,       # Bytes that the kernel of each step uses meanwhile; None: no more than its input and output
     ram=None,         # Instead of `slack`: bytes that the arena may take
     cost=None,        # Function from a `Stage` to what it costs; None: how often it calls kernels
+    outputs=(),       # Of the kept tensors, those that are the model's outputs: they stay to the end
 ) -> Plan:
     "The stages that need the least memory, then the fewest calls."
     if input not in ("streamed", "held"): raise MobileNetError(f"The input is streamed or held. Received: {input!r}")
     if slack < 0 or group is not None and group < 1: raise MobileNetError(f"The slack is at least 0 and a group at least a pixel. Received: slack={slack}, group={group}")
-    (kept, base), cuts, held = _kept(steps), _cuts(steps), input == "held"
-    edges = _least(steps, cuts, held, base, group or 1, needs)
+    kept, cuts, held = _kept(steps, outputs), _cuts(steps), input == "held"
+    edges = _least(steps, cuts, held, kept, group or 1, needs)
     least, stages = _shortest(cuts, edges, max)
     if ram is not None and ram < least: raise MobileNetError(f"The smallest arena of this network is {least:,} bytes. Received: {ram:,}")
     if group is None:
         budget, cheap = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}
         for (a, b), (_, stage) in edges.items():
             if stage.end > budget: continue
-            wider = (s for g in GROUPS if (s := _stage(steps, a, b, g, stage.held, base, needs)).end <= budget)
+            wider = (s for g in GROUPS if (s := _stage(steps, a, b, g, held or a > 0, kept, needs)).end <= budget)
             if cost: cheap[a, b] = min(((cost(s), s) for s in [*wider] or [stage]), key=lambda found: found[0])
             else: cheap[a, b] = (best := next(wider, stage)).calls, best  # larger groups call less often
         _, stages = _shortest(cuts, cheap, lambda x, y: x + y)
-    return Plan(stages, max(s.end for s in stages), least, held, kept, base)
+    return Plan(stages, max(s.end for s in stages), least, held, kept.places, kept.base, kept.lives)
 
 # %% ../../nbs/api/engine/02_planner.ipynb #0000000e
 @patch
@@ -226,7 +265,9 @@ def buffers(self:Plan) -> list: # Dicts with the keys `_BUFFERS`
     for n, s in enumerate(self.stages):
         add = lambda step, op, *values, n=n: rows.append(dict(zip(_BUFFERS, (n, step, op, *values))))
         add("", "", "context", 0, CONTEXT_BYTES)
-        for k in (k for stage in self.stages for k in stage.steps if k.op == "keep"): add("", "", "kept output", self.kept[k.kept], _size(k.shape))
+        for t, (a, z, size) in _keeps([k for stage in self.stages for k in stage.steps])[0].items():
+            live = next(((a, z) for a, z, end in self.lives if end == self.kept[t] + size), None)
+            if live is None or live[0] < s.first + len(s.steps) and s.first <= live[1]: add("", "", "kept map", self.kept[t], size)
         add("", "", "states", self.base, STATE_BYTES*s.states)
         for name, i, at, size in s.buffers: add("" if name == "scratch" else s.first + i, "" if name == "scratch" else s.steps[i].op, name, at, size)
         if s.held: add(s.first, s.steps[0].op, "read", self.arena - s.in_bytes, s.in_bytes)
@@ -246,7 +287,7 @@ def table(self:Plan) -> str:
     return text_table(_BUFFERS, [r.values() for r in self.buffers()])
 
 # %% ../../nbs/api/engine/02_planner.ipynb #bc1d8977
-_COLORS = {"context": "#b3564b", "states": "#b3564b", "kept output": "#2a9d8f", "ring": "#3b78c3", "aside": "#4a9a5b", "sums": "#8a5fb5", "operands": "#c4557a", "scratch": "#d98c21", "read": "#a8a8a8", "written": "#6b6b6b"}
+_COLORS = {"context": "#b3564b", "states": "#b3564b", "kept map": "#2a9d8f", "ring": "#3b78c3", "aside": "#4a9a5b", "sums": "#8a5fb5", "operands": "#c4557a", "scratch": "#d98c21", "read": "#a8a8a8", "written": "#6b6b6b"}
 
 @patch
 def svg(self:Plan) -> str: # An SVG picture

@@ -99,6 +99,19 @@ def average_pool(self:Builder):
 def dense(self:Builder, classes): return self.multiply(9, (classes, math.prod(self.shape)), 0, (1, classes), (8, {}), gain=4.)
 
 @patch
+def reshape(self:Builder, *shape): # Of one picture: without the batch
+    return self.op(22, [self.last], (1, *shape), self.scale, self.zero, (17, {0: [np.int32(n) for n in (1, *shape)]}))
+
+@patch
+def concat(self:Builder, tensors, axis=-1): # Indices of tensors, of one scale
+    "Join tensors along an axis."
+    shapes = [[int(n) for n in self.tensors[t][0]] for t in tensors]
+    axis %= len(shapes[0])
+    shape = tuple(sum(s[i] for s in shapes) if i == axis else n for i, n in enumerate(shapes[0]))
+    (_, scale, zero), = {(t[4][2][0].tobytes(), float(t[4][2][0]), int(t[4][3][0])) for t in map(self.tensors.__getitem__, tensors)}
+    return self.op(2, list(tensors), shape, scale, zero, (10, {0: np.int32(axis)}))
+
+@patch
 def softmax(self:Builder): return self.op(25, [self.last], self.shape, 1/256, -128, (9, {0: np.float32(1)}))
 
 @patch

@@ -80,7 +80,7 @@ static void abuse(mbn *m, const mbn_header *h, const script *how, const int8_t *
 static int8_t *outputs_of(mbn *m, const mbn_header *h, const int8_t *image, mbn_status *status, size_t *n) {
   const int8_t *out;
   const mbn_output *o = mbn_outputs(h);
-  memset((uint8_t *)m + MBN_CONTEXT_BYTES, 0, h->kept_bytes);
+  memset((uint8_t *)m + MBN_CONTEXT_BYTES, 0, h->version >> 8 ? h->arena_bytes - MBN_CONTEXT_BYTES : h->kept_bytes); /* a file may read what no KEEP wrote */
   *status = mbn_run(m, image, &out);
   MUST(*status == MBN_OK || *status == MBN_BROKEN);
   if (*status) return 0;
@@ -259,21 +259,29 @@ static uint32_t repaired_extent(uint32_t out, uint32_t in, uint32_t stride, uint
 
 /* Shapes that fit what comes before, as far as a step can have them. */
 static void repair_step(mbn_step *s, const uint16_t shape[3], uint32_t *states, const mbn_step *first) {
+  if (s->op == MBN_AGAIN && s == first && s->in_h && s->in_w && s->in_c) { /* any map */
+    s->out_h = s->in_h, s->out_w = s->in_w, s->out_c = s->in_c, s->flags = 0, s->capacity = (uint32_t)s->in_h * s->in_w;
+    return;
+  }
   s->in_h = shape[0], s->in_w = shape[1], s->in_c = shape[2];
-  const int sum = s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE, pool = s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL;
+  const int takes = mbn_takes_aside(s), sum = s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE, pool = s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL;
   const int conv = s->op == MBN_CONV, window = conv || s->op == MBN_DEPTHWISE || pool;
   const int head = sum || (window && !(conv && s->kh == 1 && s->kw == 1 && s->sh == 1 && s->sw == 1));
-  s->flags = (uint8_t)((s->flags & (pool ? MBN_COUNTS_PADS : 0)) | (head ? MBN_HEAD : 0));
+  const int may = pool ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : takes ? MBN_FROM_KEPT : 0;
+  s->flags = (uint8_t)((s->flags & may) | (head ? MBN_HEAD : 0));
   if (window) {
     s->out_h = (uint16_t)repaired_extent(s->out_h, s->in_h, s->sh, s->pt);
     s->out_w = (uint16_t)repaired_extent(s->out_w, s->in_w, s->sw, s->pl);
   } else s->out_h = sum ? 1 : s->in_h, s->out_w = sum ? 1 : s->in_w;
-  if (!conv && s->op != MBN_RECALL && (s->op != MBN_DEPTHWISE || !s->in_c || s->out_c % s->in_c)) s->out_c = s->in_c;
+  if (s->op == MBN_CONCAT && s->out_c <= s->in_c) s->out_c = (uint16_t)(s->in_c + 1);
+  if (!conv && s->op != MBN_RECALL && s->op != MBN_CONCAT && (s->op != MBN_DEPTHWISE || !s->in_c || s->out_c % s->in_c)) s->out_c = s->in_c;
   if (head && (!s->group || s->group > s->out_w)) s->group = 1;
-  if (head || s->op == MBN_TEE || s->op == MBN_KEEP) s->state = (*states)++;
-  if (s->op == MBN_KEEP) s->capacity = (uint32_t)s->in_h * s->in_w;
-  for (const mbn_step *tee = first; (s->op == MBN_ADD || s->op == MBN_RECALL) && tee < s; tee++)
-    if (tee->op == MBN_TEE && tee->state == s->state) s->buffer = tee->buffer, s->capacity = tee->capacity, s->out_c = tee->in_c;
+  const int kept = takes && s->flags & MBN_FROM_KEPT;
+  if (head || s->op == MBN_TEE || s->op == MBN_KEEP || kept) s->state = (*states)++;
+  if (s->op == MBN_KEEP || kept) s->capacity = (uint32_t)s->in_h * s->in_w;
+  for (const mbn_step *tee = first; takes && !kept && tee < s; tee++)
+    if (tee->op == MBN_TEE && tee->state == s->state)
+      s->buffer = tee->buffer, s->capacity = tee->capacity, s->out_c = (uint16_t)(tee->in_c + (s->op == MBN_CONCAT ? s->in_c : 0));
 }
 
 /* Most of what the engine checks first is made right again, so that mutations get deeper; a little stays wrong. */
@@ -281,7 +289,7 @@ static void repair(uint8_t *file, size_t n) {
   table t[4];
   mbn_header *h = (void *)file;
   tables_of(file, n, t);
-  if (mostly()) h->magic = MBN_MAGIC, h->version = MBN_VERSION, h->layout %= MBN_LAYOUTS, h->align = 4;
+  if (mostly()) h->magic = MBN_MAGIC, h->version = (uint16_t)(MBN_VERSION | (h->version >> 8 ? MBN_MINOR << 8 : 0)), h->layout %= MBN_LAYOUTS, h->align = 4;
   if (mostly()) h->file_bytes = (uint32_t)n;
   if (mostly()) h->arena_bytes &= ~3u, h->kept_bytes &= ~3u;
   if (mostly() && t[3].count == h->steps && h->steps) {
@@ -294,7 +302,7 @@ static void repair(uint8_t *file, size_t n) {
       st->first = (uint16_t)steps;
       if (st->count > left || i + 1 == t[2].count) st->count = (uint16_t)left;
       if (!st->group || st->group > shape[1]) st->group = 1;
-      st->in_bytes = i || h->flags & MBN_HELD ? (uint32_t)shape[0] * shape[1] * shape[2] : 0;
+      st->in_bytes = (i || h->flags & MBN_HELD) && !(st->count && all[steps].op == MBN_AGAIN) ? (uint32_t)shape[0] * shape[1] * shape[2] : 0;
       for (uint32_t k = steps; k < steps + st->count; k++) {
         if (mostly()) repair_step(all + k, shape, &states, all + steps);
         shape[0] = all[k].out_h, shape[1] = all[k].out_w, shape[2] = all[k].out_c;

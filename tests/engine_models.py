@@ -66,9 +66,11 @@ def flat(found):
 def agree(model, images, layers=2):
     """Held and streamed, the engine equals TFLM on all images, each with the default plan and with one of the others in turn; the
     reference equals it on all layers of some."""
-    judge, steps = Judge(model), lower(model)
-    engines = {kind: [Engine(compile_model(model, kind, **how)) for how in PLANS] for kind in ("streamed", "held")}
-    nominal = [0 if s.passes else s.out[0] * s.out[1] for s in steps]
+    judge = Judge(model)
+    compiled = {kind: [compile_model(model, kind, **how) for how in PLANS] for kind in ("streamed", "held")}
+    engines = {kind: list(map(Engine, some)) for kind, some in compiled.items()}
+    nominal = {kind: [0 if s.passes else s.out[0] * s.out[1] for s in some[0].steps] for kind, some in compiled.items()}
+    steps = compiled["streamed"][0].steps
     outputs, maps = [], []
     for i, image in enumerate(images):
         outputs.append(judge(image))
@@ -76,11 +78,11 @@ def agree(model, images, layers=2):
             for engine in (default, others[i % len(others)]):
                 before = engine.counts()
                 assert (flat(engine.run(image)) == outputs[-1]).all(), (kind, i)
-                assert (engine.counts() - before).tolist() == nominal, "each pixel of each step is made exactly once"
+                assert (engine.counts() - before).tolist() == nominal[kind], "each pixel of each step is made exactly once"
         if i < layers or i >= len(images) - layers:
             maps.append(reference(steps, np.moveaxis(image, 0, -1) if default.nchw else image))
             for step, found in zip(steps, maps[-1], strict=True):
-                assert step.passes or step.op == "recall" or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
+                assert step.passes or step.op in ("recall", "concat") or (found.ravel() == judge.output_of(step.index)).all(), (step.op, step.index)
     assert all((a != b).any() for a, b in zip(maps[0], maps[-1], strict=True) if a.size > 99), "every map must react to the input"
     assert all(engine.canaries_intact for some in engines.values() for engine in some)
     assert sum(s.macs for s in steps) == profile(model).macs
@@ -159,6 +161,39 @@ def branches_that_meet(shape, seed):
     return b.op(0, [left, other], b.shape, .05, 5, (11, {})).conv(8).mean().dense(4).model()
 
 
+def boxes(shape, seed):
+    """SSDLite: from three maps boxes and classes, which are joined one behind the other; the second map is an output, too."""
+    b, parts, maps = Builder(shape, seed).conv(8, 3, 2).inverted_residual(8), [[], []], []
+    for _ in range(3):
+        maps.append(b.depthwise(3, 2).conv(12).mark())
+        for found, values in zip(parts, (4, 3), strict=True):
+            b.back(maps[-1]).depthwise().conv(2 * values, relu6=False)
+            found.append(b.reshape(b.shape[1] * b.shape[2] * 2, values).last)
+        b.back(maps[-1])
+    return b.model("boxes", [maps[1][0], *(b.concat(found, 1).last for found in parts)])
+
+
+def second_chain(shape, seed):
+    """A classifier, and a second network of its own strides that begins at a map in the middle of it; both begin with the input's map."""
+    b = Builder(shape, seed)
+    start, middle = b.mark(), b.conv(6, 3, 2).inverted_residual(6).mark()
+    classes = b.depthwise(3, 2).conv(16).mean().dense(5).softmax().last
+    other = b.back(middle).pool(17, 3, 2).conv(9).depthwise(5, 2).conv(4, relu6=False).last
+    return b.back(start).conv(3, 5, 3).model("second chain", [classes, other, b.last])
+
+
+def joined_channels(shape, seed):
+    """As in an Inception: branches of a map side by side, one of them the map itself; then one that was made in another chain."""
+    b = Builder(shape, seed).conv(6, 3, 2)
+    start, wide = b.mark(), b.depthwise(5).conv(5).last
+    narrow = b.back(start).conv(4).last
+    both = b.concat([narrow, start[0], wide]).mark()
+    kept = b.conv(7).depthwise(3, 2).conv(6).last
+    again = b.back(both).pool(1, 3, 1).depthwise(3, 2).conv(6).last
+    b.op(0, [kept, again], b.shape, b.scale, b.zero, (11, {}))
+    return b.concat([kept, b.last]).conv(8).mean().dense(4).model("joined channels") if b.scale == 6 / 255 else b.conv(8).mean().dense(4).model("joined channels")
+
+
 def dense_on_a_map(shape, seed):
     """FULLY_CONNECTED of a 4-D input works on each pixel; SOFTMAX over the channels of each pixel."""
     b = Builder(shape, seed).conv(12, 3, 2)
@@ -186,7 +221,8 @@ SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four ch
          "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3)),
          "bare": (bare, (1, 24, 31, 3)),
          "pools": (pools, (1, 43, 38, 3)), "padded pools": (padded_pools, (1, 30, 33, 2)),
-         "two heads": (two_heads, (1, 32, 28, 3)), "branches": (branches, (1, 27, 30, 3)), "branches that meet": (branches_that_meet, (1, 21, 20, 3)),
+         "two heads": (two_heads, (1, 32, 28, 3)), "branches": (branches, (1, 27, 30, 3)), "branches that meet": (branches_that_meet, (1, 21, 20, 3)), "boxes": (boxes, (1, 37, 34, 3)),
+         "second chain": (second_chain, (1, 31, 28, 3)), "joined channels": (joined_channels, (1, 26, 23, 3)),
          "dense on a map": (dense_on_a_map, (1, 14, 11, 3))}
 
 

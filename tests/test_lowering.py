@@ -60,10 +60,11 @@ def test_what_can_not_be_streamed_is_refused_by_name():
     b = start()
     refused(b.op(0, [b.last, b.last], b.shape, .1, 0, (11, {})), "adds a tensor to itself")
     b = start()
-    large = b.mark()
-    left = b.conv(8, 3, 2).mean().dense(3).last
-    with pytest.raises(MobileNetError, match="Op 4 of example, DEPTHWISE_CONV_2D.*Let branches begin behind the global pool"):
-        lower(b.back(large).depthwise().mean().model("example", [left, b.last]))
+    refused(b.concat([b.last, b.last], 1).conv(4), "Op 2 of example, CONV_2D.*joined of maps that don't lie side by side")
+    b = start()
+    refused(b.concat([b.last, b.last], 2), "Op 1 of example, CONCATENATION.*joins maps along axis 2")
+    b = start()
+    refused(b.op(2, [b.last, b.last], (1, 16, 16, 16), .5, 0, (10, {0: np.int32(3)})), "differ in scale or zero point")
     b = start()
     refused(b.op(22, [b.last], (1, 8, 16, 16), b.scale, b.zero, (17, {})).depthwise(), "was reshaped")
     b = start()

@@ -17,7 +17,7 @@ from engine_models import TARGETS, some_images
 
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.layouts import LAYOUTS, layout
-from mobilenet_keras.engine.lowering import _REFERENCE, OPS, lower, reference
+from mobilenet_keras.engine.lowering import _REFERENCE, OPS, graph_ends, lower, reference
 from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, HELD, Header, compile_model
 from mobilenet_keras.engine.planner import _cuts, _stage, plan
 from mobilenet_keras.tflite.builder import Builder
@@ -203,13 +203,17 @@ class Ring:
 class Execution:
     """One inference. `slack`: by how much each buffer was larger than needed: {(stage, step, what): bytes or pixels}."""
 
-    def __init__(self, file, steps, image):
+    def __init__(self, file, steps, image, outputs=()):
+        self.outputs = outputs
         self.file, self.steps, self.image, self.slack = file, steps, image, {}
         made = reference(steps, image)
         self.maps = [image, *made]
-        sources = [0]  # which map each step reads: a tee or keep makes none
+        sources, kept = [0], {}  # which map each step reads: a tee or keep makes none
         for i, s in enumerate(steps):
-            sources.append(sources[-1] if s.passes else i + 1)
+            if s.op == "keep":
+                kept[s.kept] = sources[-1]
+            sources.append(kept[s.kept] if s.op == "again" else sources[-1] if s.passes else i + 1)
+        self.kept_maps = kept
         self.sources, self.arena = sources, Arena(file.arena, self.maps)
 
     def run(self):
@@ -221,16 +225,22 @@ class Execution:
             self.run_stage()
             first += len(stage.steps)
         for at, n in self.file.outputs:
-            i = next((i for i, p in enumerate(p for st in self.file.stages for p in st.steps) if p.step.op == "keep" and p.buffer == at), None)
-            m = self.sources[-1] if i is None else self.sources[i]
-            must(n == self.maps[m].size, "an output's size")
-            self.arena.pixels(at, m, 0, n // self.maps[m].shape[2])
+            keeps = {p.buffer: i for i, p in enumerate(p for st in self.file.stages for p in st.steps) if p.step.op == "keep" and p.step.kept in self.outputs}
+            i = keeps.get(at)
+            while True:  # one map, or parts one behind the other
+                m = self.sources[-1] if i is None else self.sources[i]
+                must(n >= self.maps[m].size, "an output's size")
+                self.arena.pixels(at, m, 0, self.maps[m].size // self.maps[m].shape[2])
+                at, n = at + self.maps[m].size, n - self.maps[m].size
+                if not n:
+                    break
+                i = keeps[at]
         return self
 
     def run_stage(self):
         st, arena = self.stage, self.arena
         arena.reserved = self.file.base + STATE * st.states
-        must(st.states == sum(p.step.head or p.step.passes for p in st.steps), "states")
+        must(st.states == sum(p.step.stateful for p in st.steps), "states")
         arena.tag[self.file.base:arena.reserved] = 0  # states are written where they lie
         self.written = 0
         self.rings, self.asides, self.sums, self.kept = {}, {}, {}, {}
@@ -243,14 +253,15 @@ class Execution:
                 must(p.buffer % 4 == 0, "sums are not aligned")
                 self.sums[i] = 0
                 arena.put(p.buffer, self.sum_tags(i), np.zeros(4 * p.step.shape[2], np.int8))
-        m, (h, w, c) = self.sources[self.start], st.steps[0].step.shape
+        again = st.steps[0].step.op == "again"
+        m, (h, w, c) = self.sources[self.start + again], st.steps[0].step.shape
         for y in range(h):
             for x in range(0, w, st.group):
                 pixel, n = y * w + x, min(st.group, w - x)
-                at = self.file.arena - st.in_bytes + pixel * c if st.in_bytes else None
+                at = self.file.arena - st.in_bytes + pixel * c if st.in_bytes else st.steps[0].buffer + pixel * c if again else None
                 values = self.maps[m].reshape(-1, c)[pixel:pixel + n] if at is None else arena.pixels(at, m, pixel, n)
                 alone = len(st.steps) == 1 and not st.steps[0].step.head  # it writes straight from what it reads
-                self.read = self.file.arena if at is None else at + (0 if alone else n * c)
+                self.read = self.file.arena if at is None or again else at + (0 if alone else n * c)
                 self.carry(0, Group(m, pixel, values, at))
         self.leave()
 
@@ -313,13 +324,15 @@ class Execution:
         if s.sums:
             return self.through_sums(i, g)
         if s.op == "keep":
-            self.arena.put(p.buffer + g.pixel * s.shape[2], self.arena.tags(g.m, g.pixel, n), g.values.ravel(), CONTEXT)
-            must(p.buffer + self.maps[g.m].size <= self.file.base, "a kept output is not where outputs are")
+            before = p.buffer + self.maps[g.m].size <= self.file.base
+            self.arena.put(p.buffer + g.pixel * s.shape[2], self.arena.tags(g.m, g.pixel, n), g.values.ravel(), CONTEXT if before else None)
+            return self.carry(i + 1, g)
+        if s.op == "again":
             return self.carry(i + 1, g)
         if s.op == "tee":
             self.put_aside(p, g)
             return self.carry(i + 1, g)
-        other, spans = self.take_aside(s, g.pixel, n) if s.aside is not None else (None, [])
+        other, spans = self.take_aside(s, g.pixel, n) if s.aside is not None else self.take_kept(p, g.pixel, n) if s.takes else (None, [])
         if g.at is not None:
             spans = [*spans, (g.at, g.at + g.values.size)]
         seen = replace(s, shape=(1, n, s.shape[2]), out=(1, n, s.out[2]))
@@ -378,6 +391,13 @@ class Execution:
         return np.concatenate([self.arena.pixels(at, m, pixel + k, 1) for k, at in enumerate(places)]), [(at, at + c) for at in places]
 
 
+    def take_kept(self, p, pixel, n):
+        m = self.kept_maps[p.step.kept]
+        c = self.maps[m].shape[2]
+        at = p.buffer + pixel * c
+        return self.arena.pixels(at, m, pixel, n), [(at, at + n * c)]
+
+
 # ---- random networks ----
 
 def network(seed):
@@ -390,7 +410,7 @@ def network(seed):
     outputs = []
     for _ in range(rng.integers(1, 4)):
         large = min(b.shape[1:3]) > 5
-        kind = some("residual", "residual", "separable", "pool", "branches", "kept")
+        kind = some("residual", "residual", "separable", "pool", "branches", "kept", "chain", "joined")
         if kind == "residual":
             b.inverted_residual(some(b.shape[3], b.shape[3], 5), some(1, 1, 2), some(1, 2, 3), some(3, 3, 5))
         elif kind == "separable":
@@ -401,10 +421,18 @@ def network(seed):
             mark = b.mark()
             outputs.append(b.depthwise(some(3, 5)).conv(3, relu6=False).last)
             b.back(mark).conv(4)
+        elif kind == "chain":  # that goes on elsewhere, at another size
+            mark = b.mark()
+            outputs.append(b.depthwise(3, 2).conv(3, relu6=False).last)
+            b.back(mark).conv(4)
+        elif kind == "joined":
+            b.conv(4)
+            mark, narrow = b.mark(), b.depthwise(some(1, 3)).last
+            b.concat(some([narrow, mark[0]], [mark[0], narrow, mark[0]]))
         else:
             outputs.append(b.last)
             b.conv(5)
-    end = some("mean", "average", "map", "two heads", "wide")
+    end = some("mean", "average", "map", "two heads", "wide", "boxes")
     if end in ("mean", "average"):
         (b.mean() if end == "mean" else b.average_pool()).dense(3).softmax()
     elif end == "two heads":
@@ -413,6 +441,14 @@ def network(seed):
         b.back(pooled).dense(3)
     elif end == "map":
         b.conv(4, relu6=False).logistic()
+    elif end == "boxes":
+        parts = []
+        for _ in range(2):
+            mark = b.mark()
+            parts.append(b.depthwise().conv(6, relu6=False).reshape(b.shape[1] * b.shape[2] * 3, 2).last)
+            b.back(mark).depthwise(3, 2).conv(5)
+        outputs.append(b.last)
+        b.concat(parts, 1)
     else:
         b.conv(2 * b.shape[3])
     return b.model("random", [*dict.fromkeys(o for o in outputs if o), b.last])
@@ -420,7 +456,7 @@ def network(seed):
 
 KINDS = ("streamed", "held")
 PLANS = [dict(slack=0), {}, dict(slack=10), *(dict(group=n) for n in (1, 2, 4, 8, 1 << 16))]
-SEEDS = range(14)
+SEEDS = range(20)
 TIGHT = (3, 7, 8, 9, 12, 14)
 
 
@@ -430,7 +466,7 @@ def executed(model, kind, how, seed=0, sabotage=None):
     if sabotage:
         sabotage(file)
     shape = compiled.steps[0].shape
-    return Execution(file, compiled.steps, np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)).run()
+    return Execution(file, compiled.steps, np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8), graph_ends(model).roots).run()
 
 
 def test_the_networks_are_of_all_kinds():
@@ -528,6 +564,50 @@ def test_an_arena_one_byte_smaller_and_a_ring_over_states_are_noticed(break_it):
     executed(model, "streamed", {})
     with pytest.raises(Violation):
         executed(model, "streamed", {}, sabotage=break_it)
+
+
+def ssdlite(alpha, size, classes, boxes, extra):
+    """SSDLite V2 (paper, 6.2): its last convolution scaled by alpha, too; heads on the expansion at stride 16, at stride 32, and on smaller maps."""
+    wide = lambda n: (lambda v: v + 8 if v < .9 * n * alpha else v)(max(8, int(n * alpha + 4) // 8 * 8))  # noqa: E731
+    b, maps = Builder((1, size, size, 3)).conv(wide(32), 3, 2).depthwise().conv(wide(16), relu6=False), []
+    for channels, times, stride in ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1)):
+        for i in range(times):
+            b.inverted_residual(wide(channels), stride if i == 0 else 1, 6)
+    maps.append(b.conv(6 * b.shape[3]).mark())
+    b.depthwise(3, 2).conv(wide(160), relu6=False).inverted_residual(wide(160), 1, 6).inverted_residual(wide(160), 1, 6).inverted_residual(wide(320), 1, 6)
+    maps.append(b.conv(wide(1280)).mark())
+    for channels in extra:
+        maps.append(b.conv(wide(channels) // 2).depthwise(3, 2).conv(wide(channels)).mark())
+    outputs = [b.back(m).depthwise().conv(boxes * n, relu6=False).last for m in maps for n in (4, classes)]
+    return b.model(f"SSDLite V2 {alpha} {size}", outputs)
+
+
+@pytest.mark.parametrize("alpha, size, classes, extra, boxes, most", [(.35, 96, 7, (512, 256), 300, 26_000), (1., 300, 21, (512, 256, 256, 128), 3000, 250_000)])
+def test_arena_of_detectors(alpha, size, classes, extra, boxes, most):
+    """Eight and twelve outputs; ST's SSDLite V2 1.0 of 300 pixels takes 4,484 KB."""
+    model = ssdlite(alpha, size, classes, 6, extra)
+    assert sum(o.shape[1] * o.shape[2] * 6 for o in model.outputs[::2]) == boxes
+    compiled = compile_model(model)
+    assert compiled.arena <= most and len(compiled.output_steps) == len(model.outputs)
+    if size < 100:
+        engine, judge = Engine(compiled), engine_models.Judge(model)
+        for image in some_images((size, size, 3), 4):
+            assert (engine_models.flat(engine.run(image)) == judge(image)).all() and engine.canaries_intact
+
+
+def test_a_kept_map_that_something_overwrites_is_noticed():
+    """Each map that a later chain reads, moved onto an output that was written before it is read again."""
+    make, shape = engine_models.SMALL["second chain"]
+    model = make((1, 15, 13, 3), 0)
+    compiled = compile_model(model)
+    kept = {s.kept for s in compiled.steps if s.op == "again"}
+    assert len(kept) == 2
+    for t in kept:
+        def moved(file, t=t):
+            for p in (p for stage in file.stages for p in stage.steps if p.step.kept == t):
+                p.buffer = file.outputs[0][0]
+        with pytest.raises(Violation):
+            executed(model, "streamed", {}, sabotage=moved)
 
 
 @pytest.mark.parametrize("version, alpha, size", TARGETS)

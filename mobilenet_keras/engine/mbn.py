@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from ..core import MobileNetError, atomic_write
 from .costs import instructions, prices
 from .layouts import LAYOUTS, Layout, layout as layout_of
-from .lowering import OPS, GraphEnds, graph_ends, lower, orders
+from .lowering import OPS, GraphEnds, forks, graph_ends, lower, ordered
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
 from ..preprocessing import Preprocessing
 from ..tflite.folding import folded
@@ -215,9 +215,15 @@ def _needs(steps, order):
 
 def _least_steps(model, order, input):
     "The model's steps, in the order of its branches that needs the least memory."
-    ways = [lower(model, o) for o in orders(model)]
+    steps, choices = lower(model), forks(model)
     def least(steps): return plan(steps, input, group=1, needs=_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
-    return ways[0] if len(ways) == 1 else min(ways, key=least)
+    if not choices: return steps
+    best, first = least(steps), set()
+    for some in (set(), set(choices), *({t} for t in choices)):  # each fork is turned once, and stays so where that helps
+        turned = some ^ first if len(some) == 1 else some
+        found = lower(model, ordered(model, turned))
+        if (arena := least(found)) < best: best, first, steps = arena, turned, found
+    return steps
 
 def compile_model(
     model,            # A `Model` or the path of an int8 .tflite file

@@ -225,7 +225,8 @@ class Execution:
             self.run_stage()
             first += len(stage.steps)
         for at, n in self.file.outputs:
-            keeps = {p.buffer: i for i, p in enumerate(p for st in self.file.stages for p in st.steps) if p.step.op == "keep" and p.step.kept in self.outputs}
+            steps = [p for st in self.file.stages for p in st.steps]
+            keeps = {p.buffer: i for i, p in enumerate(steps) if p.step.op == "keep" and p.step.kept in self.outputs}
             i = keeps.get(at)
             while True:  # one map, or parts one behind the other
                 m = self.sources[-1] if i is None else self.sources[i]
@@ -574,7 +575,9 @@ def ssdlite(alpha, size, classes, boxes, extra):
         for i in range(times):
             b.inverted_residual(wide(channels), stride if i == 0 else 1, 6)
     maps.append(b.conv(6 * b.shape[3]).mark())
-    b.depthwise(3, 2).conv(wide(160), relu6=False).inverted_residual(wide(160), 1, 6).inverted_residual(wide(160), 1, 6).inverted_residual(wide(320), 1, 6)
+    b.depthwise(3, 2).conv(wide(160), relu6=False)
+    for channels in (160, 160, 320):
+        b.inverted_residual(wide(channels), 1, 6)
     maps.append(b.conv(wide(1280)).mark())
     for channels in extra:
         maps.append(b.conv(wide(channels) // 2).depthwise(3, 2).conv(wide(channels)).mark())
@@ -582,7 +585,10 @@ def ssdlite(alpha, size, classes, boxes, extra):
     return b.model(f"SSDLite V2 {alpha} {size}", outputs)
 
 
-@pytest.mark.parametrize("alpha, size, classes, extra, boxes, most", [(.35, 96, 7, (512, 256), 300, 26_000), (1., 300, 21, (512, 256, 256, 128), 3000, 250_000)])
+DETECTORS = [(.35, 96, 7, (512, 256), 300, 26_000), (1., 300, 21, (512, 256, 256, 128), 3000, 250_000)]
+
+
+@pytest.mark.parametrize("alpha, size, classes, extra, boxes, most", DETECTORS)
 def test_arena_of_detectors(alpha, size, classes, extra, boxes, most):
     """Eight and twelve outputs; ST's SSDLite V2 1.0 of 300 pixels takes 4,484 KB."""
     model = ssdlite(alpha, size, classes, 6, extra)

@@ -81,7 +81,7 @@ class Stage:
 def operands(self:Stage) -> int: # Offset of what its kernels use meanwhile; 0: nothing
     return next((at for name, _, at, _ in self.buffers if name == "operands"), 0)
 
-# %% ../../nbs/api/engine/02_planner.ipynb #5ca7c402
+# %% ../../nbs/api/engine/02_planner.ipynb #be9a0002
 _RESERVED = 24  # states of a stage while maps lie behind them
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def _kept(steps, outputs):
         lives.append((a, z, at, at + n))
     return _Kept(places, CONTEXT_BYTES, tuple((a, z, end) for a, z, _, end in lives))
 
+
+# %% ../../nbs/api/engine/02_planner.ipynb #5ca7c402
 def _stage(steps, first, last, group, held, kept=_Kept({}, CONTEXT_BYTES, ()), needs=None):
     "Lay out steps[first:last] as one stage; `needs`: bytes that the kernel of each step uses meanwhile. None: kept maps leave no place for its states."
     chain, buffers = steps[first:last], []

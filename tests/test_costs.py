@@ -30,7 +30,7 @@ from mobilenet_keras.tflite.builder import Builder
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import flash_cache  # noqa: E402
 
-SPLIT = ("add", "recall")  # may take a group from the ring of pixels put aside in two parts
+SPLIT = ("add", "recall", "concat")  # may take a group from the ring of pixels put aside in two parts
 EMULATED = ("mps3-an547", "mps2-an386", "mps2-an500", "mps2-an385", "pico")
 PUBLISHED = list(csv.DictReader((ROOT / "benchmarks/costs.csv").open()))
 

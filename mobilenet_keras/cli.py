@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 from . import __version__
-from .core import MissingExtra, MobileNetError, quiet_logs, quoted, text_table, atomic_write
+from .core import MissingExtra, MobileNetError, few, quiet_logs, quoted, text_table, atomic_write
 from .mcu.registers import NOT_MODELLED
 from .progress import note
 
@@ -320,9 +320,9 @@ def convert(a):
     path = dict(zip(writable, (importers.save, importers.export_keras, importers.export_torch)))[kind](net, a.out)
     source, rule = net.source, net.preprocessing
     facts = dict(model=str(path), **{k: importers.plain(source[k]) for k in ("system", "version", "alpha", "flags")}, classes=len(net.classes or []), head=_head(net),
-                 parameters=net.count_params(), preprocessing=rule and rule.to_dict(), provenance=net.provenance,
+                 parameters=net.count_params(), preprocessing=rule and rule.to_dict(), provenance=net.provenance, cut_off=net.imported["cut_off"],
                  arrays={k: net.imported[k] for k in ("arrays", "used")} | dict(left_out=[list(v) for v in net.imported["left_out"]]), comparison=found.to_dict())
-    return facts, f"{file.path} is {source['who']}: {_network(net)}\n{_arrays(net.imported)}\n{found}\nThe model is in {path}.{_onward(path, net)}"
+    return facts, f"{file.path} is {source['who']}: {_network(net)}\n{_arrays(net.imported)}\n{found}\n" + "".join(line + "\n" for line in _lacks(net, kind == ".keras")) + f"The model is in {path}.{_onward(path, net)}"
 
 def _head(net):
     "What follows the body's last map, in words."
@@ -334,6 +334,15 @@ def _network(net):
     s, n = net.source, net.output_shape[-1]
     flags = ", ".join(f"{k} {v}" for k, v in s["flags"].items())
     return f"MobileNetV{s['version']}, alpha {s['alpha']:g}, {'x'.join(map(str, net.input_shape[1:]))}, {n} output{'s'*(n > 1)} ({_head(net)}), {net.count_params():,} parameters{'; ' if flags else ''}{flags}"
+
+def _lacks(net, kept):
+    "What a converted network has not: the end of a body that was cut, names of classes; a line each."
+    cut, n, lines = net.imported["cut_off"], net.output_shape[-1], []
+    if cut: lines.append(f"Its body is cut at {net.imported['last']}: the last {len(cut)} convolutions of MobileNetV{net.source['version']}, {cut[0]} to {cut[-1]}, are not in the file, and so not in the model.")
+    if len(net.output_shape) != 2: return lines + ["It gives a map, whose channels have no names here."]*(_head(net) != "a map of features")
+    if kept and (net.classes is None or list(net.classes) == list(map(str, range(len(net.classes))))) and net.imported["last"] != net.layers[-1].name:
+        lines.append(f"The names of its {max(2, n):,} classes are not known. Give them with --labels FILE, one a line, in the order of the outputs.")
+    return lines
 
 def _arrays(imported):
     "How many arrays were used, and why others were not."
@@ -350,7 +359,7 @@ def _quantizable(a):
     if _is_tflite(path):
         model = Model.open(path)  # what is no .tflite file is told
         if model.inputs[0].dtype == "int8" and not model.float_ops: raise MobileNetError(f"{path} is int8 already, so nothing is left to quantize. Next: mobilenet verify {quoted(path)}")
-        if model.inputs[0].dtype != "float32": raise MobileNetError(f"{path} takes {model.inputs[0].dtype}, and mobilenet quantize begins with a network that computes in float. {to_int8()}")
+        if model.inputs[0].dtype != "float32": raise MobileNetError(f"{path} takes {model.inputs[0].dtype}, and mobilenet quantize begins with a network that computes in float. {to_int8(model)}")
         from mobilenet_keras.tflite.float_graphs import float_graph
         graph = float_graph(model)
         known = dict(scales=graph.scaled or model.preprocessing is not None, outputs=graph.nodes[-1].shape[1])
@@ -365,7 +374,7 @@ def _quantizable(a):
     if not (known["scales"] or a.scale): raise MobileNetError(unscaled(path))
     folders = list(list_photos(a.photos).classes)  # a wrong folder is told, too
     wanted = known["outputs"] and max(2, known["outputs"])
-    if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
+    if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {few(folders)}. Give photos of its classes, a folder each.")
 
 # %% ../nbs/api/08_cli.ipynb #8041b265
 def _of_a_file(a):
@@ -554,6 +563,7 @@ def compile(a):
     if model.preprocessing and model.assumed: note(f"{model.name} doesn't say how photos are prepared; {model.assumed}. So the .mbn says it.")
     chosen, tflm, other = _compiled_as(a, model, kind, t), profile(model.folded()).arena, "streamed" if a.held else "held"
     if t: check_fits(chosen, t)
+    chosen.io.tell()
     found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout)}
     count = t and chosen.instructions(t.core)
     facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), flash_words=t and missed_words(chosen.data, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
@@ -582,8 +592,7 @@ PROJECTS = {  # {(runtime, what is written): flags that it takes}
 def _project(runtime, to, board):
     "(runtime, to): those that are given, and what they or the board imply."
     from mobilenet_keras.boards import board as board_of
-    from mobilenet_keras.mcu.target import has_firmware
-    from mobilenet_keras.mcu.tflm import LAYOUT_OF
+    from mobilenet_keras.mcu.target import LAYOUT_OF, has_firmware
     own = board and board_of(board)
     if runtime is None: runtime = "engine" if own and has_firmware(own) and to in (None, "cmake") or to and ("tflm", to) not in PROJECTS else "tflm"
     if (runtime, to, own) == ("engine", None, None): raise MobileNetError("The engine's project is for one board: give its id with --board, e.g. --board pico; or have a library that you add to a project of yours: "
@@ -704,12 +713,12 @@ def simulate(a):
       arg("image", metavar="IMAGE", help=".uf2, .hex, .bin or .elf of `mobilenet build`, or an int8 .tflite to build first"),
       _board(" (default: the one that the image was built for)"),
       arg("--volume", metavar="DIR", help="where the board's disk is mounted, if there are several"),
-      _PORT, _DRY_RUN, _WAIT)
+      *_TOLD, _PORT, _DRY_RUN, _WAIT)
 def flash(a):
     "Put an image, or a model's firmware, on a board, and ask the board whether it runs it."
     from mobilenet_keras.mcu.flash import flash
-    image = a.image
-    if Path(image).suffix == ".tflite":
+    image = _described(a.image, a)
+    if Path(a.image).suffix == ".tflite":
         from mobilenet_keras.mcu.firmware import build
         if not a.board: raise MobileNetError("Firmware is built for one board; give its id with --board, e.g. --board pico.")
         image = build(image, a.board)
@@ -738,6 +747,7 @@ def device_ask(a):
     if a.photo and not Path(a.photo).is_file(): raise MobileNetError(f"No such photo: {a.photo}")
     with Device(a.port or _only_port(), timeout=a.wait) as board:
         known, test = board.identify(), board.self_test()
+        known.io.tell()
         seen = board.predict(a.photo) if a.photo else None
     facts = dict(identity=known.to_dict(), self_test=test.to_dict(), **({} if seen is None else dict(photo=a.photo, prediction=seen.to_dict())))
     text = "\n".join([str(known), f"self-test: {test!r}", *([] if seen is None else [f"{a.photo}: {seen!r}"])])
@@ -822,9 +832,14 @@ ALIASES = {"classify": "predict"}  # {old name: verb}
       *_TOLD)
 def predict(a):
     "Say what is on photos."
-    from mobilenet_keras.tflite.interpreters import Classifier
+    from mobilenet_keras.engine.lowering import refusal
+    from mobilenet_keras.tflite.interpreters import Classifier, NoClassifier
     if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
-    classifier = Classifier(_described(a.model, a), a.runtime)
+    model = _described(a.model, a)
+    try: classifier = Classifier(model, a.runtime)
+    except NoClassifier as e:
+        onward = "mobilenet compile says why no board runs it by our engine" if refusal(model) else "On boards it runs by our engine: mobilenet simulate, compile and build take it"
+        raise NoClassifier(f"{e} {onward}.") from None
     seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
     facts:list[dict] = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
-from .core import MobileNetError, html_table, need, text_table
+from .core import MobileNetError, few, html_table, need, text_table
 from .engine.engine import Engine
 from .folders import PART_NAMES, SYSTEM, class_folders, folder_layout
 from .photos import Part
@@ -187,6 +187,7 @@ def _repr_html_(self:Evaluation):
 def _engine(model, runtime):
     "(name, class names or None, what it takes, outputs, function that makes a function from uint8 pixels to scores) of a compiled model."
     io = Engine(model).io
+    io.tell()
     def make():
         mine = Engine(model)
         def score(pixels):
@@ -238,11 +239,11 @@ def _by_class(folder, part, labels_in_names, passed):
     "{class: sources} of a part, or of all; `passed` is filled with {path: why it was passed over}."
     if not folder.exists(): raise MobileNetError(f"No such folder of photos: {folder}")
     parts, skipped = _by_part(folder, labels_in_names)
-    if part and part not in parts: raise MobileNetError(f"{folder} has no {part} folder. It has: {', '.join(p.name for p in class_folders(folder)) or 'none' if folder.is_dir() else 'no parts'}")
+    if part and part not in parts: raise MobileNetError(f"{folder} has no {part} folder. It has: {few(p.name for p in class_folders(folder)) or 'none' if folder.is_dir() else 'no parts'}")
     mine, found = part or ("test" if "test" in parts else None), {}
     for by_class in [parts[mine]] if mine else parts.values():
         for name, files in by_class.items(): found.setdefault(name, []).extend(files)
-    if not any(found.values()): raise MobileNetError(f"Wanted class folders with photos in {folder}, as in {folder}/cat/1.jpg, or a test folder of such. Received: {', '.join(found) or 'no folders'}.")
+    if not any(found.values()): raise MobileNetError(f"Wanted class folders with photos in {folder}, as in {folder}/cat/1.jpg, or a test folder of such. Received: {few(found) or 'no folders'}.")
     of = lambda path: PART_NAMES.get(Path(path).relative_to(folder).parts[0].lower()) if mine else None
     passed |= {path: why for path, why in skipped.items() if of(path) == mine and not why.endswith(SYSTEM)}
     return found
@@ -262,8 +263,8 @@ def match_classes(
     found = {}
     for folder in folders:
         hits = next(filter(None, (key.get(word) for key, word in zip(keys, (folder, _folded(folder), _folded(folder))))), None)
-        if hits is None: raise MobileNetError(f"The model has no class {folder!r}. It has: {', '.join(list(names)[:12])}{', ...' if len(names) > 12 else ''}. Rename the folder or move it elsewhere; if these are not the model's names, give them with --labels FILE.")
-        if len(hits) > 1: raise MobileNetError(f"The model has {len(hits)} classes that may be the folder {folder!r}: {', '.join(f'{i} {names[i]!r}' for i in sorted(hits))}. Rename the folder to the name of one that no other has.")
+        if hits is None: raise MobileNetError(f"The model has no class {folder!r}. It has: {few(names)}. Rename the folder or move it elsewhere; if these are not the model's names, give them with --labels FILE.")
+        if len(hits) > 1: raise MobileNetError(f"The model has {len(hits)} classes that may be the folder {folder!r}: {few(f'{i} {names[i]!r}' for i in sorted(hits))}. Rename the folder to the name of one that no other has.")
         found[folder] = next(iter(hits))
     twice = [f for f in found if list(found.values()).count(found[f]) > 1]
     if twice: raise MobileNetError(f"The folders {' and '.join(map(repr, twice[:2]))} are both the model's class {names[found[twice[0]]]!r}. Put their photos together.")
@@ -288,7 +289,7 @@ def labelled(
         if len(found) != max(2, outputs): raise MobileNetError(f"The model doesn't name its {max(2, outputs)} classes, and {folder} has {len(found)} class folders.")
         names = sorted(found)
         labels, how = {c: i for i, c in enumerate(names)}, "The folders are the model's classes in alphabetical order, as told."
-    elif alphabetical: raise MobileNetError(f"The model names its classes ({', '.join(list(names)[:6])}{', ...' if len(names) > 6 else ''}), by which folders are known: leave --alphabetical out. Give other names with --labels FILE.")
+    elif alphabetical: raise MobileNetError(f"The model names its classes ({few(names, 6)}), by which folders are known: leave --alphabetical out. Give other names with --labels FILE.")
     else: labels, how = match_classes(sorted(found), names)
     return [(path, labels[c]) for c, paths in found.items() for path in paths], list(names), how
 
@@ -304,8 +305,8 @@ def _checked(name, classes, part, rule, outputs):
     "Class names, for photos that are in memory."
     if not len(part): raise MobileNetError("There are no photos to evaluate on: this part of the set is empty.")
     if part.pixels.shape[1:] != rule.shape: raise MobileNetError(f"{name} takes photos of {rule.shape} and these are {part.pixels.shape[1:]}. Read them at its size.")
-    if classes is not None and list(classes) != list(part.classes): raise MobileNetError(f"{name} has the classes {', '.join(classes)} and the photos {', '.join(part.classes)}. Wanted the same, in the same order.")
-    if classes is None: note(f"{name} doesn't name its classes; they are taken to be the photos' own, in their order: {', '.join(part.classes[:6])}{', ...' if len(part.classes) > 6 else ''}.")
+    if classes is not None and list(classes) != list(part.classes): raise MobileNetError(f"{name} has {len(classes):,} classes ({few(classes)}) and the photos {len(part.classes):,} ({few(part.classes)}). Wanted the same, in the same order.")
+    if classes is None: note(f"{name} doesn't name its classes; they are taken to be the photos' own, in their order: {few(part.classes, 6)}.")
     return list(part.classes)
 
 # %% ../nbs/api/06_evaluation.ipynb #57513a43

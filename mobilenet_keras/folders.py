@@ -11,7 +11,7 @@ import os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from .core import MobileNetError
+from .core import MobileNetError, few
 
 # %% ../nbs/api/02a_folders.ipynb #8b0a0601
 SYSTEM_FOLDERS = ("@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")  # beside hidden ones
@@ -94,7 +94,7 @@ def label_in_name(
     label, *rest = path.name.split(".")
     return unicodedata.normalize("NFC", label) if label and len(rest) > 1 else None
 
-def _listed(names): return ", ".join(f"{n}/" for n in names[:4]) + (", ..." if len(names) > 4 else "")
+def _listed(names): return few((f"{n}/" for n in names), 4)
 
 def _parts(folder, labels_in_names):
     "{part: its folder}, or {None: folder} where it isn't divided; `MobileNetError` where it would be misread."
@@ -109,7 +109,7 @@ def _parts(folder, labels_in_names):
         files = [f for p in named for f in photo_files(p)]
         labels = sorted({l for f in files if (l := label_in_name(f))})
         if files: raise MobileNetError(f"{folder} has {_listed([p.name for p in named])} with files in {'it' if len(named) == 1 else 'them'}, and no class folders. "
-                             + (f"If labels are in the names ({', '.join(labels[:4])} as in {files[0].name}), read them with labels_in_names=True (--labels-in-names). Otherwise, sort the photos into a folder per class." if labels else "Sort the photos into a folder per class."))
+                             + (f"If labels are in the names ({few(labels, 4)}, as in {files[0].name}), read them with labels_in_names=True (--labels-in-names). Otherwise, sort the photos into a folder per class." if labels else "Sort the photos into a folder per class."))
     if not named or (not holding and not labels_in_names) or (labels_in_names and others): return {None: folder}
     twice = [part for part, n in Counter(named.values()).items() if n > 1]
     if twice: raise MobileNetError(f"{folder} has two folders for one part: {', '.join(p.name for p, part in named.items() if part == twice[0])}. Merge them.")
@@ -184,6 +184,6 @@ def list_folder(
     if strange: raise MobileNetError(f"Class {strange[0]!r} has no training photos: {folder} has it only in another part.")
     classes = tuple(sorted(first))
     rows = [(part, label, path) for part, by_class in found.items() for label, name in enumerate(classes) for path in by_class.get(name, [])]
-    if not rows: raise MobileNetError(f"{folder} has class folders ({', '.join(classes)}) but no files in them.")
+    if not rows: raise MobileNetError(f"{folder} has class folders ({few(classes)}) but no files in them.")
     parts, labels, sources = map(list, zip(*rows))
     return Listing(classes, sources, labels, parts, None, skipped, None, Path(folder))

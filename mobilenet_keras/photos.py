@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
-from .core import MobileNetError, text_table
+from .core import MobileNetError, few, text_table
 from .progress import note, track
 from .preprocessing import Preprocessing, open_photo
 from .folders import Listing, check_names, list_folder
@@ -556,5 +556,5 @@ def from_dataset(cls:Photos,
     "Photos from data sets of images and labels; everything is read once."
     if classes is None: classes = getattr(train, "class_names", None)
     theirs = getattr(test, "class_names", None)
-    if classes is not None and theirs is not None and list(theirs) != list(classes): raise MobileNetError(f"The training photos have the classes {', '.join(classes)} and the test photos {', '.join(theirs)}. Wanted the same, in the same order.")
+    if classes is not None and theirs is not None and list(theirs) != list(classes): raise MobileNetError(f"The training photos have {len(classes):,} classes ({few(classes)}) and the test photos {len(theirs):,} ({few(theirs)}). Wanted the same, in the same order.")
     return cls.from_arrays(_spooled(train), _spooled(test) if test is not None else None, classes, **kwargs)

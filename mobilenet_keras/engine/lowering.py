@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPS', 'MAX_KERNEL', 'MAX_TAPS', 'MAX_STEPS', 'Step', 'Untrained', 'GraphEnds', 'graph_ends', 'lower', 'ordered',
-           'forks', 'reference']
+           'forks', 'refusal', 'reference']
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000003
 import math
@@ -107,7 +107,7 @@ class _Graph:
 
     def int8(self, op, t):
         if t.dtype != "int8" or t.scale is None or len(t.scale) != 1 or not t.scale[0] > 0:
-            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), f"The engine runs files whose layers are int8 throughout. {to_int8()}")
+            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), f"The engine runs files whose layers are int8 throughout. {to_int8(self.model)}")
         return t
 
     def feed(self, op, i=0):
@@ -407,6 +407,14 @@ def forks(
 
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #43b84218
+def refusal(
+    model, # A `Model`, or the path of a .tflite file
+) -> str:  # "" if it runs it
+    "Why the engine doesn't run a model: who promises that it does, asks here."
+    try: lower(model)
+    except MobileNetError as e: return str(e)
+    return ""
+
 def _with_tees(g, kept, parts):
     "The steps, with a `keep` behind each whose output is one of the model's or read by a later chain, and a `tee` for each that takes it up later in its own."
     behind = {}

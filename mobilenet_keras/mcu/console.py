@@ -163,7 +163,7 @@ def _why_nothing(self:Device, command, heard):
         text = (self.said + self._buffer)[-200:]
         why = f"{heard['bytes'] + len(self._buffer)} bytes came, but no whole message: is it flashed with this library's firmware, and is the baud rate right? They end with {text[-60:]!r}"
     else: why = "It is silent: is it flashed, powered, out of its boot loader, and are RX and TX not swapped"
-    return f"No answer to {command.replace('_', '-')} from {self.name} in {self.timeout:g} s. {why.rstrip('?.')}{'?' if '?' in why or 'is it' in why else '.'}"
+    return f"No answer to {command.replace('_', '-')} from {self.name} in {self.timeout:g} s{' (more with --wait)' if self.timeout < 15 else ''}. {why.rstrip('?.')}{'?' if '?' in why or 'is it' in why else '.'}"
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000f
 def _predicted(known, given, data):

@@ -24,6 +24,7 @@ from .target import Target, target
 from .tflm import c_string
 from .toolchain import C_FLAGS, cross_compiler, gcc_flags, run_compiler
 from ..provenance import notice
+from ..tflite.inputs import check_readable
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec
 
@@ -177,6 +178,7 @@ def expected_output(compiled, image) -> np.ndarray:
 def _parts(model, board, photo, hot, cores=None, sdk=False):
     "(model, target, compiled, input, expected output), checked."
     t = target(board, hot, sdk, cores)
+    check_readable(photo)
     if isinstance(model, Compiled):
         model, compiled, own = None, model, layout_for(t.core).name
         if compiled.layout not in ("portable", own): raise MobileNetError(f"{compiled.name} is compiled with the layout {compiled.layout}, and {t.id} runs portable{f' and {own}' if own != 'portable' else ''}. Compile it for that board.")
@@ -184,6 +186,7 @@ def _parts(model, board, photo, hot, cores=None, sdk=False):
         model = model if isinstance(model, Model) else Model.open(model)
         compiled = compiled_for(model, t)
     check_fits(compiled, t)
+    compiled.io.tell()
     image = compiled.io.input.prepare(photo).one
     return model, t, compiled, image, expected_output(compiled, image)
 

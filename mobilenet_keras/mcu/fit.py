@@ -200,7 +200,15 @@ def _with_scores(model):
 
 _FIRST = "once it is trained; as it is, build and export refuse it"
 
-def _short(e): return re.sub(" To int8: .*", " How to get int8 says: mobilenet quantize FILE", str(e))
+_WAYS = {  # {how the ways to int8 begin in an error: the same in a table of boards}
+    "To int8: .*": "To make it int8: mobilenet quantize FILE --photos DIR, where FILE is the Keras model or the float .tflite",
+    "To int8, .*": "To make it int8: mobilenet convert FILE -o x.keras, then mobilenet quantize x.keras --photos DIR"}
+
+def _short(e):
+    "An error as one of many lines."
+    text = str(e)
+    for begins, way in _WAYS.items(): text = re.sub(begins, way, text)
+    return text
 
 def _compile(profile, layout):
     "(the model compiled for the engine, or the sentence that says why it can't be, what is to be done first)"

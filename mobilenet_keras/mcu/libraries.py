@@ -17,9 +17,10 @@ from ..engine.layouts import LAYOUTS
 from ..engine.mbn import Compiled, compile_model, read_facts
 from .firmware import c_array, expected_output
 from .fit import check_fits, compiled_for
-from .target import has_firmware, target
-from .tflm import LAYOUT_OF, c_identifier
+from .target import LAYOUT_OF, has_firmware, target
+from .tflm import c_identifier
 from ..provenance import notice
+from ..tflite.inputs import check_readable
 from ..tflite.model import Model
 
 # %% ../../nbs/api/mcu/05e_libraries.ipynb #8f372a9b
@@ -115,14 +116,17 @@ def write_library(
     if to not in LIBRARIES: raise MobileNetError(f"A library is written for {', '.join(LIBRARIES)}. Received: {to!r}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
     board = None if board is None else _check_board(board, to)
+    check_readable(photo)
     if not isinstance(model, (Model, Compiled)): model = Model.open(model)
     compiled = _compiled(model, board)
+    compiled.io.tell()
     image = compiled.io.input.prepare(photo).one
     expected = expected_output(compiled, image)
     place, templates = LIBRARIES[to]
     values, engine = _values(compiled, image, expected, board), microcontroller_folder()/"engine"
     sources = {p.relative_to(engine).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"{values['ID']}.c": _data(compiled, image, expected, values)}
     values["SOURCES"] = "\n  ".join(f"src/{name}" for name in sources if name.endswith(".c"))
+    values["FOLDER"] = _plain(folder.resolve().name)
     fill = lambda text: re.sub(r"@([A-Z_]+)@", lambda m: str(values[m[1]]), text)
     made = lambda name: fill((microcontroller_folder()/"library"/name).read_text(encoding="utf-8"))
     files = {fill(place) + f"src/{name}": text for name, text in (sources | {f"{values['ID']}.h": made("model.h")}).items()}

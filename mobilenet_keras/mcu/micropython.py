@@ -20,7 +20,7 @@ from .elf import FAMILIES, open_image, uf2
 from .repl import Board, BoardError, Facts, transport_errors, find_board
 from .romfs import deploy_romfs, romfs
 from ..provenance import notice
-from ..tflite.inputs import ModelInput
+from ..tflite.inputs import ModelInput, check_readable
 from ..tflite.model import Model
 
 # %% ../../nbs/api/mcu/14_micropython.ipynb #00000005
@@ -48,10 +48,12 @@ def bundle(
 ) -> Bundle:
     "Compile a model, prepare a photo, and compute its scores."
     if isinstance(model, (str, Path)) and not Path(model).is_file(): raise MobileNetError(f"No such model: {model}")
+    check_readable(photo)
     if isinstance(model, (str, Path)) and Path(model).suffix != ".mbn": model = Model.open(model)
     if isinstance(model, Model) and model.preprocessing is None and (t := model.inputs[0]).dtype == "int8" and len(t.shape) == 4 and t.shape[3] in (1, 3):
         model = model.with_metadata(preprocessing=ModelInput.of(model).rule)  # without it the board could take no photo
     engine = Engine(model, layout=layout)
+    engine.io.tell()
     mbn = engine.file()
     name, data, given = _as_photo(engine, photo)
     return Bundle(mbn, engine.arena_bytes, (name, data), engine.predict(input=given.one).scores.ravel())

@@ -20,6 +20,7 @@ from .firmware import Firmware, build
 from .fit import missed_words
 from .tflm import run_tflm
 from ..progress import track
+from ..tflite.inputs import check_readable
 from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, Prediction
 
@@ -46,7 +47,9 @@ def run_firmware(
 # %% ../../nbs/api/mcu/07_simulate.ipynb #00000009
 def _firmware(model, board, cc, cores=None):
     "A firmware of whatever it may come from."
-    if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"): model = Firmware.open(model)
+    if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"):
+        model = Firmware.open(model)
+        model.about().tell()
     if not isinstance(model, Firmware):
         if board is None: raise MobileNetError("On which board? Give --board, for example --board pico.")
         return build(model, board, cc=cc, cores=cores)
@@ -66,6 +69,7 @@ def simulate(
     cores=None,               # Likewise
 ) -> Prediction:
     "Build a model for a board and run it there, emulated."
+    check_readable(photo, input)
     firmware = _firmware(model, board, cc, cores)
     given, own = firmware.about().input, photo is None and input is None
     if own: image = np.frombuffer(firmware.elf.read("app_photo"), np.int8).reshape(given.shape)
@@ -94,9 +98,12 @@ def simulate_folder(
     cores=None,    # As for `build`
 ) -> Evaluation:
     "Classify a folder of labelled photos on an emulated board, several at a time."
+    if board is not None and isinstance(model, (str, Path)) and not str(model).lower().endswith(".elf"): model = Model.open(model)
+    io = IOSpec.of(model) if isinstance(model, Model) else (model := _firmware(model, board, cc, cores)).about()
+    outputs = int(np.prod(io.outputs[0].shape))
+    files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)  # a wrong folder is told before a model is compiled
     firmware = _firmware(model, board, cc, cores)
-    io, outputs = firmware.about(), firmware._of("app_expected")
-    files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)
+    io = firmware.about()
     skipped, _ = {}, io.input.rule  # where it is guessed, that is said once
     def score(path):
         try: image = io.input.prepare(path).one
@@ -152,6 +159,7 @@ def simulate_tflm(
     "Run one photo in TensorFlow Lite Micro on this computer, and in the engine."
     model = model if isinstance(model, Model) else Model.open(model)
     io = IOSpec.of(model)
+    io.tell()
     given = io.input.prepare(photo, input)
     found = run_tflm(model, input=given.one)
     arena, agrees, engine = _beside(model, given, found["outputs"])

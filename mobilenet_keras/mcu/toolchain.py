@@ -54,6 +54,7 @@ def run_compiler(
     try: done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, errors="replace", env=_caches(folder, keep) | os.environ, timeout=600)
     except subprocess.TimeoutExpired: raise MobileNetError("The compiler took more than ten minutes and was stopped.") from None
     if done.returncode:
-        said = next((l for l in done.stderr.splitlines() if "error" in l or "overflow" in l or "will not fit" in l), done.stderr.strip()[-300:])
+        said = next((l for l in done.stderr.splitlines() if "error" in l or "overflow" in l or "will not fit" in l), (done.stderr.strip() or done.stdout.strip())[-300:])
+        said = said or f"exit code {done.returncode}, and it printed nothing. The command: {' '.join(map(str, command))[:200]} ..."
         raise MobileNetError(f"The compiler {Path(command[0]).name} failed: {said.strip()[:300]}")
     return done.stdout

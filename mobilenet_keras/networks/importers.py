@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, atomic_write
+from ..core import MobileNetError, few, atomic_write
 from ..progress import note
 from .imagenet import imagenet_classes
 from .layers import classifier_v1, classifier_v2, keras
@@ -280,8 +280,8 @@ def _nearest(file, arrays, held):
     known = {best.prefix + n for u in best.units for n in array_names(best.system, u).values()}
     other = [f"{n} {'x'.join(map(str, a.shape))}" for n, a in arrays.items() if n not in known]
     return (f"{file.path} ({file.format}, {len(arrays)} arrays) is no MobileNet of a known system. Nearest is {best.system.name} ({best.system.who}), which has {best.used} of its names. "
-            f"Missing: {', '.join(best.missing[:8])}{f' and {len(best.missing) - 8} more' if len(best.missing) > 8 else ''}. "
-            f"Found instead: {', '.join(other[:8]) or 'nothing else'}{f' and {len(other) - 8} more' if len(other) > 8 else ''}. mobilenet inspect lists them all.")
+            f"Missing: {few(best.missing)}. "
+            f"Found instead: {few(other) or 'nothing else'}. mobilenet inspect lists them all.")
 
 # %% ../../nbs/api/networks/10_importers.ipynb #00000011
 def _kernel(array, system, unit):
@@ -428,11 +428,14 @@ def load(
     net = made(file, system, classes, input_shape, classifier_activation, options)
     if classes is None: net.classes = _named(net, file, labels)
     net.preprocessing = _told(net, file, scale, resize)
+    if file.graph is None: _say_assumed(net, file, scale, input_shape)
     return net
 
 def _named(net, file, labels):
     "The names of a network's classes: those that were given, the file's own, or those of a file beside it."
-    if len(net.output_shape) != 2: return None
+    if len(net.output_shape) != 2:
+        if labels is not None: raise MobileNetError(f"{file.path} gives a map, {'x'.join(map(str, net.output_shape[1:]))}, and only a classifier's outputs have names here. Leave out the labels.")
+        return None
     n, path = net.output_shape[1], Path(file.path)
     counts = (2, 1) if n == 1 else (n,)
     if labels is None and net.classes and net.classes != list(map(str, range(n))): return net.classes
@@ -454,6 +457,16 @@ def _told(net, file, scale, resize):
     return replace(rule, **(scale_fields(scale, rule.channels) if scale else {}), **(resize_fields(resize) if resize else {}))
 
 # %% ../../nbs/api/networks/10_importers.ipynb #ceea524e
+def _say_assumed(net, file, scale, input_shape):
+    "Arrays alone say neither how large photos are nor how they are scaled."
+    rule, hints = net.preprocessing, file.hints
+    if rule is None or net.provenance["url"] != UNKNOWN: return
+    low, high = (min((0 - m)/s for m, s in zip(rule.mean, rule.std)), max((255 - m)/s for m, s in zip(rule.mean, rule.std)))
+    size = [f"photos of {rule.height}x{rule.width}"]*(input_shape is None and "input_shape" not in hints and _size_in_name(file.path) is None)
+    scaled = [f"pixels given as {low:.3g} to {high:.3g}"]*(scale is None and not {"preprocessing", "model", "scale", "mean"} & set(hints) and not net.source["flags"].get("include_preprocessing"))
+    if size or scaled: note(f"{Path(file.path).name} holds arrays only, which don't say how photos are prepared; assumed, as usual for {net.source['who']}: {' and '.join(size + scaled)}. "
+                            f"Where it is otherwise: {', '.join(['--size']*len(size) + ['--scale']*len(scaled))} (load(..., {', '.join(['input_shape=']*len(size) + ['scale=']*len(scaled))})).")
+
 _LEFT_OUT = (  # pattern of an array's name, and why a network can do without it
     (r"(_|/)(min|max|optimizer_step)$|_quant/|quantizer", "the range of simulated quantization"),
     (r"(^|/)(opt(imizer)?(_weights)?|adamw?|sgd|rmsprop|momentum|adagrad|lion|training)(/|_|$)|/(adamw?|momentum|rmsprop(_\d)?|adagrad)(_\d)?$|/(m|v|velocity|momentum|accumulator)$", "state of the optimizer"),
@@ -467,7 +480,7 @@ def _left_out(path, names, fresh=False):
     found = [(n, next((why for pattern, why in _LEFT_OUT if re.search(pattern, n, re.I)), "replaced by the new classifier" if fresh else None)) for n in sorted(names)]
     unknown = [n for n, why in found if why is None]
     if unknown:
-        raise MobileNetError(f"{path} holds {len(unknown)} array{'s'*(len(unknown) > 1)} that would be lost: {', '.join(unknown[:6])}{', ...'*(len(unknown) > 6)}. They belong to layers, such as a head of two, that arrays alone don't describe. "
+        raise MobileNetError(f"{path} holds {len(unknown)} array{'s'*(len(unknown) > 1)} that would be lost: {few(unknown)}. They belong to layers, such as a head of two, that arrays alone don't describe. "
                              "Give the whole model (.keras, .h5 from model.save, SavedModel, .tflite), or load(FILE, classes=NAMES) for a new classifier on its body.")
     return found
 
@@ -479,7 +492,7 @@ def _known(found):
 # %% ../../nbs/api/networks/10_importers.ipynb #b02f783e
 def _check_finite(path, layers):
     bad = [f"{layer}/{w}" for layer, ws in layers.items() for w, a in ws.items() if not np.isfinite(a).all()]
-    if bad: raise MobileNetError(f"{path} has numbers that are not finite in {', '.join(bad[:8])}{' and more' if len(bad) > 8 else ''}. It comes from a training that diverged, or is broken.")
+    if bad: raise MobileNetError(f"{path} has numbers that are not finite in {few(bad)}. It comes from a training that diverged, or is broken.")
 
 def _from_arrays(file, system, classes, input_shape, classifier_activation, options):
     "The network of a file that holds arrays only."
@@ -511,11 +524,19 @@ def _from_arrays(file, system, classes, input_shape, classifier_activation, opti
     if found.top and not fresh and classifier_activation == "file" and count != 1000 + (count == 1001): note(f"{file.path} holds arrays only, and doesn't say how its classifier ends: {end} is assumed.")
     return _finished(net, file, found.system.name, found.system.who, one, alpha, flags, shape, left, "conv_pw_13_relu" if one else "out_relu")
 
+_BODIES = {True: ["conv1", *(f"conv_{kind}_{i}" for i in range(1, 14) for kind in ("dw", "pw"))],  # the convolutions of a V1, and of a V2
+           False: ["Conv1", "expanded_conv_depthwise", "expanded_conv_project", *(f"block_{i}_{kind}" for i in range(1, 17) for kind in ("expand", "depthwise", "project")), "Conv_1"]}
+
+def _cut_off(net, one):
+    "The convolutions that a whole body has behind the last one of this."
+    there, body = {l.name for l in net.layers}, _BODIES[one]
+    return body[max((i for i, name in enumerate(body) if name in there), default=-1) + 1:]
+
 def _finished(net, file, system, who, one, alpha, flags, shape, left, last):
     "The network with what is known of it."
     net.pretrained, net.preprocessing = True, _rule(file, SYSTEMS[system], net, shape, flags.get("include_preprocessing"))
     net.source = dict(system=system, who=who, path=file.path, version=1 if one else 2, alpha=alpha, flags={k: v for k, v in flags.items() if v is not None and k != "include_top"})
-    net.imported = dict(arrays=len(file.arrays), used=len(file.arrays) - len(left), left_out=left, last=last, complete=last in ("conv_pw_13_relu", "out_relu"))
+    net.imported = dict(arrays=len(file.arrays), used=len(file.arrays) - len(left), left_out=left, last=last, complete=last in ("conv_pw_13_relu", "out_relu"), cut_off=_cut_off(net, one))
     net.provenance = _provenance(file, who)
     return net
 
@@ -661,7 +682,7 @@ def _fill(net, found, layers, path, fresh):
     for name, arrays in layers.items():
         for variable in ours[name].weights: variable.assign(arrays[variable.path.split("/")[-1]])
     new = [n for n in ours if n not in layers]
-    if new and new != [head]: raise MobileNetError(f"{path} has no weights for {', '.join(new[:8])}.")
+    if new and new != [head]: raise MobileNetError(f"{path} has no weights for {few(new)}.")
     if new: note(f"The classifier is new, for {ours[head].weights[0].shape[-1]} classes, and has to be trained; everything below it is from {path}.")
 
 # %% ../../nbs/api/networks/10_importers.ipynb #00000018
@@ -755,7 +776,7 @@ def export_torch(
         arrays[names["depthwise" if u.kind == "depthwise" else "kernel"]] = kernel
         if u.norm is None: arrays[names["bias"]] = ours[u.layer]["bias"]
         else: arrays |= {names[k]: ours[u.norm][w] for k, w in dict(gamma="gamma", beta="beta", mean="moving_mean", variance="moving_variance").items()}
-    if set(ours) - known: raise MobileNetError(f"{system.who} has no place for {', '.join(sorted(set(ours) - known)[:8])}.")
+    if set(ours) - known: raise MobileNetError(f"{system.who} has no place for {few(sorted(set(ours) - known))}.")
     flags = variant_flags(net)
     other = {k: flags[k] for k, v in _TORCH.items() if flags[k] != v}
     if other: note(f"{path} has PyTorch's names, but this network was trained with {' and '.join(f'{k}={v}' for k, v in other.items())}; PyTorch's own modules have {_TORCH}. Build one that matches.")

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError
+from ..core import MobileNetError, few
 from .graph import MAX_LAYERS, Graph, Node, affine_of
 from .protobuf import checked_array, int_field, int_fields, message, packed_field, str_field, tensor_proto
 
@@ -248,7 +248,7 @@ def saved_model_graph(
     name = "serving_default" if "serving_default" in known else known[0] if len(known) == 1 else None
     if name is None: raise MobileNetError(f"It has {len(known)} signatures: {', '.join(known) or 'none'}. Wanted serving_default, or only one.")
     outputs = [(str_field(o, 1), str_field(message(o[2][-1]), 1)) for o in map(message, signatures[name][2])]
-    if len(outputs) != 1: raise MobileNetError(f"Its signature {name} has {len(outputs)} outputs: {', '.join(n for n, _ in outputs)}; a classifier has one.")
+    if len(outputs) != 1: raise MobileNetError(f"Its signature {name} has {len(outputs)} outputs: {few(n for n, _ in outputs)}; a classifier has one.")
     functions, ops = _functions(graph), _ops(graph[1])
     walk = _Walk(functions, variables, {h: names.get(key, key) for h, key in _restored(functions, ops).items()})
     notes = [f"its other signatures, {', '.join(sorted(set(known) - {name}))}, are left out"] if len(known) > 1 else []
@@ -261,6 +261,6 @@ def frozen_graph(
     ops = _ops(message(memoryview(data)).get(1, []))
     read = {i.partition(":")[0].lstrip("^") for o in ops.values() for i in o.inputs}
     ends = [o for o in ops.values() if o.name not in read and o.op not in ("NoOp", "Const", "Placeholder", "Assert")]
-    if len(ends) != 1: raise MobileNetError(f"It has {len(ends)} answers: {', '.join(o.name for o in ends[:6])}; a classifier has one.")
+    if len(ends) != 1: raise MobileNetError(f"It has {len(ends)} answers: {few(o.name for o in ends)}; a classifier has one.")
     walk = _Walk({}, {}, {})
     return _found(walk, walk.value(ends[0].name, dict(made={}, ops=ops)))

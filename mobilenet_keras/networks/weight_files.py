@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
-from ..core import MobileNetError, broken_by, need, text_table
+from ..core import MobileNetError, broken_by, few, need, text_table
 from .protobuf import TF_TYPES, bfloat16, checked_array, float_field, int_field, int_fields, message, packed_field, str_field, tensor_proto, varint
 from .graph import keras_graph, real_constant, tflite_graph
 from .tf_graph import frozen_graph, saved_model_graph
@@ -578,6 +578,8 @@ def keras_description(
 ) -> tuple: # (`Graph` without arrays, our own notes of a `.keras`)
     "What a Keras file says of its network; neither Keras nor the arrays are needed."
     data, notes = _read_bytes(path), {}
+    if not data: raise MobileNetError(f"{path} is empty: 0 bytes, no Keras model. Download or save it again.")
+    if data[:4] == b"PK\3\4": _zip_kind(path, data)
     with _reading(path, "a Keras file"):
         if data[:4] == b"PK\3\4": _, config, notes = _keras_texts(data)
         elif data[:8] != b"\x89HDF\r\n\x1a\n": raise MobileNetError(f"{path} is neither a .keras nor an .h5 file of Keras: it begins with {data[:8]!r}.")
@@ -654,14 +656,21 @@ def _read_tflite(data, name):
     return arrays, hints, lambda: tflite_graph(model)
 
 # %% ../../nbs/api/networks/08_weight_files.ipynb #00000023
+def _zip_kind(path, data):
+    "Of an archive: a key of `_KINDS`; what else it is, or that it is cut, is told."
+    try: names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error):
+        raise MobileNetError(f"{path} is a zip archive, as .keras and PyTorch files are, but it is cut short or broken: the list of its contents, which is at its end, can't be read. Download or export it again.") from None
+    if "config.json" in names: return "keras"
+    if names and all(n.endswith(".npy") for n in names): raise MobileNetError(f"{path} is an archive of NumPy's arrays (.npz): {few(n.removesuffix('.npy') for n in names)}. No network is built from it; give the weight file itself.")
+    if not any(n.rpartition("/")[2] == "data.pkl" for n in names): raise MobileNetError(f"{path} is a zip archive of {few(names, 4) or 'nothing'}, and no file of weights: a .keras file has a config.json, PyTorch's a data.pkl. Take the file with the weights out of it.")
+    return "torch zip"
+
 def _sniff(path, data):
     "The kind of file: a key of `_KINDS`."
     if data[:8] == b"\x89HDF\r\n\x1a\n": return "h5"
-    if data[:4] == b"PK\3\4":
-        with contextlib.suppress(zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error):
-            names = zipfile.ZipFile(io.BytesIO(data)).namelist()
-            if "config.json" in names: return "keras"
-        return "torch zip"
+    if data[:4] == b"PK\3\4": return _zip_kind(path, data)
+    if data[:6] == b"\x93NUMPY": raise MobileNetError(f"{path} is one array of NumPy's (.npy), and no network is built from it; give the weight file itself.")
     if data[4:8] == b"TFL3": return "tflite"
     if data[:1] == b"\x80" and data[1:2] in b"\1\2\3\4\5": return "torch legacy"
     if data[:1] == b"{": return "tfjs"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUNTIMES', 'ORDER', 'MAX_INPUT', 'Runtime', 'installed_runtimes', 'TflmInterpreter', 'Interpreter', 'first_line',
-           'check_runnable', 'load', 'Classifier']
+           'check_runnable', 'load', 'NoClassifier', 'Classifier']
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000003
 import contextlib, importlib.util, os, sys, tempfile
@@ -13,7 +13,6 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError
 from ..progress import note
-from .flatbuffer import printable
 from .model import Model
 from .prediction import SIGMOID, IOSpec, last_op
 
@@ -173,6 +172,9 @@ def _captured():
             os.close(saved)
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #0b87bb82
+class NoClassifier(MobileNetError):
+    "A model that says no class of a whole photo."
+
 def _check_classifier(model, output):
     "Refuse what says no class of a whole photo, and say what can be done with it."
     first = f" (This file holds {model.subgraphs} graphs, of which this library takes the first.)" if model.subgraphs > 1 else ""
@@ -180,10 +182,10 @@ def _check_classifier(model, output):
         raise MobileNetError(f"{model.name} ends in a softmax of one value, which is always 1, so it says the same of every photo. A head of two classes is a sigmoid of one value, or a softmax of two: train it again so.")
     if output.is_classifier: return
     if output.is_map:
-        raise MobileNetError(f"{model.name} gives {output.meaning}, as a centroid detector or a segmentation does, and not a class for the whole photo. "
-                             f"In Python Model.predict(photo) has the map in .outputs; mobilenet simulate runs it, mobilenet compile and build take it to a board.{first}")
+        raise NoClassifier(f"{model.name} gives {output.meaning}, as a centroid detector or a segmentation does, and not a class for the whole photo. "
+                             f"In Python Model.predict(photo) has the map in .outputs.{first}")
     why = "one output that ends in no sigmoid, so it is no probability" if output.shape == (1,) else f"an output of {model.outputs[0].shape}, wanted (1, classes)"
-    raise MobileNetError(f"{model.name} is not a classifier: it has {why}. In Python Model.predict(photo) runs it.{first}")
+    raise NoClassifier(f"{model.name} is not a classifier: it has {why}. In Python Model.predict(photo) runs it.{first}")
 
 # %% ../../nbs/api/tflite/05_interpreters.ipynb #00000013
 def _predict(io, interpreter, photo, input=None):
@@ -207,7 +209,7 @@ class Classifier:
         n = max(2, output.shape[0])
         self.classes = list(self.io.classes or (SIGMOID if output.shape == (1,) else map(str, range(n))))
         if len(self.classes) != n: raise MobileNetError(f"{name} has {n} classes; {len(self.classes)} names were given.")
-        if len(self.io.outputs) > 1: note(f"{name} has {len(self.io.outputs)} outputs; the classes are those of the first, {printable(self.model.outputs[0].name)}: {output.meaning}.")
+        self.io.tell()
         self.preprocessing = self.io.input.rule
 
     def predict(self,

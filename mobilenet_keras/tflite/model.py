@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, html_table, text_table, atomic_write
+from ..core import MobileNetError, few, html_table, quoted, text_table, atomic_write
 from ..preprocessing import Preprocessing, resize_fields, scale_fields
 from ..progress import note
 from ..provenance import provenance as provenance_of, told
@@ -142,11 +142,19 @@ def _check_indices(what, indices, tensors):
     if wrong: raise MobileNetError(f"{what} refers to tensor {wrong[0]}; there are {len(tensors)}. The file is broken.")
 
 # %% ../../nbs/api/tflite/01_model.ipynb #0000000c
+def _other_integers(model):
+    "It is quantized, but its layers compute in uint8, as TensorFlow 1's, or with activations of 16 bits."
+    layers = [op for op in model.ops if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")]
+    return any(model.tensors[t].dtype in ("uint8", "int16") for op in layers for t in op.inputs[:1] if t >= 0)
+
 def to_int8(
-    path="", # Of the file: of a .keras file, Keras itself reads any network; of others, `load` a MobileNet
+    source="", # A `Model`, or the path of a file: of a .keras file, Keras itself reads any network; of others, `load` a MobileNet
 ) -> str:
     "The ways from a network to an int8 file, for errors that want one."
-    loaded = "keras.models.load_model(FILE)" if str(path).endswith(".keras") else "load(FILE)"
+    if isinstance(source, Model) and _other_integers(source):
+        return (f"To int8, a MobileNet's numbers go back to float, and are quantized anew: mobilenet convert {quoted(source.path or 'FILE')} -o x.keras (with --labels FILE, if its classes have no names), "
+                "then mobilenet quantize x.keras --photos DIR, with a folder of photos for each of its classes.")
+    loaded = "keras.models.load_model(FILE)" if str(source).endswith(".keras") else "load(FILE)"
     return ("To int8: a whole Keras model or a float .tflite by mobilenet quantize FILE --photos DIR; a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 (with the --alpha and --size that convert prints), mobilenet quantize RUN; "
             f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few float32 inputs as in its training.")
 
@@ -574,7 +582,7 @@ def __str__(self:Model):
     try:
         lines += [f"{key:<8} {printable(value)}" for key, value in self.metadata.items() if key != "name"]
         names, rule = self.classes, self.preprocessing
-        if names: lines.append(f"classes  {len(names)}: {', '.join(map(printable, names[:8]))}{', ...' if len(names) > 8 else ''}")
+        if names: lines.append(f"classes  {len(names)}: {few(map(printable, names))}")
         if rule: lines.append(f"photos   {', '.join(f'{k} {v}' for k, v in rule.to_dict().items())}")
         if self.assumed: lines.append(f"assumed  {self.assumed}")
         lines += [f"{key:<8} {value}" for key, value in (told(self.provenance) if self.provenance else [("weights", "of unknown origin and licence")])]
@@ -608,7 +616,7 @@ def strip(self:Model) -> Model: # The same ops, constants and outputs in a small
         root, graph = self._root, self._root.Subgraphs(0)
         operators = [graph.Operators(i) for i in self._origin]
         if self.subgraphs > 1 or any(o.IntermediatesLength() or o.BuiltinOptions2Type() or o.LargeCustomOptionsSize() for o in operators):
-            raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, which strip can't copy. Use without_metadata() instead.")
+            raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, so its parts can't be copied one by one into a smaller file. Use it as it is; without its metadata alone it is Model.without_metadata() in Python.")
         of = {t.index: graph.Tensors(t.index).Buffer() for t in self.tensors if t.constant}
         old = sorted({b for b in of.values() if self._buffers[b] is not None})
         made = [t for t, b in of.items() if self._buffers[b] is None]  # what `folded` computed

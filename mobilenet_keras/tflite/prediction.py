@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from fastcore.basics import patch
 from ..core import html_table, text_table
+from ..progress import note
+from .flatbuffer import printable
 from .inputs import ModelInput, Prepared
 from .model import Model
 
@@ -31,6 +33,7 @@ class ModelOutput:
     scale:float|None = None # real = (q - zero)*scale; None: not quantized
     zero:int = 0
     logits:bool = True      # False: it ends in a softmax or a sigmoid, so that its values are probabilities
+    name:str = field(default="", compare=False) # The tensor's, where the file has it
 
     @property
     def is_classifier(self) -> bool: return len(self.shape) == 1 and self.shape[0] > (1 if self.logits else 0)
@@ -79,10 +82,21 @@ class IOSpec:
     ):
         "What a `.tflite` file takes and gives."
         ends = (last_op(model, t) not in ("SOFTMAX", "LOGISTIC") for t in model.outputs)
-        outputs = tuple(ModelOutput(tuple(t.shape[1:]), t.dtype, None if t.scale is None else float(t.scale[0]), 0 if t.scale is None else int(t.zero_point[0]), logits)
+        outputs = tuple(ModelOutput(tuple(t.shape[1:]), t.dtype, None if t.scale is None else float(t.scale[0]), 0 if t.scale is None else int(t.zero_point[0]), logits, printable(t.name))
                         for t, logits in zip(model.outputs, ends))
         classes = classes or model.classes
         return cls(ModelInput.of(model, preprocessing), outputs, tuple(map(str, classes)) if classes else None)
+
+    @property
+    def several(self) -> str: # "" of a model with one output
+        "Which of several outputs is shown as text, and where the others are."
+        n, first = len(self.outputs), self.outputs[0]
+        if n < 2: return ""
+        return (f"{self.input.name} has {n} outputs. As text, here and by a board, only the first is shown{f', {first.name}' if first.name else ''}: {first.meaning}. "
+                "Prediction.outputs, a .mbn and what a board answers over its line have all of them.")
+    def tell(self):
+        "Say it, for whoever will see only the first."
+        if self.several: note(self.several)
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #0000000a
 SIGMOID = ("negative", "positive")  # the two classes of one probability, where nobody named them

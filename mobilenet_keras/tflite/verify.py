@@ -120,10 +120,10 @@ def _check_integer(model):
     "`verify` compares integers."
     t = model.inputs[0]
     if any(model.tensors[i].dtype == "int16" for op in model.ops for i in op.outputs) and not model.float_ops:
-        raise MobileNetError(f"{model.name} computes in integers, with activations of 16 bits (int16x8); only models with activations of 8 bits are compared here, and the engine takes only these. Convert it again without the 16x8 mode, to int8.")
+        raise MobileNetError(f"{model.name} computes in integers, with activations of 16 bits (int16x8); only models with activations of 8 bits are compared here, and the engine takes only these. {to_int8(model)}")
     if t.dtype not in ("int8", "uint8") or t.scale is None or not t.scale[0] > 0 or model.float_ops:
         raise MobileNetError(f"{model.name} computes in {t.dtype if t.dtype.startswith('float') else 'float inside'}; only fully quantized "
-                             f"int8 or uint8 models promise the same bytes everywhere. {to_int8()}")
+                             f"int8 or uint8 models promise the same bytes everywhere. {to_int8(model)}")
 
 def verify(
     model,             # A `Model` or the path of a .tflite file; int8 or uint8

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np
 from fastcore.basics import patch
-from ..core import MobileNetError, need, atomic_write
+from ..core import MobileNetError, few, need, atomic_write
 from ..networks.heads import split_head
 from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
@@ -65,7 +65,7 @@ def sample_weights(
     if weights == "balanced": each = 1/np.maximum(np.bincount(labels, minlength=len(classes)), 1)
     elif isinstance(weights, dict):
         strange = [c for c in weights if c not in classes]
-        if strange: raise MobileNetError(f"class_weights names {strange[0]!r}. Classes are: {', '.join(classes)}")
+        if strange: raise MobileNetError(f"class_weights names {strange[0]!r}. Classes are: {few(classes)}")
         each = np.array([v if _number(v := weights.get(c, 1)) else 0 for c in classes], float)
         if not (each > 0).all(): raise MobileNetError(f"class_weights are numbers above 0. Received: {weights!r}")
     else: raise MobileNetError(f'class_weights is None, "balanced" or a dict from class name to weight. Received: {weights!r}')

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 import numpy as np
-from ..core import MobileNetError, html_table, need, text_table
+from ..core import MobileNetError, few, html_table, need, text_table
 from ..photos import Part, Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import silenced, note, track
@@ -518,12 +518,16 @@ def _in_order(photos, origin, classes):
     "(photos with labels in the order of the outputs, class names)."
     wanted, folders = max(2, origin.outputs), list(photos.classes)
     named = list(map(str, classes if classes is not None else origin.classes or ()))
+    if classes is None and named == list(map(str, range(wanted))) and sorted(named) != sorted(folders): named = []  # numbers stand for names that nobody gave
     if not named:
-        if len(folders) != wanted: raise MobileNetError(f"{origin.name} has {origin.outputs} output{'s' if origin.outputs > 1 else ''}, so {wanted} classes, and these photos are of {len(folders)}: {', '.join(folders[:12])}. Give photos of its classes, a folder each.")
-        note(f"{origin.name} doesn't name its classes; they are taken to be the folders, in alphabetical order: {', '.join(folders[:12])}{', ...' if len(folders) > 12 else ''}.")
+        if len(folders) != wanted: raise MobileNetError(f"{origin.name} has {origin.outputs} output{'s' if origin.outputs > 1 else ''}, so {wanted} classes, and these photos are of {len(folders)}: {few(folders)}. Give photos of its classes, a folder each.")
+        note(f"{origin.name} doesn't name its classes; they are taken to be the folders, in alphabetical order: {few(folders)}.")
         return photos, folders
-    if len(named) != wanted or len(set(named)) != wanted: raise MobileNetError(f"{origin.name} has {origin.outputs} output{'s' if origin.outputs > 1 else ''}, so {wanted} classes. Received {len(named)} names: {', '.join(named[:12])}")
-    if sorted(named) != sorted(folders): raise MobileNetError(f"The network was trained for {', '.join(named)}. Received photos of {', '.join(folders)}.")
+    if len(named) != wanted or len(set(named)) != wanted: raise MobileNetError(f"{origin.name} has {origin.outputs} output{'s' if origin.outputs > 1 else ''}, so {wanted} classes. Received {len(named)} names: {few(named)}")
+    if sorted(named) != sorted(folders): 
+        without, strange = [n for n in named if n not in folders], [f for f in folders if f not in named]
+        raise MobileNetError(f"The network was trained for {wanted:,} classes: {few(named)}. Received photos of {len(folders):,}: {few(folders)}."
+                             + (f" Without photos: {few(without)}." if without and strange else "") + " Give a folder of photos for each class, called as it is.")
     at = np.array([named.index(name) for name in folders])
     moved = {k: replace(part, labels=at[part.labels], classes=tuple(named)) for k in ("train", "validation", "test") for part in [getattr(photos, k)]}
     return (photos if named == folders else replace(photos, **moved)), named

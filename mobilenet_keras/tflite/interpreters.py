@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from fastcore.basics import patch
 from ..core import MissingExtra, MobileNetError
-from ..progress import note
 from .model import Model
 from .prediction import SIGMOID, IOSpec, last_op
 

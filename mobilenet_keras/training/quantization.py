@@ -274,8 +274,8 @@ def requantize(
             w, bias = (real.tensors[t].data for t in r.inputs[1:3])
             rounded, scale = _filter(w, model.tensors[q.inputs[1]])
             weights, bias = ((w, bias), (rounded*scale, bias)), bias.astype(float)
-        if inputs is not None and q.name not in FIXED:
-            reads = r.inputs if r.name == "ADD" else r.inputs[:1]
+        reads = r.inputs if r.name == "ADD" else r.inputs[:1]
+        if inputs is not None and q.name not in FIXED and all(t in a for t in reads):  # behind a sigmoid, that the converter puts before a reshape, there is nothing to correct
             x, y = (_computed(r, real, [some[t] for t in reads], *wb) for some, wb in zip((a, b), weights or ((), ())))
             if weights: shift = _correction(x, y, clip); y, bias = y + shift.astype(np.float32), bias + shift
             a[out], b[out] = np.clip(x, *clip), _rounded(np.clip(y, *clip), *quant[q.outputs[0]])

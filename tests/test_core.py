@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from mobilenet_keras.core import MobileNetError, broken_by, quoted, read_bounded
+from mobilenet_keras.core import MobileNetError, broken_by, few, quoted, read_bounded
 
 
 @pytest.mark.parametrize("path", ["runs/mobilenet_0.25_96-1", "my runs/it's", "a;b", "$HOME", "-x y"])
@@ -46,3 +46,8 @@ def test_no_program_of_ours_looks_for_modules_in_the_current_folder():
     calls = [line for path in (ROOT / "mobilenet_keras").rglob("*.py") for line in path.read_text(encoding="utf-8").splitlines()
              if "sys.executable, " in line]
     assert len(calls) >= 6 and [line for line in calls if 'sys.executable, "-P"' not in line] == []
+
+
+def test_a_thousand_names_are_a_few():
+    assert few(["a", "b"]) == "a, b" and few([]) == "" and few(range(3), 2) == "0, 1 and 1 more"
+    assert few(f"n{i}" for i in range(1001)) == "n0, n1, n2, n3, n4, n5, n6, n7 and 993 more"

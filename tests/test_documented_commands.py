@@ -159,6 +159,13 @@ def test_commands_in_running_text_exist():
     assert {"boards", "pi", "demo"} <= seen
 
 
+def test_pages_install_from_the_clone():
+    """It is not on PyPI: only README, which says so, may show what adds an extra later."""
+    wrong = [path.name for path, markdown in documents() if path.name not in ("README.md", "index.ipynb") and re.search(r"pip install \"?mobilenet-keras", markdown)]
+    assert not wrong
+    assert "It is not on PyPI yet" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def texts():
     """(path, text) of what people read besides documents: messages of modules, C and templates for boards, benchmarks."""
     for folder, kinds in (("mobilenet_keras", (".py",)), ("microcontroller", (".md", ".c", ".h", ".cc", ".py", ".ld", ".ino")),

@@ -253,7 +253,7 @@ def test_which_pico_is_touched(usb_image, tmp_path, monkeypatch, capsys):
     assert code == 2 and "There are 2 serial lines" in err and "/dev/old (pico)" in err and "--port" in err and not cable.touched
     cable.others, cable.deaf = {}, True
     code, _, err = mobilenet(capsys, "flash", usb_image, "--wait", "0.3")
-    assert code == 2 and "no disk of pico came up in 0.3 s. To bring it up, hold its BOOTSEL button" in err and len(cable.touched) == 1
+    assert code == 2 and "no disk of pico came up in 0.3 s (--wait; 20 is usual). To bring it up, hold its BOOTSEL button" in err and len(cable.touched) == 1
 
 
 def test_an_image_without_a_line_over_the_cable(image, tmp_path, monkeypatch, capsys):
@@ -339,7 +339,7 @@ def test_an_error_after_the_last_byte_is_a_board_that_restarts(image, disk, monk
 
 def test_a_board_that_takes_no_notice(image, idle, capsys):
     code, text, err = mobilenet(capsys, "flash", image, "--volume", idle, "--wait", ".2")
-    assert code == 2 and not text and "the board did not restart in 0.2 s: it has not taken the image" in err
+    assert code == 2 and not text and "in 0.2 s (--wait; 20 is usual) its disk has not gone, as it does when a board has taken an image" in err
     assert [p.name for p in idle.iterdir()] == ["INFO_UF2.TXT"]
 
 
@@ -469,7 +469,7 @@ def test_a_microbit_that_says_nothing(tmp_path, capsys):
     (tmp_path / "MICROBIT").mkdir()
     (tmp_path / "MICROBIT/DETAILS.TXT").write_text(DETAILS)
     path = write(tmp_path / "firmware.hex", intel_hex(0, contents("microbit-v2", 0, False)))
-    assert "has not said that it took them" in mobilenet(capsys, "flash", path, "--volume", tmp_path / "MICROBIT", "--wait", ".2")[2]
+    assert "its disk has not come back without the file, as it does when a board has taken it" in mobilenet(capsys, "flash", path, "--volume", tmp_path / "MICROBIT", "--wait", ".2")[2]
 
 
 def test_a_nucleos_disk(tmp_path, capsys):
@@ -543,3 +543,29 @@ def test_start_up_sets_what_only_a_chip_would_miss():
     assert chips["microbit-v2"]["NVMC.ICACHECNF"] & chips["nano33ble"]["NVMC.ICACHECNF"] & 1
     h7, written = chips["nucleo-h743zi"], [name for name, _ in chips["nucleo-h743zi"].writes]
     assert h7["USART3.CR3"] & 1 << 12 and h7["USART3.CR1"] & 1 and written.index("USART3.CR3") < written.index("USART3.CR1")
+
+
+@pytest.mark.parametrize("board", volumes.FLASH_METHODS)
+def test_what_is_typed_for_pyocd(board, tmp_path):
+    """A .bin without an address would go to where the chip's memory begins, and pyOCD reads no .uf2."""
+    words = flash.pyocd_words(board)
+    assert words[:4] == ["pyocd", "flash", "--target", volumes.FLASH_METHODS[board].pyocd] and not words[-1].endswith(".uf2")
+    assert ("--base-address" in words) == words[-1].endswith(".bin")
+    assert flash.pyocd_words(board, "x.bin")[-3:] == ["--base-address", hex(target(board).flash[0]), "x.bin"]
+    (tmp_path / "bin/pyocd").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/pyocd").chmod(0o755)
+    assert flash.probe_command(board, "x.bin")[1:] == flash.pyocd_words(board, "x.bin")[1:]
+
+
+def test_a_model_is_told_what_its_file_does_not_say(tmp_path, monkeypatch, capsys):
+    """As `build`: --labels, --resize and --scale; an image says all that itself."""
+    told, real = {}, build_firmware
+    def watched(model, board):
+        told.update(model.told)
+        return real(model, board)
+    monkeypatch.setattr("mobilenet_keras.mcu.firmware.build", watched)
+    path = example().save(tmp_path / "m.tflite")
+    assert cli.main(["flash", str(path), "--board", "pico", "--scale", "unit", "--resize", "crop", "--dry-run"]) == 0
+    assert told["resize"]["resize"] == "crop" and told["scale"]["std"] == (255.,)
+    capsys.readouterr()
+    assert cli.main(["flash", "m.uf2", "--scale", "unit"]) == 2 and "--scale is for .tflite files" in capsys.readouterr().err

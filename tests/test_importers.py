@@ -421,3 +421,19 @@ def test_the_guess_can_be_overridden_and_a_wrong_file_is_explained(tmp_path):
     write_safetensors(tmp_path / "cut.safetensors", shuffled, {})
     with pytest.raises(MobileNetError, match="features.5.conv.2 has 5 channels, but features.5.conv.3.running_mean has 16"):
         load(tmp_path / "cut.safetensors")
+
+
+def test_what_a_converted_file_lacks_is_said(capsys):
+    """A body that is cut, names of classes, the size and the scaling that arrays alone don't say."""
+    from mobilenet_keras import cli, load
+    net = load(shared("cases/files/fomo.h5"))
+    assert net.imported["cut_off"][::32] == ["block_6_depthwise", "Conv_1"]
+    assert [line[:64] for line in cli._lacks(net, True)] == ["Its body is cut at block_6_expand_relu: the last 33 convolutions", "It gives a map, whose channels have no names here."]
+    with pytest.raises(MobileNetError, match="gives a map, 12x12x3, and only a classifier's outputs have names"):
+        load(shared("cases/files/fomo.h5"), labels=list("abc"))
+    capsys.readouterr()
+    net = load(shared("cases/files/k3_nested.weights.h5"))
+    assert "photos of 224x224 and pixels given as -1 to 1. Where it is otherwise: --size, --scale" in capsys.readouterr().err
+    assert cli._lacks(net, True) == ["The names of its 3 classes are not known. Give them with --labels FILE, one a line, in the order of the outputs."]
+    net = load(shared("cases/files/k3_nested.weights.h5"), input_shape=(160, 160, 3), scale="unit", labels=list("abc"))
+    assert "don't say how photos" not in capsys.readouterr().err and not cli._lacks(net, True)

@@ -256,3 +256,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         "NOTICE", "README.md", "examples", "library.json", "src"]
     code, out, err = mobilenet("export", "model.tflite", "--to", "platformio", "-o", "model-engine-cmake", cwd=tmp_path)
     assert code == 2 and not out and len(err.splitlines()) == 1 and "not an empty folder" in err
+
+
+def test_the_readme_names_the_folder_that_was_written(tmp_path):
+    write_library(example(), "cmake", tmp_path / "my-lib")
+    assert "add_subdirectory(my-lib)" in (tmp_path / "my-lib/README.md").read_text()

@@ -206,11 +206,31 @@ def test_class_names_in_the_order_of_the_outputs(capsys):
     for model, labels in ((straight, photos.test.labels), (turned, np.array([1, 2, 0])[photos.test.labels])):
         assert model.report["float_accuracy"] == pytest.approx((real == labels).mean())
     for classes, said in ((["a", "b"], "3 outputs, so 3 classes. Received 2 names"), (["a", "a", "b"], "Received 3 names"),
-                          (["a", "b", "d"], "trained for a, b, d. Received photos of a, b, c")):
+                          (["a", "b", "d"], "trained for 3 classes: a, b, d. Received photos of 3: a, b, c. Without photos: d")):
         with pytest.raises(MobileNetError, match=said):
             q.quantize(net, photos, classes=classes, **QUICK)
     with pytest.raises(MobileNetError, match="3 outputs, so 3 classes, and these photos are of 2: a, b"):
         q.quantize(net, own_photos("ab"), **QUICK)
+
+
+def test_a_file_whose_classes_were_never_named(capsys):
+    """0 and 1 of a converted file stand for names that nobody gave; its sigmoid is behind a reshape, which the converter swaps."""
+    L = keras.layers
+    keras.utils.set_random_seed(0)
+    photo = keras.Input((24, 24, 3))
+    x = L.GlobalAveragePooling2D(keepdims=True)(L.ReLU(6.)(L.Conv2D(4, 3, 2, padding="same")(L.Rescaling(1 / 127.5, -1)(photo))))
+    net = keras.Model(photo, L.Activation("sigmoid")(L.Reshape((1,))(L.Conv2D(1, 1)(x))), name="own")
+    net.classes, net.preprocessing = ["0", "1"], Preprocessing(24, 24, mean=0, std=1)
+    model = q.quantize(net, own_photos(["dark", "light"]), samples=8, calibration="min-max", equalization=False)
+    assert model.classes == ["dark", "light"] and "in alphabetical order: dark, light" in capsys.readouterr().err
+    assert model.report["candidates"][1]["db"] > 20, "biases were corrected"
+    net.classes = ["cat", "dog"]
+    with pytest.raises(MobileNetError, match="was trained for 2 classes: cat, dog"):
+        q.quantize(net, own_photos(["dark", "light"]), **QUICK)
+    many = q.Origin("many", net, net.preprocessing, [f"class {i}" for i in range(1001)], False)
+    with pytest.raises(MobileNetError, match="class 7 and 993 more") as caught:
+        q._in_order(own_photos("ab"), q.replace(many, what=keras.Model(photo, L.Dense(1001)(L.Flatten()(photo)))), None)
+    assert len(str(caught.value)) < 600
 
 
 def test_a_float_file_without_its_network(network, tmp_path):

@@ -11,13 +11,15 @@ from PIL import Image
 from mobilenet_keras import Classifier, Model, evaluate, verify
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.lowering import refusal
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu.simulate import simulate_folder
 from mobilenet_keras.mcu.tflm import CUSTOM_OPS, TFLM_OPS, installed_ops, lint_tflm
 from mobilenet_keras.preprocessing import SCALES, Preprocessing
-from mobilenet_keras.tflite.builder import Builder
+from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
 from mobilenet_keras.tflite.interpreters import installed_runtimes
+from mobilenet_keras.tflite.prediction import IOSpec
 
 needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 needs_any = pytest.mark.skipif(not any(installed_runtimes()[n] is True for n in ("tflite-runtime", "litert")), reason="needs an interpreter")
@@ -113,7 +115,7 @@ def test_the_command_line_has_the_table_s_names():
     from mobilenet_keras.cli import VERBS
     choices = {name: options["choices"] for name, verb in VERBS.items() for flags, options in verb.arguments if flags == ("--scale",)}
     assert set(choices) == {"convert", "predict", "evaluate", "verify", "compile", "build", "simulate", "export", "quantize",
-                            "micropython flash", "micropython export"}
+                            "flash", "micropython flash", "micropython export"}
     assert all(c == list(SCALES) for c in choices.values())
 
 
@@ -211,15 +213,83 @@ def test_a_softmax_of_one_value(tmp_path):
 
 
 @needs_any
-def test_two_heads(capsys):
+def test_two_heads(tmp_path, capsys):
     Classifier(case("twoheads"))
-    assert "twoheads has 2 outputs; the classes are those of the first" in seen(capsys)
+    said = "twoheads has 2 outputs. As text, here and by a board, only the first is shown"
+    assert said in seen(capsys)
+    for verb in (["compile", "-o", "m.mbn"], ["export", "--runtime", "engine", "--to", "cmake", "-o", "lib"],
+                 ["export", "--runtime", "engine", "--board", "pico", "-o", "app"], ["micropython", "export", "-o", "disk"]):
+        at = 2 if verb[0] == "micropython" else 1
+        code, out, err = at_once(capsys, *verb[:at], case("twoheads"), *verb[at:-1], tmp_path / verb[-1])
+        assert code == 0 and err.count(said) == 1, (verb, err)
+    assert not IOSpec.of(Model.open(case("sigmoid_int8"))).several
 
 
 def test_what_the_engine_says(tmp_path, capsys):
     for name, word in [("v3ish", "the hard swish of a MobileNetV3"), ("dm2", "half of a dilated convolution"), ("int16x8", "is int16")]:
         code, out, err = at_once(capsys, "compile", case(name), "-o", tmp_path / "x.mbn")
         assert code == 2 and word in one_line(err) and not (tmp_path / "x.mbn").exists()
+
+
+@needs_any
+@pytest.mark.parametrize("path", ["cases/files/fomo_int8.tflite", "models/coral/deeplabv3_mnv2_dm05_pascal_quant.tflite"])
+def test_what_predict_refuses_is_promised_to_no_one_who_refuses_it(path, capsys):
+    code, out, err = at_once(capsys, "predict", cat(), "--model", shared(path))
+    assert code == 2 and "gives a map" in one_line(err)
+    assert ("simulate, compile and build take it" in err) == (refusal(Model.open(shared(path))) == "")
+
+
+@needs_any
+@pytest.mark.parametrize("verb", ["quantize", "compile", "verify"])
+def test_the_way_of_other_integers_to_int8_is_no_circle(verb, capsys):
+    code, out, err = at_once(capsys, verb, case("int16x8"))
+    assert code == 2 and "mobilenet convert" in one_line(err) and "int16x8.tflite -o x.keras" in err
+    assert "mobilenet quantize x.keras --photos DIR" in err
+
+
+def test_a_table_of_boards_says_a_way_in_a_line(capsys):
+    for name, way in (("f16", "mobilenet quantize FILE --photos DIR"), ("int16x8", "mobilenet convert FILE -o x.keras, then")):
+        code, out, err = at_once(capsys, "boards", case(name), "--board", "pico")
+        assert code == 1 and f"To make it int8: {way}" in out and "says:" not in out
+
+
+def test_what_can_t_be_made_smaller_is_told_in_the_verb_s_words(tmp_path, capsys):
+    code, out, err = at_once(capsys, "convert", case("twosig"), "-o", tmp_path / "x.tflite")
+    assert code == 2 and "Use it as it is" in one_line(err) and "strip" not in err and not (tmp_path / "x.tflite").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path, capsys):
+    (tmp_path / "sm").mkdir()
+    (tmp_path / "sm/saved_model.pb").write_bytes(b"x")
+    code, out, err = at_once(capsys, "quantize", tmp_path / "sm")
+    assert code == 2 and "is a SavedModel of TensorFlow" in one_line(err) and "mobilenet convert" in err
+    code, out, err = at_once(capsys, "quantize", photos(tmp_path / "set", n=1))
+    assert code == 2 and "(banana, lime)" in one_line(err) and "mobilenet train" in err
+
+
+def test_a_broken_photo_is_told_before_anything_is_compiled(tmp_path, capsys, monkeypatch):
+    def late(*args, **how):
+        raise AssertionError("compiled first")
+    for module in ("firmware", "libraries"):
+        monkeypatch.setattr(f"mobilenet_keras.mcu.{module}.compiled_for", late)
+    monkeypatch.setattr("mobilenet_keras.mcu.libraries.compile_model", late)
+    (tmp_path / "bad.jpg").write_text("no photo")
+    (tmp_path / "bad.npy").write_text("no array")
+    model = example().save(tmp_path / "m.tflite")
+    for verb in (["build", model, "--board", "pico"], ["simulate", model, "--board", "pico"], ["export", model, "--runtime", "engine", "--to", "cmake", "-o", tmp_path / "x"]):
+        for photo in ("bad.jpg", "bad.npy", "none.jpg"):
+            code, out, err = at_once(capsys, *verb, "--photo", tmp_path / photo)
+            assert code == 2 and photo in one_line(err), (verb, err)
+    code, out, err = at_once(capsys, "simulate", model, "--board", "pico", "--input", tmp_path / "bad.npy")
+    assert code == 2 and "bad.npy" in one_line(err)
+    code, out, err = at_once(capsys, "simulate", model, "--board", "pico", "--photos", tmp_path / "none")
+    assert code == 2 and "No such folder" in one_line(err)
+
+
+@pytest.mark.parametrize("verb", ["build", "simulate", "flash"])
+def test_a_board_without_firmware_has_a_library(verb, capsys):
+    code, out, err = at_once(capsys, verb, "m.tflite", "--board", "esp32-s3")
+    assert code == 2 and "mobilenet export MODEL.tflite --board esp32-s3 --runtime engine --to esp-idf" in one_line(err)
 
 
 # Statements

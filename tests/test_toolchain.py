@@ -1,8 +1,11 @@
 """The compiler and what it keeps."""
+import pytest
 from small_firmware import small_data
 
+from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.mcu import firmware
 from mobilenet_keras.mcu.target import targets
+from mobilenet_keras.mcu.toolchain import run_compiler
 
 
 def test_what_is_the_same_for_every_model_is_compiled_once(tmp_path, monkeypatch):
@@ -21,3 +24,8 @@ def test_what_is_the_same_for_every_model_is_compiled_once(tmp_path, monkeypatch
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
         images.append(firmware.link(targets()["pico"], small_data("pico")).flat())
     assert images[0] == images[1] == images[2]
+
+
+def test_a_compiler_that_says_nothing(tmp_path):
+    with pytest.raises(MobileNetError, match="false failed: exit code 1, and it printed nothing. The command: /bin/false -c x.c"):
+        run_compiler(["/bin/false", "-c", "x.c"], tmp_path)

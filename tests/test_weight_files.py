@@ -1,10 +1,12 @@
 """Forged, broken and exploding weight files: one sentence each, in bounded time and memory, and nothing is executed."""
+import io
 import json
 import pickle
 import struct
 import subprocess
 import sys
 import time
+import zipfile
 
 import foreign
 import numpy as np
@@ -207,3 +209,21 @@ def test_what_a_file_says_of_itself_is_checked(tmp_path):
         write_safetensors(path, state | {name: array.astype("f")}, {})
         with pytest.raises(MobileNetError, match="features.0.0 has 16 channels, but|not finite in bn_Conv1/beta"):
             load(path)
+
+
+def test_what_is_no_weight_file_is_called_what_it_is(tmp_path):
+    data = io.BytesIO()
+    np.savez(data, x=np.zeros(3), y=np.zeros(2))
+    one = io.BytesIO()
+    np.save(one, np.zeros(3))
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as z:
+        z.writestr("report.txt", "x")
+    cut = data.getvalue()[:200]
+    for name, content, said in (("a.npz", data.getvalue(), r"an archive of NumPy's arrays \(.npz\): x, y"), ("a.npy", one.getvalue(), "one array of NumPy's"),
+                                ("cut.keras", cut, "is a zip archive, .* cut short or broken"), ("cut.pth", cut, "is a zip archive, .* cut short or broken"),
+                                ("a.zip", other.getvalue(), "a zip archive of report.txt, and no file of weights")):
+        refused(tmp_path / name, content, said)
+    (tmp_path / "empty.keras").write_bytes(b"")
+    with pytest.raises(MobileNetError, match="is empty: 0 bytes"):
+        readers.keras_description(tmp_path / "empty.keras")

@@ -161,7 +161,8 @@ def test_commands_in_running_text_exist():
 
 def test_pages_install_from_the_clone():
     """It is not on PyPI: only README, which says so, may show what adds an extra later."""
-    wrong = [path.name for path, markdown in documents() if path.name not in ("README.md", "index.ipynb") and re.search(r"pip install \"?mobilenet-keras", markdown)]
+    wrong = [path.name for path, markdown in documents()
+             if path.name not in ("README.md", "index.ipynb") and re.search(r"pip install \"?mobilenet-keras", markdown)]
     assert not wrong
     assert "It is not on PyPI yet" in (ROOT / "README.md").read_text(encoding="utf-8")
 

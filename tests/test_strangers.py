@@ -276,7 +276,8 @@ def test_a_broken_photo_is_told_before_anything_is_compiled(tmp_path, capsys, mo
     (tmp_path / "bad.jpg").write_text("no photo")
     (tmp_path / "bad.npy").write_text("no array")
     model = example().save(tmp_path / "m.tflite")
-    for verb in (["build", model, "--board", "pico"], ["simulate", model, "--board", "pico"], ["export", model, "--runtime", "engine", "--to", "cmake", "-o", tmp_path / "x"]):
+    library = ["export", model, "--runtime", "engine", "--to", "cmake", "-o", tmp_path / "x"]
+    for verb in (["build", model, "--board", "pico"], ["simulate", model, "--board", "pico"], library):
         for photo in ("bad.jpg", "bad.npy", "none.jpg"):
             code, out, err = at_once(capsys, *verb, "--photo", tmp_path / photo)
             assert code == 2 and photo in one_line(err), (verb, err)

@@ -220,8 +220,9 @@ def test_what_is_no_weight_file_is_called_what_it_is(tmp_path):
     with zipfile.ZipFile(other, "w") as z:
         z.writestr("report.txt", "x")
     cut = data.getvalue()[:200]
-    for name, content, said in (("a.npz", data.getvalue(), r"an archive of NumPy's arrays \(.npz\): x, y"), ("a.npy", one.getvalue(), "one array of NumPy's"),
-                                ("cut.keras", cut, "is a zip archive, .* cut short or broken"), ("cut.pth", cut, "is a zip archive, .* cut short or broken"),
+    broken = "is a zip archive, .* cut short or broken"
+    for name, content, said in (("a.npz", data.getvalue(), r"an archive of NumPy's arrays \(.npz\): x, y"),
+                                ("a.npy", one.getvalue(), "one array of NumPy's"), ("cut.keras", cut, broken), ("cut.pth", cut, broken),
                                 ("a.zip", other.getvalue(), "a zip archive of report.txt, and no file of weights")):
         refused(tmp_path / name, content, said)
     (tmp_path / "empty.keras").write_bytes(b"")

@@ -237,7 +237,7 @@ _README = """# @NAME@ for @BOARD@
 
 Written by mobilenet-keras @VERSION@; the files in engine/ and boards/ are its own, data.c holds the model and a photo. @TESTED@.
 
-With Arm's gcc:
+With Arm's gcc, in this folder:
 
     cmake -B build && cmake --build build
 
@@ -245,7 +245,7 @@ or without CMake, with any compiler for this core:
 
     @COMMAND@
 
-`mobilenet simulate firmware.elf` runs it on an emulated board; `mobilenet flash` puts on a board what `mobilenet build` makes.
+`mobilenet simulate build/firmware.elf` (without CMake `firmware.elf`) runs it on an emulated board; `mobilenet flash` puts on a board what `mobilenet build` makes.
 
 In a firmware of your own take engine/ and the array `app_model` of boards/data.c; engine/mbn.h says how to call it. The arena
 is @ARENA@ bytes, the C stack about 1 KB.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import mobilenet_keras
+from ..core import few
 from ..tflite.interpreters import first_line
 from .protobuf import message, str_field
 from .tf_graph import RANDOM
@@ -256,14 +257,14 @@ def _kind(file):
     if file.graph is None: return None, "the file holds arrays only, no network that could be run"
     if file.hints.get("config") is not None:
         odd = strange_classes(file.hints["config"])
-        if odd: return None, f"it names {', '.join(odd[:4])}, which isn't a built-in layer of Keras"
+        if odd: return None, f"it names {few(odd, 4)}, which isn't a built-in layer of Keras"
         return ("keras" if path.suffix == ".keras" else "tfjs" if path.suffix == ".json" else "keras_2"), ""
     pb = path/"saved_model.pb" if path.is_dir() else path if path.suffix == ".pb" else None
     if pb is None or not pb.is_file(): return None, "it is a checkpoint without its graph"
     saved = pb.name == "saved_model.pb"
     odd = strange_ops(pb.read_bytes(), saved)
     if RANDOM in file.graph().notes: return None, "its graph changes photos at random even when it answers"
-    if odd: return None, f"its graph has {', '.join(odd[:4])}, which isn't on the list of ops that compute and do nothing else"
+    if odd: return None, f"its graph has {few(odd, 4)}, which isn't on the list of ops that compute and do nothing else"
     return "saved_model" if saved else "graph", ""
 
 def _tflite_answer(file, x):

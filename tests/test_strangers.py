@@ -262,7 +262,7 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     (tmp_path / "sm").mkdir()
     (tmp_path / "sm/saved_model.pb").write_bytes(b"x")
     code, out, err = at_once(capsys, "quantize", tmp_path / "sm")
-    assert code == 2 and "is a SavedModel of TensorFlow" in one_line(err) and "mobilenet convert" in err
+    assert code == 2 and "is not a finished run but a SavedModel of TensorFlow" in one_line(err) and "mobilenet convert" in err
     code, out, err = at_once(capsys, "quantize", photos(tmp_path / "set", n=1))
     assert code == 2 and "(banana, lime)" in one_line(err) and "mobilenet train" in err
 

@@ -34,7 +34,7 @@ def run_facts(
     "run.json of a run, or an error."
     if folder.is_file(): raise MobileNetError(f"{folder} is a file, and a run is a folder, which mobilenet train makes. Train one with: mobilenet train PHOTOS")
     if (folder/"saved_model.pb").is_file(): raise MobileNetError(f"{folder} is not a finished run but a SavedModel of TensorFlow. First: mobilenet convert {quoted(folder)} -o x.keras. Then, for int8: mobilenet quantize x.keras --photos DIR")
-    if not (folder/"run.json").is_file() and class_folders(folder): raise MobileNetError(f"{folder} is not a finished run but a folder of folders ({few((p.name for p in class_folders(folder)), 4)}), as photos are. Train one with: mobilenet train {quoted(folder)}")
+    if folder.is_dir() and not (folder/"run.json").is_file() and class_folders(folder): raise MobileNetError(f"{folder} is not a finished run but a folder of folders ({few((p.name for p in class_folders(folder)), 4)}), as photos are. Train one with: mobilenet train {quoted(folder)}")
     if not (folder/"run.json").is_file(): raise MobileNetError(f"{folder} is not a finished run: it has no run.json. Train one with: mobilenet train PHOTOS{'' if folder.exists() else f' --out {quoted(folder)}'}")
     try: facts = json.loads((folder/"run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e: raise MobileNetError(f"{folder} holds a broken run: {e}") from None

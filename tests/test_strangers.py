@@ -263,6 +263,8 @@ def test_a_folder_that_is_no_run(tmp_path, capsys):
     (tmp_path / "sm/saved_model.pb").write_bytes(b"x")
     code, out, err = at_once(capsys, "quantize", tmp_path / "sm")
     assert code == 2 and "is not a finished run but a SavedModel of TensorFlow" in one_line(err) and "mobilenet convert" in err
+    code, out, err = at_once(capsys, "quantize", tmp_path / "none")
+    assert code == 2 and "is not a finished run: it has no run.json. Train one with: mobilenet train PHOTOS --out" in one_line(err)
     code, out, err = at_once(capsys, "quantize", photos(tmp_path / "set", n=1))
     assert code == 2 and "(banana, lime)" in one_line(err) and "mobilenet train" in err
 

@@ -573,6 +573,7 @@ def _keras_texts(data):
     notes = json.loads(z.read(NOTES)) if NOTES in z.namelist() else {}
     return z, json.loads(z.read("config.json")), notes if isinstance(notes, dict) else {}
 
+# %% ../../nbs/api/networks/08_weight_files.ipynb #000a1d4f
 def keras_description(
     path, # Of a whole Keras model: `.keras`, or `.h5` with its configuration
 ) -> tuple: # (`Graph` without arrays, our own notes of a `.keras`)

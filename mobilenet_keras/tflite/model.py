@@ -158,6 +158,7 @@ def to_int8(
     return ("To int8: a whole Keras model or a float .tflite by mobilenet quantize FILE --photos DIR; a MobileNet on photos of your own by mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5 (with the --alpha and --size that convert prints), mobilenet quantize RUN; "
             f"or as it is in Python, by Model(convert({loaded}, inputs)).save(\"model.tflite\") with a few float32 inputs as in its training.")
 
+# %% ../../nbs/api/tflite/01_model.ipynb #f93449fd
 _OTHERS = {b"PK\3\4": "a zip archive, as .keras files are", b"\x89HDF": "an HDF5 file, as Keras's .h5 files are"}
 
 def _check_start(data, name):

@@ -109,7 +109,7 @@ def _parts(folder, labels_in_names):
         files = [f for p in named for f in photo_files(p)]
         labels = sorted({l for f in files if (l := label_in_name(f))})
         if files: raise MobileNetError(f"{folder} has {_listed([p.name for p in named])} with files in {'it' if len(named) == 1 else 'them'}, and no class folders. "
-                             + (f"If labels are in the names ({few(labels, 4)}, as in {files[0].name}), read them with labels_in_names=True (--labels-in-names). Otherwise, sort the photos into a folder per class." if labels else "Sort the photos into a folder per class."))
+                             + (f"If labels are in the names ({few(labels, 4)} as in {files[0].name}), read them with labels_in_names=True (--labels-in-names). Otherwise, sort the photos into a folder per class." if labels else "Sort the photos into a folder per class."))
     if not named or (not holding and not labels_in_names) or (labels_in_names and others): return {None: folder}
     twice = [part for part, n in Counter(named.values()).items() if n > 1]
     if twice: raise MobileNetError(f"{folder} has two folders for one part: {', '.join(p.name for p, part in named.items() if part == twice[0])}. Merge them.")

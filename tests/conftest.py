@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def shared(path):
 
 # Tests that use one of these run in one process, so that each is set up once; the others run file by file.
 SHARED_FIXTURES = {"tensorflow": "tensorflow", "site": "docs", "wheels": "wheels", "forked": "notebooks"}
+# What takes longest begins first, so that at the end no process waits for another one; then the groups with most tests.
+LONGEST = ["tensorflow", "notebooks", "test_cores", "trained models", "test_demo", "test_two_cores", "test_engine_speed", "test_cli", "docs",
+           "3.13 train", "documented commands", "wheels"]
 
 
 def pytest_addoption(parser):
@@ -38,14 +42,22 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.pluginmanager.register(CpuLimit(float(config.getini("cpu_limit"))), "cpu_limit")
+    config.option.loadscopereorder = False  # pytest-xdist keeps the order of `pytest_collection_modifyitems`
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
+    """Groups before pytest-xdist reads them, and their order after those tests that are not wanted were left out."""
+    def group(item):
+        return item.get_closest_marker("xdist_group").args[0]
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            group = next((SHARED_FIXTURES[name] for name in item.fixturenames if name in SHARED_FIXTURES), item.path.stem)
-            item.add_marker(pytest.mark.xdist_group(group))
+            name = next((SHARED_FIXTURES[name] for name in item.fixturenames if name in SHARED_FIXTURES), item.path.stem)
+            item.add_marker(pytest.mark.xdist_group(name))
+    yield
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tests = Counter(map(group, items))
+        items.sort(key=lambda item: (LONGEST.index(name) if (name := group(item)) in LONGEST else len(LONGEST), -tests[name], name))
 
 
 @pytest.fixture(scope="session")

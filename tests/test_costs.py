@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from engine_models import SMALL, network
-from helpers import mobilenet, sample
+from helpers import at_once, mobilenet, sample
 
 from mobilenet_keras.boards import BOARDS, CYCLES, FLASH_WORD
 from mobilenet_keras.core import MobileNetError, microcontroller_folder
@@ -97,15 +97,16 @@ def test_what_is_done_adds_up():
     assert done["windows"] == 24 * 24 and not any(name.startswith("portable") for name in done)
 
 
-def test_compile_takes_ram_or_says_what_is_least(tmp_path):
+def test_compile_takes_ram_or_says_what_is_least(tmp_path, monkeypatch, capsys):
     path = network("V1", .25, 32).save(tmp_path / "m.tflite")
-    run = lambda *more: json.loads(mobilenet("compile", path, "-o", tmp_path / "m.mbn", "--board", "pico2", "--json", *more)[1])  # noqa: E731
+    monkeypatch.chdir(tmp_path)
+    run = lambda *more: json.loads(at_once(capsys, "compile", path, "-o", tmp_path / "m.mbn", "--board", "pico2", "--json", *more)[1])  # noqa: E731
     small, usual, fast = run("--smallest"), run(), run("--fastest")
     assert small["arena_streamed"] < usual["arena_streamed"] <= fast["arena_streamed"] and small["layout"] == layout_for("cortex_m33").name
     assert small["instructions"] > usual["instructions"] >= fast["instructions"] and fast["estimated_ms"] > 0
     code, out, err = mobilenet("compile", path, "--ram", "100", cwd=tmp_path)
     assert code == 2 and "The smallest arena of this network is" in err and not list(tmp_path.glob("*.mbn.*"))
-    code, out, err = mobilenet("compile", path, "--ram", "20000", "--fastest", cwd=tmp_path)
+    code, out, err = at_once(capsys, "compile", path, "--ram", "20000", "--fastest")
     assert code == 2 and err.strip().endswith("Give one of --ram, --smallest and --fastest.")
 
 

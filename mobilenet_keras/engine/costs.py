@@ -6,7 +6,7 @@
 __all__ = ['LOOP_CODE', 'CALL_CODE', 'RAM_CALL_CODE', 'stage_rows', 'work', 'prices', 'instructions', 'flash_words']
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c0575004
-import functools, json
+import functools, json, math
 from collections import Counter
 from collections.abc import Sequence
 import numpy as np
@@ -74,13 +74,14 @@ def _matrix(s, packed, layout, rows, taps):
     "Of a convolution that multiplies blocks of pixels."
     blocks, found = Counter(), Counter()
     for times, sizes in rows:
-        for n in sizes: blocks.update({b: times*blocks_of for b, blocks_of in Counter(_blocks(layout if packed else "portable", taps, n)).items()})
+        for n, groups in Counter(sizes).items():
+            for b in _blocks(layout if packed else "portable", taps, n): blocks[b] += times*groups
     for size, n in blocks.items():
         if not packed: found.update({f"portable products of {size}": n*s.out[2]*taps, f"portable outputs of {size}": n*s.out[2]}); continue
         kind = f"{size} short" if layout == "mve" and size == 2 and taps <= 32 else f"{size}"
         fours, sign = -(-s.out[2]//4), "" if s.low >= s.zero_out else "signed "
         found.update({f"products of {kind}": n*fours*_up_to(taps, dict(v6m=2, dsp=8, mve=16)[layout]), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
-    return found + Counter({"expanded taps": s.out[0]*s.out[1]*taps*packed})
+    return +Counter(found, **{"expanded taps": s.out[0]*s.out[1]*taps*packed})
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c057500a
 def _conv(s, packed, layout, rows):
@@ -100,10 +101,10 @@ def _depthwise(s, packed, layout, rows):
     return {"portable 3x3 outputs": fast*s.out[2], "portable depthwise macs": (pixels - fast)*s.out[2]*taps, "portable depthwise outputs": (pixels - fast)*s.out[2], "portable depthwise taps": (pixels - fast)*taps}
 
 _BY_OP = dict(conv=_conv, depthwise=_depthwise,
-              add=lambda s, *_: {"sums of two": np.prod(s.out)}, softmax=lambda s, *_: {"softmax": np.prod(s.out)}, lookup=lambda s, *_: {"lookups": np.prod(s.out)},
-              **dict.fromkeys(("max_pool", "average_pool"), lambda s, *_: {"pooled taps": np.prod(s.out)*np.prod(s.kernel), "pooled": np.prod(s.out)}),
-              **dict.fromkeys(("mean", "global_average"), lambda s, *_: {"summed": np.prod(s.shape), "means": s.shape[2]}),
-              **dict.fromkeys(("tee", "keep", "recall", "concat"), lambda s, *_: {"bytes aside": np.prod(s.out)}), again=lambda s, *_: {})
+              add=lambda s, *_: {"sums of two": math.prod(s.out)}, softmax=lambda s, *_: {"softmax": math.prod(s.out)}, lookup=lambda s, *_: {"lookups": math.prod(s.out)},
+              **dict.fromkeys(("max_pool", "average_pool"), lambda s, *_: {"pooled taps": math.prod(s.out)*math.prod(s.kernel), "pooled": math.prod(s.out)}),
+              **dict.fromkeys(("mean", "global_average"), lambda s, *_: {"summed": math.prod(s.shape), "means": s.shape[2]}),
+              **dict.fromkeys(("tee", "keep", "recall", "concat"), lambda s, *_: {"bytes aside": math.prod(s.out)}), again=lambda s, *_: {})
 
 def work(
     stage:Stage,
@@ -114,8 +115,9 @@ def work(
     found, first = Counter(), stage.steps[0].shape
     for s, is_packed, rows in zip(stage.steps, packed, stage_rows(stage.steps, stage.group)):
         groups = sum(n*len(sizes) for n, sizes in rows)
-        found.update({"groups": groups, **_BY_OP[s.op](s, is_packed, layout, rows)})
-        if s.ring: found.update({"ring bytes": np.prod(s.shape), "groups of heads": groups})
+        done = {"groups": groups, **_BY_OP[s.op](s, is_packed, layout, rows)}
+        if s.ring: done |= {"ring bytes": math.prod(s.shape), "groups of heads": groups}
+        for what, n in done.items(): found[what] += n
     found.update({"stage bytes": stage.out_bytes, "fed groups": first[0]*-(-first[1]//min(stage.group, first[1]))})
     return Counter({k: int(v) for k, v in found.items()})
 

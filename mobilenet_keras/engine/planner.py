@@ -222,7 +222,8 @@ def plan(
         budget, cheap = int(min(least*(1 + slack), 1 << 30)) if ram is None else ram, {}
         for (a, b), (_, stage) in edges.items():
             if stage.end > budget: continue
-            wider = (s for g in GROUPS if (s := _stage(steps, a, b, g, held or a > 0, kept, needs)).end <= budget)
+            groups = (g for g in GROUPS if g == GROUPS[0] or g < steps[a].shape[1])  # the others are the whole row, too
+            wider = (s for g in groups if (s := _stage(steps, a, b, g, held or a > 0, kept, needs)).end <= budget)
             if cost: cheap[a, b] = min(((cost(s), s) for s in [*wider] or [stage]), key=lambda found: found[0])
             else: cheap[a, b] = (best := next(wider, stage)).calls, best  # larger groups call less often
         _, stages = _shortest(cuts, cheap, lambda x, y: x + y)

@@ -331,8 +331,10 @@ def bare_bytes(self:Profile) -> int: # Bytes
 @patch(as_prop=True)
 def stripped_bytes(self:Profile) -> int: # Bytes; that of the bare file where `strip` can't copy it
     "Size of the file with only what an interpreter reads."
-    try: return len(self.model.strip().data)
-    except MobileNetError: return self.bare_bytes
+    if "_stripped" not in vars(self):
+        try: vars(self)["_stripped"] = len(self.model.strip().data)
+        except MobileNetError: vars(self)["_stripped"] = self.bare_bytes
+    return vars(self)["_stripped"]
 
 # %% ../../nbs/api/tflite/09_profile.ipynb #00000029
 _WIDTHS = (1, .75, .5, .35, .25, .1)

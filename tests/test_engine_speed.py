@@ -21,9 +21,10 @@ NETS = {"V1 .25 96": lambda: Model.open(shared(f"models/{VWW}.tflite")), "V2 .35
 BOARDS = ("mps3-an547", "mps2-an386", "mps2-an500", "pico")
 BOUNDS = {  # network: bytes of arena, million instructions on a Cortex-M55, M4, M7, M0+
     "V1 .25 96": (12_500, 3.7, 11.2, 11.4, 32), "V2 .35 96": (13_500, 5.5, 18.2, 18.4, 55), "V2 .35 160": (None, 15.5, 51, 51, 153),
-    "V2 .35 96, 1000 classes": (None, 5.8, 19.8, 20, 61)}
+    "V2 .35 96, 1000 classes": (None, 5.8, 19.8, 20)}  # not on a Pico, where the checksum of its 1.8 MB takes longer than the inference
 FASTEST = {"V1 .25 96": (15_500, 2.6, 10.5, 10.6, 29), "V2 .35 96": (18_500, 4.5, 17.6, 17.7, 52)}
-CASES = [(name, board, plan) for name in NETS for board in BOARDS for plan in ("default", "fastest") if plan == "default" or name in FASTEST]
+CASES = [(name, board, plan) for name in NETS for board, _ in zip(BOARDS, BOUNDS[name][1:])
+         for plan in ("default", "fastest") if plan == "default" or name in FASTEST]
 
 
 @pytest.mark.parametrize("name, board, plan", sample(CASES, kept=[("V1 .25 96", board, "default") for board in ("mps3-an547", "mps2-an386")]))

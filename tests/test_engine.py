@@ -147,7 +147,7 @@ def test_trained_models_are_tflm(name, tmp_path, tensorflow):
     loss = {"softmax": "sparse_categorical_crossentropy", "sigmoid": "binary_crossentropy"}.get(head)
     optimizer = fine_tune._AdamW(1e-2, 0)  # Keras's own Adam takes longer to trace than to train
     net.compile(optimizer, loss or models.keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
-    net.fit(x, y, batch_size=32, epochs=6, verbose=0)
+    net.fit(x, y, batch_size=32, epochs=5, verbose=0)
     seen, wanted = digit_images(shape, 100, 1)
     model = Model(quantization.convert(net, x[:100]), "net")
     end = graph_ends(model).input

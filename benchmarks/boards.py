@@ -138,7 +138,7 @@ def peer(key, board, compiler):
 
 def measured(name, model, key, board, compiler):
     """One row."""
-    firmware, shape = build(model, board, cc=compiler), model.inputs[0].shape[1:]
+    firmware, shape = build(model, board, cc=compiler, keep_dead=True), model.inputs[0].shape[1:]
     images = photos(shape, 20) if (SHARED / "data/trash6").exists() else some_images(shape, 20)
     wanted = load(model, "tflm").run(images)[0]
     seen = [run_firmware(firmware.with_photo(image), image, counted=False).scores for image in images]

@@ -100,7 +100,7 @@ def main():
     rows = []
     for name, model in networks().items():
         for layout, hot in (("v6m", "flash"), ("v6m", "ram"), ("portable", "flash")):
-            firmware = build(compile_model(model, layout=layout), "pico", hot=hot)
+            firmware = build(compile_model(model, layout=layout, keep_dead=True), "pico", hot=hot)
             code, data, count, cycles = missed(firmware)
             predicted, price = missed_words(firmware.elf.read("app_model"), firmware.target), FLASH_WORD["RP2040"]
             ms = lambda words, cycles=cycles, price=price: round((cycles + price * words) / 125e3)  # noqa: E731

@@ -29,7 +29,7 @@ def known():
 
 
 def row(name, model, board, hot, cores):
-    firmware = build(model, board, hot=hot, cores=cores)
+    firmware = build(model, board, hot=hot, cores=cores, keep_dead=True)
     seen = run_firmware(firmware, None, "unicorn")
     assert seen.as_built
     second, mhz = seen.second_instructions or 0, firmware.target.board.mhz

@@ -71,6 +71,7 @@ _INT8 = arg("model", metavar="MODEL", help="int8 .tflite file")
 _PART = arg("--part", choices=["train", "validation", "test"], help="part of the folder (default: test where there is one, else all)")
 _NAMED = arg("--labels-in-names", action="store_true", help="cat.0.jpg is a cat: files in one folder or in train/, validation/ and test/, as Edge Impulse exports them")
 _LAYERS = "a table, layer by layer"
+_DEAD = arg("--keep-dead", action="store_true", help="compute channels, too, that are the same for every photo or that nothing reads (default: the engine leaves them out, which changes no byte)")
 _CC = arg("--cc", metavar="COMPILER", help="C compiler, as arm-none-eabi-gcc (default: the one of pip's ziglang)")
 _PORT = arg("--port", metavar="PORT", help="serial port of the board (default: its own, if only one can be it)")
 _DRY_RUN = arg("--dry-run", action="store_true", help="check everything, write nothing")
@@ -535,9 +536,9 @@ def _compiled_as(a, model, kind, t):
     from mobilenet_keras.mcu.fit import arena_room, compiled_for
     if sum((a.ram is not None, a.smallest, a.fastest)) > 1: raise MobileNetError("Give one of --ram, --smallest and --fastest.")
     def compile(model, layout="portable"):
-        found = compile_model(model, kind, layout=layout, ram=a.ram, slack=0 if a.smallest else math.inf if a.fastest else None)
+        found = compile_model(model, kind, layout=layout, ram=a.ram, slack=0 if a.smallest else math.inf if a.fastest else None, keep_dead=a.keep_dead)
         room = arena_room(found, t) if t else found.arena
-        return found if found.arena <= room or not a.fastest else compile_model(model, kind, layout=layout, ram=max(room, found.plan.least))
+        return found if found.arena <= room or not a.fastest else compile_model(model, kind, layout=layout, ram=max(room, found.plan.least), keep_dead=a.keep_dead)
     return compiled_for(model, t, compile) if t else compile(model)
 
 # %% ../nbs/api/08_cli.ipynb #00000030
@@ -549,6 +550,7 @@ def _compiled_as(a, model, kind, t):
       arg("--ram", type=int, metavar="BYTES", help="the arena may take so much, for fewer instructions (default: a little more than the least)"),
       arg("--smallest", action="store_true", help="take the smallest arena there is"),
       arg("--fastest", action="store_true", help="take the fewest instructions, whatever arena they need, up to what the board has"),
+      _DEAD,
       *_TOLD,
       arg("--map", action="store_true", help="list every buffer in the arena, instead of a line for each stage"),
       arg("--picture", metavar="SVG", help="write a picture of the arena to this file"))
@@ -564,10 +566,10 @@ def compile(a):
     chosen, tflm, other = _compiled_as(a, model, kind, t), profile(model.folded()).arena, "streamed" if a.held else "held"
     if t: check_fits(chosen, t)
     chosen.io.tell()
-    found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout)}
+    found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout, keep_dead=a.keep_dead)}
     count = t and chosen.instructions(t.core)
     facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), flash_words=t and missed_words(chosen.data, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
-                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs,
+                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs, dead_channels=chosen.dead, whole_macs=chosen.whole_macs,
                  row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=kind)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
     if a.picture:
@@ -576,16 +578,17 @@ def compile(a):
     lines = [f"{path}: {facts['mbn_bytes']:,} bytes, {facts['weight_bytes']:,} of them weights; {facts['macs']:,} multiply-adds, {work}.",
              f"RAM: {facts['arena_streamed']:,} bytes with rows streamed in, {facts['arena_held']:,} with the whole image held"
              + (f"; TFLM's arena on this machine: {tflm.total:,}." if tflm.total else "."), "", chosen.plan.table() if a.map else str(chosen.plan)]
+    if chosen.dead: lines.insert(1, f"Removed {chosen.dead:,} channels that are constant for every photo, or that nothing reads: {chosen.macs/1e6:,.2f} of {chosen.whole_macs/1e6:,.2f} million multiply-adds remain; no byte of the answer changes.")
     if count:
         ms = "" if facts["estimated_ms"] is None else f", an estimated {facts['estimated_ms']:,.0f} ms"  # an emulated board may have no clock
         if ms and facts["flash_words"]: ms += f" ({facts['flash_words']:,} words from flash among it)"
-        lines.insert(2, f"About {count/1e6:,.1f} million instructions on {t.id}{ms}; its weights are {'portable' if chosen.layout == 'portable' else f'laid out for {chosen.layout}'}.")
+        lines.insert(lines.index(""), f"About {count/1e6:,.1f} million instructions on {t.id}{ms}; its weights are {'portable' if chosen.layout == 'portable' else f'laid out for {chosen.layout}'}.")
     return facts | dict(model=str(path), **(dict(buffers=chosen.plan.buffers()) if a.map else {})), "\n".join(lines)
 
 # %% ../nbs/api/08_cli.ipynb #00000033
 PROJECTS = {  # {(runtime, what is written): flags that it takes}
-    ("engine", "cmake"): ("board", "photo", "hot", "cores"),
-    **{("engine", to): ("board", "photo") for to in ("arduino", "esp-idf", "platformio")},
+    ("engine", "cmake"): ("board", "photo", "hot", "cores", "keep_dead"),
+    **{("engine", to): ("board", "photo", "keep_dead") for to in ("arduino", "esp-idf", "platformio")},
     **{("tflm", to): ("board", "photo", "strip", "margin", "arena") for to in ("cmake", "arduino", "esp-idf", "pico-sdk")},
     ("tflm", "openmv"): ("photo",)}
 
@@ -613,14 +616,15 @@ def _project(runtime, to, board):
       *_TOLD,
       arg("--hot", choices=["flash", "ram"], help="engine: where the kernels run, as for `mobilenet build`"),
       _cores("; engine"),
+      _DEAD,
       arg("--strip", action="store_true", help="tflm: leave out of the file what no interpreter reads"),
       arg("--margin", type=int, metavar="BYTES", help="tflm: on top of the measured arena"),
       arg("--arena", type=int, metavar="BYTES", help="tflm: of arena, where it can't be measured"))
 def export(a):
     "Write a project or a library around a model, for an SDK or a compiler of your own."
     runtime, to = _project(a.runtime, a.to, a.board)
-    given = {k: v for k in ("board", "photo", "hot", "cores", "strip", "margin", "arena") if (v := getattr(a, k)) not in (None, False)}
-    wrong = [f"--{k}" for k in given if k not in PROJECTS[runtime, to]]
+    given = {k: v for k in ("board", "photo", "hot", "cores", "keep_dead", "strip", "margin", "arena") if (v := getattr(a, k)) not in (None, False)}
+    wrong = [f"--{k.replace('_', '-')}" for k in given if k not in PROJECTS[runtime, to]]
     if wrong: raise MobileNetError(f"{', '.join(wrong)} is nothing that --runtime {runtime} --to {to} takes. Leave it out.")
     folder = a.out or f"{Path(a.model).stem}-{runtime}-{to}"
     return _EXPORTS.get((runtime, to), _export_tflm)(_described(a.model, a), folder, to, given)
@@ -639,9 +643,9 @@ def _copies(folder, paths, next_):
 def _export_engine(model, folder, to, given):
     from mobilenet_keras.mcu.firmware import write_sources
     from mobilenet_keras.mcu.libraries import write_library
-    if to == "cmake" and "board" in given: return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot"), given.get("cores")))
+    if to == "cmake" and "board" in given: return _written(write_sources(model, given["board"], folder, given.get("photo"), given.get("hot"), given.get("cores"), given.get("keep_dead", False)))
     if wrong := [f"--{k}" for k in ("hot", "cores") if k in given]: raise MobileNetError(f"{' and '.join(wrong)} is of a board's firmware, and this is a library. Give the board with --board, or leave it out.")
-    return _written(write_library(model, to, folder, given.get("photo"), given.get("board")))
+    return _written(write_library(model, to, folder, given.get("photo"), given.get("board"), given.get("keep_dead", False)))
 
 def _export_tflm(model, folder, to, given):
     from mobilenet_keras.mcu.tflm import export_tflm
@@ -662,7 +666,7 @@ _EXPORTS = {**{key: _export_engine for key in PROJECTS if key[0] == "engine"}, (
       *_TOLD,
       _CC,
       arg("--hot", choices=["flash", "ram"], help="where the kernels run; ram costs 4 to 9 KB of it, and may be faster on pico and pico2, which cache their flash (default: flash)"),
-      _cores(""))
+      _cores(""), _DEAD)
 def build(a):
     "Build firmware for a board, as one image of engine, model and console."
     from mobilenet_keras.mcu.firmware import build, image_kind
@@ -670,7 +674,7 @@ def build(a):
     if not a.board: raise MobileNetError("For which board? Give its id with --board, e.g. --board pico.")
     t = target(a.board, cores=a.cores)  # a wrong name is told before anything is read
     image_kind(t, Path(a.out or "").suffix)  # likewise
-    firmware = build(_described(a.model, a), a.board, a.photo, a.cc, a.hot, a.cores)
+    firmware = build(_described(a.model, a), a.board, a.photo, a.cc, a.hot, a.cores, a.keep_dead)
     path = firmware.save(a.out or f"{Path(a.model).stem}-{t.id}.{t.image}")
     return dict(firmware=str(path)) | firmware.to_dict(), f"{path}\n{firmware}"
 
@@ -686,7 +690,7 @@ def build(a):
       arg("--emulator", choices=["qemu", "unicorn", "rp2040js", "labwired"], help="rp2040js is for pico, labwired for pico2 (default: unicorn with registers as strict as the chip's, where the board is real, else qemu). Not modelled: " + "; ".join(NOT_MODELLED)),
       arg("--seconds", type=float, metavar="S", default=120, help="stop a board that hangs after so long (default: 120)"),
       _CC,
-      _cores("; an .elf knows its own"))
+      _cores("; an .elf knows its own"), _DEAD)
 def simulate(a):
     "Run a model, built for a board, on an emulated one: its answer, its instructions, its stack."
     from mobilenet_keras.mcu.target import target
@@ -697,15 +701,15 @@ def simulate(a):
     if a.photos and (a.photo or a.input): raise MobileNetError("--photos is a folder of photos: leave out --photo and --input.")
     model = _described(a.model, a)
     if a.runtime == "tflm":
-        if a.board or a.photos or a.cores: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board, --photos and --cores.")
+        if a.board or a.photos or a.cores or a.keep_dead: raise MobileNetError("--runtime tflm runs one photo on this computer: leave out --board, --photos, --cores and --keep-dead.")
         ran = simulate_tflm(model, a.photo, a.input)
         return ran.to_dict(), str(ran)
     if a.photos:
-        found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical, a.cores)
+        found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical, a.cores, a.keep_dead)
         facts = found.to_dict() | dict(folder=a.photos)
         if found.skipped: raise Failed(facts, str(found))
         return facts, str(found)
-    answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc, cores=a.cores)
+    answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc, cores=a.cores, keep_dead=a.keep_dead)
     return answer.to_dict(), str(answer)
 
 # %% ../nbs/api/08_cli.ipynb #0000003e

@@ -70,7 +70,7 @@ def agree(model, images, layers=2):
     compiled = {kind: [compile_model(model, kind, **how) for how in PLANS] for kind in ("streamed", "held")}
     engines = {kind: list(map(Engine, some)) for kind, some in compiled.items()}
     nominal = {kind: [0 if s.passes else s.out[0] * s.out[1] for s in some[0].steps] for kind, some in compiled.items()}
-    steps = compiled["streamed"][0].steps
+    steps = compiled["streamed"][0].whole
     outputs, maps = [], []
     for i, image in enumerate(images):
         outputs.append(judge(image))

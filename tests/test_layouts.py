@@ -11,8 +11,9 @@ from conftest import shared
 from engine_models import SMALL, VWW, network, some_images
 
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.dead import settle
 from mobilenet_keras.engine.engine import Engine, engine_sources
-from mobilenet_keras.engine.layouts import LAYOUTS, layout, layout_for, packable, settle
+from mobilenet_keras.engine.layouts import LAYOUTS, layout, layout_for, packable
 from mobilenet_keras.engine.lowering import lower, reference
 from mobilenet_keras.engine.mbn import _HEADER, _OUTPUT, _STAGE, _STEP, compile_model
 from mobilenet_keras.mcu.firmware import build
@@ -39,7 +40,7 @@ def test_packed_files_compute_the_same(kind, name):
 def test_a_real_network_is_packed_whole(name):
     """Its dead channels have shifts of 0 and 31 and biases of 2^30; in no step may they keep the others from being packed."""
     model = Model.open(shared(f"models/{VWW}.tflite"))
-    portable, found = compile_model(model), compile_model(model, layout=name)
+    portable, found = compile_model(model, keep_dead=True), compile_model(model, layout=name, keep_dead=True)
     steps = lower(model)
     assert all(p == (s.weights is not None) for s, p in zip(steps, found.packed)) and not any(portable.packed)
     assert not all(packable(s) for s in steps if s.weights is not None), "as they come, they are not"

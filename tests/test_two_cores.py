@@ -183,7 +183,7 @@ def test_two_emulated_cores_stop_anywhere(board, seed):
 @pytest.mark.parametrize("name", ["V1", "V2"])
 def test_whole_networks_on_two_cores(board, name):
     model = Model.open(shared(f"models/{VWW}.tflite")) if name == "V1" else network("V2", .35, 96, 2)
-    one, firmware = run_firmware(build(model, board), None, "unicorn"), build(model, board, cores=2)
+    one, firmware = run_firmware(build(model, board, keep_dead=True), None, "unicorn"), build(model, board, cores=2, keep_dead=True)
     both = run_firmware(firmware, None)
     assert both == one and both.as_built and both.second_instructions > .4 * one.instructions
     assert both.instructions < .6 * one.instructions and both.estimated_ms < one.estimated_ms

@@ -15,6 +15,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, atomic_write
 from .costs import instructions, prices
+from .dead import alive
 from .layouts import LAYOUTS, Layout, layout as layout_of
 from .lowering import OPS, GraphEnds, forks, graph_ends, lower, ordered
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
@@ -196,17 +197,33 @@ class Compiled:
     output_steps:tuple   # Which steps make each output: one, or those of its parts
     layout:str           # Of its weights, a key of `LAYOUTS`
     packed:tuple         # Of each step: whether its weights are packed as the layout says
+    whole:list           # The steps before dead channels were removed; where there are none, `steps`
     @property
     def arena(self) -> int: return self.plan.arena
     @property
-    def macs(self) -> int: return sum(s.macs for s in self.steps)
+    def macs(self) -> int: return sum(s.macs for s in self.steps)  # that run
+    @property
+    def whole_macs(self) -> int: return sum(s.macs for s in self.whole)
+    @property
+    def dead(self) -> int: return sum(a.out[2] - b.out[2] for a, b in zip(self.whole, self.steps) if not a.passes and a.op != "recall")  # channels that were removed
     def instructions(self, core) -> int|None: # As zig spells it; None: nobody has measured that core
         "Instructions of an inference, as `costs` predicts them."
         return instructions(self.plan.stages, self.packed, self.layout, core)
+    def check_dead(self, keep_dead):
+        "Refuse to keep what was left out when this was compiled."
+        if keep_dead and self.dead: raise MobileNetError(f"{self.name} is compiled without its {self.dead:,} dead channels. Compile it with keep_dead=True.")
     def save(self, path):
         "Write the `.mbn` file."
         with atomic_write(path) as part: part.write_bytes(self.data)
         return Path(path)
+
+# %% ../../nbs/api/engine/04_mbn.ipynb #33adb841
+def _planned(steps, order, input, slack, group, ram, outputs):
+    "(plan, packs) of a chain in a layout."
+    packs, needs = _needs(steps, order)
+    packed = tuple(p is not None for p in packs)
+    cost = (lambda stage: instructions([stage], packed, order.name, order.cores[0])) if order.cores and prices(order.name, order.cores[0]) else None
+    return plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, needs, ram, cost, outputs), packs
 
 def _needs(steps, order):
     "(packed bytes, scratch) of each step in a layout."
@@ -225,6 +242,18 @@ def _least_steps(model, order, input):
         if (arena := least(found)) < best: best, first, steps = arena, turned, found
     return steps
 
+def _living(whole, order, input, slack, group, ram, outputs):
+    "(steps, plan, packs) without dead channels; with them, where a step would lose its packed weights or the arena grow."
+    planned = lambda steps, ram=ram: (steps, *_planned(steps, order, input, slack, group, ram, outputs))
+    steps = alive(whole, outputs)
+    if steps is whole or any(order.pack(a) and not order.pack(b) for a, b in zip(whole, steps)): return planned(whole)
+    found = planned(steps)
+    if ram is not None: return found
+    before = planned(whole)
+    room, needed, least = before[1].arena, found[1].arena, found[1].least
+    return found if needed <= room else planned(steps, room) if least <= room and group is None else before
+
+# %% ../../nbs/api/engine/04_mbn.ipynb #33adb843
 def compile_model(
     model,            # A `Model` or the path of an int8 .tflite file
     input="streamed", # "streamed" or "held", see `plan`
@@ -232,20 +261,19 @@ def compile_model(
     group=None,       # See `plan`
     layout="portable",# Of the weights, a key of `LAYOUTS`: that of the core it is for, or portable, which runs everywhere
     ram=None,         # Instead of `slack`: bytes that the arena may take
+    keep_dead=False,  # Compute channels, too, that are the same for every photo or that nothing reads
 ) -> Compiled:
     "Plan a model and pack it for the engine."
     model = folded(model if isinstance(model, Model) else Model.open(model))
     end, order = graph_ends(model), layout_of(layout)
-    steps = _least_steps(model, order, input)
-    packs, needs = _needs(steps, order)
-    packed = tuple(p is not None for p in packs)
-    cost = (lambda stage: instructions([stage], packed, layout, order.cores[0])) if order.cores and prices(layout, order.cores[0]) else None
-    found = plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, needs, ram, cost, end.roots)
+    whole = _least_steps(model, order, input)
+    how = order, input, slack, group, ram, end.roots
+    steps, found, packs = (whole, *_planned(whole, *how)) if keep_dead else _living(whole, *how)
     data = pack(model, steps, found, end, order, packs)
     makers = lambda root: tuple(i for _, i in sorted((s.part[0], i) for i, s in enumerate(steps) if s.op == "keep" and s.kept == root)) or (len(steps) - 1,)
-    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(map(makers, end.roots)), layout, packed)
+    return Compiled(model.name, data, found, steps, read_io(data, model.name), tuple(map(makers, end.roots)), layout, tuple(p is not None for p in packs), whole)
 
 @patch
-def compile(self:Model, input="streamed", slack=None, layout="portable") -> Compiled:
+def compile(self:Model, input="streamed", slack=None, layout="portable", keep_dead=False) -> Compiled:
     "Plan this model and pack it for the engine."
-    return compile_model(self, input, slack, layout=layout)
+    return compile_model(self, input, slack, layout=layout, keep_dead=keep_dead)

@@ -9,6 +9,7 @@ __all__ = ['c_array', 'data_source', 'board_sources', 'linker_script', 'link', '
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000003
 import re, tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -17,7 +18,7 @@ from ..core import MobileNetError, html_table, microcontroller_folder, text_tabl
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
 from ..engine.layouts import LAYOUTS, layout_for
-from ..engine.mbn import Compiled, read_facts, read_header, read_io
+from ..engine.mbn import Compiled, compile_model, read_facts, read_header, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, compiled_for, message_bytes, second_scratch
 from .target import Target, target
@@ -172,19 +173,20 @@ def second_bytes(self:Firmware) -> int: # RAM of a second core: stack, and opera
 
 def expected_output(compiled, image) -> np.ndarray:
     "int8 (outputs,): the first output, by NumPy's integers."
-    made = reference(compiled.steps, image)
+    made = reference(compiled.whole, image)  # a board's self-test proves the removal of dead channels, too
     return np.concatenate([made[i].reshape(-1) for i in compiled.output_steps[0]])
 
-def _parts(model, board, photo, hot, cores=None, sdk=False):
+def _parts(model, board, photo, hot, cores=None, sdk=False, keep_dead=False):
     "(model, target, compiled, input, expected output), checked."
     t = target(board, hot, sdk, cores)
     check_readable(photo)
     if isinstance(model, Compiled):
         model, compiled, own = None, model, layout_for(t.core).name
+        compiled.check_dead(keep_dead)
         if compiled.layout not in ("portable", own): raise MobileNetError(f"{compiled.name} is compiled with the layout {compiled.layout}, and {t.id} runs portable{f' and {own}' if own != 'portable' else ''}. Compile it for that board.")
     else:
         model = model if isinstance(model, Model) else Model.open(model)
-        compiled = compiled_for(model, t)
+        compiled = compiled_for(model, t, partial(compile_model, keep_dead=keep_dead))
     check_fits(compiled, t)
     compiled.io.tell()
     image = compiled.io.input.prepare(photo).one
@@ -197,9 +199,10 @@ def build(
     cc=None,    # "arm-none-eabi-gcc" instead of the compiler that pip installs
     hot=None,   # "ram": start-up copies the kernels there; None: as the board's `board.txt` says, which is "flash"
     cores=None, # 2: a second core makes a part of each layer's outputs; None: 1. Untested on hardware
+    keep_dead=False, # As for `compile_model`
 ) -> Firmware:
     "Compile and link a model, the engine and the console app for a board."
-    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores, keep_dead=keep_dead)
     elf = link(t, data_source(compiled, t.id, image, expected, t.cores), cc, compiled.layout)
     return Firmware(compiled.name, t, elf, "ziglang" if cc is None else str(cc), model)
 
@@ -210,9 +213,10 @@ def build(self:Model,
           cc=None,    # "arm-none-eabi-gcc" instead of the compiler that pip installs
           hot=None,   # "ram": start-up copies the kernels there
           cores=None, # 2: with a second core
+          keep_dead=False, # As for `compile_model`
 ) -> Firmware:
     "Compile and link this model for a board."
-    return build(self, board, photo, cc, hot, cores)
+    return build(self, board, photo, cc, hot, cores, keep_dead)
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #0000000c
 _CMAKE = """cmake_minimum_required(VERSION 3.13)
@@ -259,11 +263,12 @@ def write_sources(
     photo=None, # To build in; None: seeded noise
     hot=None,   # As for `build`
     cores=None, # Likewise
+    keep_dead=False, # Likewise
 ) -> Path:      # The folder
     "Write engine, board, model and a CMakeLists.txt as a plain C project."
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise MobileNetError(f"{folder} is not an empty folder; nothing there is overwritten. Give a new one.")
-    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores, sdk=True)
+    model, t, compiled, image, expected = _parts(model, board, photo, hot, cores, sdk=True, keep_dead=keep_dead)
     files = {p.relative_to(microcontroller_folder()).as_posix(): p.read_text(encoding="utf-8") for p in engine_sources()} | {f"boards/{p.name}": p.read_text(encoding="utf-8") for p in board_sources(t)}
     if t.sdk: files |= {"data/model.mbn": compiled.data, "data/photo.bin": image.tobytes(), "data/expected.bin": expected.astype(np.int8).tobytes()}
     else: files |= {"boards/data.c": data_source(compiled, t.id, image, expected, t.cores), "boards/board.ld": linker_script(t)}

@@ -149,9 +149,9 @@ def largest_fitting(
     (ram, flash), (rows, columns, channels) = available(t), compiled.steps[0].shape
     whole = required(compiled, t)
     metadata, around = whole[1] - _constant_bytes(compiled.steps) - rows*columns*channels, whole[0] - compiled.arena
-    for width, named, size in sorted(((w, a, s) for w, a in narrower(compiled.steps).items() for s in {rows, *range(32, rows, 32)}), key=lambda v: (-v[0]*v[2], -v[2])):
+    for width, named, size in sorted(((w, a, s) for w, a in narrower(compiled.whole).items() for s in {rows, *range(32, rows, 32)}), key=lambda v: (-v[0]*v[2], -v[2])):
         if (width, size) == (1, rows): continue
-        steps = _resized(compiled.steps, width, size)
+        steps = _resized(compiled.whole, width, size)  # nobody knows which of its channels will die
         if _constant_bytes(steps) + metadata + size*-(-columns*size//rows)*channels <= flash and plan(steps).arena + around <= ram: return width, named, size
     return None
 
@@ -254,7 +254,7 @@ def _tflm(profile, board):
     ram = profile.arena_on_board if refused or first or profile.arena.total is None else arena_sizes(profile).on(board)
     def smaller():
         compiled, _ = _compiled(profile)
-        widths = {} if isinstance(compiled, str) else narrower(compiled.steps)
+        widths = {} if isinstance(compiled, str) else narrower(compiled.whole)
         found = smaller_for_tflm(profile, board, tuple(widths)) if widths else smaller_for_tflm(profile, board)
         return smaller_advice(found and (found[0], widths.get(found[0]), found[1]), profile.model.inputs[0].shape[1:], any(r.op == "ADD" for r in profile.rows))
     return dict(ram=ram, flash=profile.bare_bytes + photo_bytes(model) + code_bytes(board), note=first, ms=None if refused else estimated_ms(profile, board), refused=refused,

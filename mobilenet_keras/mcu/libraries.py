@@ -7,6 +7,7 @@ __all__ = ['LIBRARIES', 'ARDUINO', 'PLATFORMIO', 'write_library']
 
 # %% ../../nbs/api/mcu/05e_libraries.ipynb #9e2cf416
 import json, os, re, shutil, tempfile
+from functools import partial
 from pathlib import Path
 import numpy as np
 from .. import __version__
@@ -60,12 +61,13 @@ def _check_board(board, to):
     if to == "esp-idf" and LAYOUT_OF.get(b.id) != to: raise MobileNetError(f"ESP-IDF is not for {b.name}. Leave the board out, or give one of: {', '.join(id for id, sdk in LAYOUT_OF.items() if sdk == to)}.")
     return b
 
-def _compiled(model, board):
+def _compiled(model, board, keep_dead=False):
     "The model as a board's core likes it; None: portable."
-    if isinstance(model, Compiled): return model
-    if board is None: return compile_model(model)
-    if has_firmware(board): t = target(board.id, sdk=True); found = compiled_for(model, t); check_fits(found, t); return found
-    found = compile_model(model)
+    if isinstance(model, Compiled): model.check_dead(keep_dead); return model
+    compile = partial(compile_model, keep_dead=keep_dead)
+    if board is None: return compile(model)
+    if has_firmware(board): t = target(board.id, sdk=True); found = compiled_for(model, t, compile); check_fits(found, t); return found
+    found = compile(model)
     need = found.arena, len(found.data) + int(np.prod(found.steps[0].shape))
     over = [f"{n:,} bytes of {what} ({have:,} are usable)" for what, n, have in zip(("RAM", "flash"), need, (board.usable_ram, board.usable_flash)) if have is not None and n > have]
     if over: raise MobileNetError(f"{found.name} doesn't fit {board.name}: it takes {' and '.join(over)}. What would: mobilenet boards MODEL.tflite --board {board.id}")
@@ -110,6 +112,7 @@ def write_library(
     folder,     # A new or empty folder
     photo=None, # That the example classifies: path, bytes, PIL image or uint8 array; None: seeded noise
     board=None, # The id of a board that must hold it, and for whose core the weights are laid out; None: any
+    keep_dead=False, # As for `compile_model`
 ) -> Path:      # The folder
     "Write the engine and a model as a library, with an example that tests itself."
     folder = Path(folder)
@@ -118,7 +121,7 @@ def write_library(
     board = None if board is None else _check_board(board, to)
     check_readable(photo)
     if not isinstance(model, (Model, Compiled)): model = Model.open(model)
-    compiled = _compiled(model, board)
+    compiled = _compiled(model, board, keep_dead)
     compiled.io.tell()
     image = compiled.io.input.prepare(photo).one
     expected = expected_output(compiled, image)

@@ -45,14 +45,15 @@ def run_firmware(
                          tested=t.tested, said="\n".join(f"{k} {v}" for k, v in facts.items()))
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #00000009
-def _firmware(model, board, cc, cores=None):
+def _firmware(model, board, cc, cores=None, keep_dead=False):
     "A firmware of whatever it may come from."
     if isinstance(model, (str, Path)) and str(model).lower().endswith(".elf"):
         model = Firmware.open(model)
         model.about().tell()
     if not isinstance(model, Firmware):
         if board is None: raise MobileNetError("On which board? Give --board, for example --board pico.")
-        return build(model, board, cc=cc, cores=cores)
+        return build(model, board, cc=cc, cores=cores, keep_dead=keep_dead)
+    if keep_dead: raise MobileNetError("Whether dead channels are kept is settled when a firmware is built, and this one is built already. Build it anew, or leave out --keep-dead.")
     if cores not in (None, model.target.cores): raise MobileNetError(f"This firmware was built for {model.target.cores} core{'s'*(model.target.cores > 1)}, not for {cores}. Build it anew, or leave out --cores.")
     if board in (None, model.target.id): return model
     raise MobileNetError(f"This firmware is for {model.target.id}, not for {board}. Build it for that board first.")
@@ -67,10 +68,11 @@ def simulate(
     seconds=120,              # Then a board that hangs is stopped
     cc=None,                  # As for `build`
     cores=None,               # Likewise
+    keep_dead=False,          # Likewise
 ) -> Prediction:
     "Build a model for a board and run it there, emulated."
     check_readable(photo, input)
-    firmware = _firmware(model, board, cc, cores)
+    firmware = _firmware(model, board, cc, cores, keep_dead)
     given, own = firmware.about().input, photo is None and input is None
     if own: image = np.frombuffer(firmware.elf.read("app_photo"), np.int8).reshape(given.shape)
     else: firmware = firmware.with_photo(image := given.prepare(photo, input).one)
@@ -96,13 +98,14 @@ def simulate_folder(
     cc=None,       # As for `build`
     alphabetical=False, # As for `evaluate`
     cores=None,    # As for `build`
+    keep_dead=False,# Likewise
 ) -> Evaluation:
     "Classify a folder of labelled photos on an emulated board, several at a time."
     if board is not None and isinstance(model, (str, Path)) and not str(model).lower().endswith(".elf"): model = Model.open(model)
-    io = IOSpec.of(model) if isinstance(model, Model) else (model := _firmware(model, board, cc, cores)).about()
+    io = IOSpec.of(model) if isinstance(model, Model) else (model := _firmware(model, board, cc, cores, keep_dead)).about()
     outputs = int(np.prod(io.outputs[0].shape))
     files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)  # a wrong folder is told before a model is compiled
-    firmware = _firmware(model, board, cc, cores)
+    firmware = model if isinstance(model, Firmware) else _firmware(model, board, cc, cores, keep_dead)
     io = firmware.about()
     skipped, _ = {}, io.input.rule  # where it is guessed, that is said once
     def score(path):

@@ -1,7 +1,10 @@
 """Boards on the strict models: the console as a stream, and what is missed when a register write of start-up is removed."""
+from unittest import mock
+
 from unicorn.arm_const import UC_ARM_REG_PC
 
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.mcu import emulators
 from mobilenet_keras.mcu.emulators import Unicorn
 
 
@@ -33,7 +36,8 @@ def outcome(firmware, skip=None, chip=None):
     for name, value in (chip or {}).items():
         board.chip[name] = value
     try:
-        said = board.run()
+        with mock.patch.object(emulators, "_PATIENCE", 2000):  # soon told to wait for ever
+            said = board.run()
     except MobileNetError as e:
         return str(e), board.chip.writes
     board.sent.clear()
@@ -51,11 +55,17 @@ def start_up(writes, data_register):
 
 
 def unnoticed(firmware, data_register):
-    """{(register, value) whose write nobody missed}, and what came of each of the others, as (register, value, sentence)."""
+    """{(register, value) whose write nobody missed}, and what came of each of the others, as (register, value, sentence).
+
+    Of the lines of a cache only the first and the last are left out.
+    """
     undisturbed, writes = outcome(firmware)
     assert "photo as expected" in undisturbed and len(undisturbed.split("ready\n")[1]) > 20
-    same, caught = [], []
-    for i, (name, value) in enumerate(start_up(writes, data_register)):
+    same, caught, writes = [], [], start_up(writes, data_register)
+    names = [name for name, _ in writes]
+    for i, (name, value) in enumerate(writes):
+        if name == "SCB.DCISW" and names[i - 1] == names[i + 1] == name:
+            continue
         said, _ = outcome(firmware, i)
         if said == undisturbed:
             same.append((name, value))

@@ -1,9 +1,13 @@
-"""Registers from the vendors' tables, the console's line, and who waits for ever."""
+"""Registers from the vendors' tables, a core's own, the console's line, and who waits for ever."""
+import struct
+
 import pytest
+from small_firmware import built
+from unicorn.arm_const import UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_S15
 
 from mobilenet_keras.core import MobileNetError, microcontroller_folder
 from mobilenet_keras.mcu import registers
-from mobilenet_keras.mcu.emulators import CHIPS
+from mobilenet_keras.mcu.emulators import CHIPS, Unicorn
 
 
 @pytest.mark.parametrize("chip", sorted(p.stem for p in (microcontroller_folder() / "boards/chips").glob("*.txt")))
@@ -85,3 +89,75 @@ def test_who_waits_for_ever_is_told_for_what():
     with pytest.raises(MobileNetError, match="It waits for XOSC.(CTRL|STATUS), which stays 0x0, for ever"):
         for _ in range(9):
             toy.read(0x40024000, 4), toy.read(0x40024004, 4)
+
+
+FLOAT = (0xEE07, 0x0A90)  # vmov s15, r0
+AWAY = (0xE7FF,)          # a branch to what follows
+GIVE = (0x6808, 0xF440, 0x0070, 0x6008)  # ldr r0, [r1]; orr r0, r0, #0xf00000; str r0, [r1]
+ISB = (0xF3BF, 0x8F6F)
+
+
+@pytest.mark.parametrize("board", ["nano33ble", "nucleo-f446re", "nucleo-h743zi", "pico2", "mps2-an386"])
+@pytest.mark.parametrize("before, runs", [((), False), (GIVE, False), ((*GIVE, *ISB), True)])
+def test_floating_point_before_cpacr(board, before, runs):
+    """DDI0403E, B3.2.20: no access until CP10 and CP11 say so and an ISB has passed; unicorn itself executes it either way."""
+    emulated = Unicorn(built(board), counted=False)
+    uc, at, code = emulated.uc, emulated.target.ram[0] + 64, (0xBF00, *AWAY, *before, *FLOAT, *AWAY)
+    uc.mem_write(at, struct.pack(f"<{len(code)}H", *code))
+    uc.reg_write(UC_ARM_REG_R0, 0x3F800000), uc.reg_write(UC_ARM_REG_R1, 0xE000ED88), uc.reg_write(UC_ARM_REG_S15, 0)
+    uc.emu_start(at | 1, at + 2 * len(code))
+    assert (uc.reg_read(UC_ARM_REG_S15) != 0) == runs == (emulated.error is None)
+    if not runs:
+        assert f"floating-point instruction at {at + 4:#x} or behind, and CPACR, which is 0x0, does not give it" in str(emulated.error)
+
+
+def test_a_cortex_m0_has_neither_vtor_nor_coprocessors():
+    for core, vtor, cpacr in (("cortex_m0", 0, 0), ("cortex_m0plus", 0x10000100, 0), ("cortex_m3", 0x10000180, 0), ("cortex_m4", 0x10000180, 0xF00000),
+                              ("cortex_m33", 0x10000180, 0xF0FFFF)):
+        system = registers.System(core, Toy("rp2040"))
+        system.write(0xD08, 4, 0x100001FF), system.write(0xD88, 4, 0xFFFFFFFF)
+        assert (system["VTOR"], system["CPACR"], system.floats()) == (vtor, cpacr, cpacr > 0)
+        system.write(0x10, 4, 7)
+        assert system.read(0x10, 4) == 7 and system.read(0xD80, 4) == 0, "SysTick is memory; no caches"
+
+
+def cached():
+    toy = Toy("rp2040")
+    toy.caches = {0: 0xF00FE019, 1: 0xF01FE009}
+    return registers.System("cortex_m7", toy)
+
+
+def test_caches_go_on_only_once_they_are_invalid():
+    """As CMSIS does it: the numbers of ways and sets are read from CCSIDR."""
+    for left_out in (None, (0, 0), (3, 127), (1, 64)):
+        system = cached()
+        system.write(0xD84, 4, 0)
+        size = system.read(0xD80, 4)
+        for line in range(size >> 13 & 0x7FFF, -1, -1):
+            for way in range(size >> 3 & 0x3FF, -1, -1):
+                if (way, line) != left_out:
+                    system.write(0xF60, 4, line << 5 | way << 30)
+        if left_out:
+            with pytest.raises(MobileNetError, match="data cache, of whose 512 lines 511 were invalidated: DCISW"):
+                system.write(0xD14, 4, 1 << 16)
+        else:
+            system.write(0xD14, 4, 1 << 16)
+            assert system.read(0xD16, 1) == 1
+    with pytest.raises(MobileNetError, match="instruction cache.*ICIALLU comes first"):
+        system.write(0xD14, 4, 1 << 17)
+    system.write(0xF50, 4, 0), system.write(0xF60, 4, 64 << 5 | 1 << 30), system.write(0xD14, 4, 3 << 16)
+    assert system["CCR"] == 3 << 16
+    system.write(0xD84, 4, 1)
+    assert system.read(0xD80, 4) == 0xF01FE009
+    none = registers.System("cortex_m4", Toy("rp2040"))
+    none.write(0xD14, 4, 0x30200)
+    assert none["CCR"] == 0x200, "no cache, no bits"
+
+
+@pytest.mark.parametrize("board", ["nano33ble", "pico2"])
+def test_vectors_that_are_somebody_elses(board):
+    emulated = Unicorn(built(board), counted=False)
+    emulated.chip.skip = 0
+    with pytest.raises(MobileNetError, match="was ready with VTOR = 0x0, where no vectors of its firmware lie: a fault would not be told"):
+        emulated.run()
+    assert emulated.chip.writes[0][0] == "SCB.VTOR"

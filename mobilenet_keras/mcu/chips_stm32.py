@@ -178,6 +178,7 @@ def _bit(address): # (word, 4, bit) that a word of 42000000 to 43ffffff stands f
 
 class F446(F446Clocks):
     "The chip of a Nucleo-F446RE, whose ST-LINK listens to USART 2; on a Nucleo-F446ZE to USART 3 on PD8 and PD9."
+    at_zero = 0x08000000 # 2.4, table 2
     def __init__(self, uart="USART2", port="GPIOA", tx=2, rx=3): self.uart, self.port, self.tx, self.rx = uart, port, tx, rx; super().__init__("stm32f446")
     def read(self, address, size):
         if address >> 25 != 0x21: return super().read(address, size)
@@ -286,6 +287,7 @@ _PRESCALERS = (1, 2, 4, 6, 8, 10, 12, 16, 32, 64, 128, 256)
 class H743(H743Locks):
     "The chip of a Nucleo-H743ZI."
     uart, port, tx, rx = "USART3", "GPIOD", 8, 9
+    vtor, caches = 0x08000000, {0: 0xf00fe019, 1: 0xf01fe009} # BOOT_ADD0 as it comes (2.6); 16 KB each (DDI0489, table 4-6)
     def __init__(self): super().__init__("stm32h743")
     def _kernel(self):
         which = self["RCC.D2CCIP2R"] & 7

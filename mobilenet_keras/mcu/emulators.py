@@ -19,7 +19,7 @@ from .chips_rp2 import RP2040, RP2350
 from .chips_stm32 import F446, H743
 from .elf import boot_fault
 from .firmware import Firmware
-from .registers import Console
+from .registers import Console, System
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #00000005
 def instructions(
@@ -57,6 +57,7 @@ class Memory(Console):
     console = "the UART"
     def __init__(self, uart:int): # Its address
         self.uart, self.values, self.said, self.inbox, self.lost, self.blocks = uart, {}, bytearray(), bytearray(), {}, set()
+        self.writes, self.skip = [], None
     def start(self, uc, firmware): "Nothing."
     def read(self, address, size):
         if address == self.uart + 4: return 2*bool(self.inbox)
@@ -87,7 +88,7 @@ class Unicorn:
         self.sent, self.inbox = self.chip.said, self.chip.inbox
         self.counts:Callable = lambda: (0, 0) # (instructions, cycles) so far
         self.chip.clock = lambda: self.counts()[:2]
-        self.marks, self.stopped = [], False  # marks: (instructions, cycles) at each reading of the counter
+        self.marks, self.stopped, self.systems = [], False, []  # marks: (instructions, cycles) at each reading of the counter; systems: the own registers of each core
         self.uc = uc = self.running = self._new_core()
         for address, data in firmware.elf.loads: uc.mem_write(address, data)
         sp, self.pc = struct.unpack("<II", firmware.elf.read("vectors")[:8])
@@ -100,11 +101,12 @@ class Unicorn:
         unicorn, arm, t = need("unicorn", "mcu"), need("unicorn.arm_const", "mcu"), self.target
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         uc.ctl_set_cpu_model(getattr(arm, f"UC_CPU_ARM_CORTEX_{_CPUS[t.core]}"))
-        for start, size in filter(None, (t.flash, t.ram, t.vectors, t.stack_in, (0xe0000000, 1 << 20))):
+        for start, size in filter(None, (t.flash, t.ram, t.vectors, t.stack_in, (0xe0000000, 0xe000), (0xe000f000, 0xf1000))):
             begin = start//_PAGE*_PAGE
             self._map(uc, begin, -(-(start + size - begin)//_PAGE)*_PAGE)
         for base, size in self._places(): uc.mmio_map(base, size, self._read, base, self._write, base)
         uc.hook_add(unicorn.UC_HOOK_INTR, lambda _, number, __: self._exception(number))  # a breakpoint: semihosting, to leave
+        self._add_system(uc)
         return uc
 
     def _places(self): # Where registers lie
@@ -113,6 +115,32 @@ class Unicorn:
     def _start(self, late): self.uc.emu_start(self.pc | 1, 0xfffffffe)
     def _exception(self, number): self._stop()
     def _stop(self): self.stopped = True; self.running.emu_stop()
+
+# %% ../../nbs/api/mcu/06_emulators.ipynb #9c57e2f6
+@patch
+def _add_system(self:Unicorn, uc):
+    "Give a core its own registers."
+    unicorn, system = need("unicorn", "mcu"), System(self.target.core, self.chip)
+    self.systems.append(system)
+    def write(uc, offset, size, value, _):
+        try: system.write(offset, size, value)
+        except MobileNetError as e: self._fault(e)
+    uc.mmio_map(0xe000e000, _PAGE, lambda uc, offset, size, _: system.read(offset, size), None, write, None)
+    def translated(uc, block, before, _):
+        if system.floats() or not any(map(_is_float, instructions(bytes(uc.mem_read(block.pc, block.size))))): return
+        self._fault(MobileNetError(f"There is a floating-point instruction at {block.pc:#x} or behind, and CPACR, which is {system['CPACR']:#x}, does not give it to the program."))
+    if system.has_coprocessors: uc.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, translated) # the others' instructions are undefined, to unicorn, too
+
+def _is_float(i): return i[1] is not None and i[0] & 0xec00 == 0xec00 and i[1] >> 9 & 7 == 5 # of coprocessor 10 or 11: DDI0403E, A5.3.18
+
+@patch
+def _handles(self:Unicorn) -> bool:
+    "Would a fault find a handler of the firmware's?"
+    t, unicorn = self.target, need("unicorn", "mcu")
+    try: handler = struct.unpack("<I", self.uc.mem_read((self.systems[0]["VTOR"] or self.chip.at_zero) + 12, 4))[0]  # HardFault
+    except unicorn.UcError: return False
+    return bool(handler & 1) and any(start <= handler < start + size for start, size in filter(None, (t.flash, t.ram, t.vectors)))
+
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #b2e33b05
 def _counter(uc):
@@ -172,6 +200,7 @@ def run(self:Unicorn,
     if self.error: raise MobileNetError(f"The emulated {self.target.id} stopped: {self.error} It had said: {_tail(self.sent)}{'.'*bool(self._lost())}{self._lost()}")
     if late.is_set() and not self.stopped: raise _late(self.target, seconds, self.sent, self._lost())
     if not self.stopped: raise MobileNetError(f"The emulated {self.target.id} stopped before it was ready. It had said: {_tail(self.sent)}{self._lost()}")
+    if self.sent.endswith(b"\nready\n") and not self._handles(): raise MobileNetError(f"The emulated {self.target.id} was ready with VTOR = {self.systems[0]['VTOR']:#x}, where no vectors of its firmware lie: a fault would not be told.")
     return self.sent.decode("ascii", "replace")
 
 @patch
@@ -238,7 +267,7 @@ def _fifo_write(self:TwoCores, uc, offset, size, value, core):
     _, vectors, stack, entry = self.words
     arm, second = need("unicorn.arm_const", "mcu"), self._new_core()
     second.reg_write(arm.UC_ARM_REG_SP, stack)
-    second.mem_write(0xe000ed08, struct.pack("<I", vectors))
+    self.systems[1].values[0xd08] = vectors
     self._add(second, entry)
     self.cores[1].slept, self.new = self._clock(core), True
 

@@ -53,7 +53,7 @@ def row(name, path):
     board = Foreign(path, chip, wanted)
     board.inbox += MESSAGE.encode()
     try:
-        board.run(2)
+        board.run(60)
         result = "prints"
     except MobileNetError as e:
         result = str(board.error or "prints nothing")

@@ -30,7 +30,7 @@ def known():
 
 def row(name, model, board, hot, cores):
     firmware = build(model, board, hot=hot, cores=cores, keep_dead=True)
-    seen = run_firmware(firmware, None, "unicorn")
+    seen = run_firmware(firmware, None, "unicorn", seconds=900)
     assert seen.as_built
     second, mhz = seen.second_instructions or 0, firmware.target.board.mhz
     found = dict(model=name, board=board, kernels_in=hot, cores=cores, instructions=seen.instructions, second_core=second,

@@ -17,7 +17,7 @@ from mobilenet_keras.mcu.registers import registers_of
 # Writes of start-up that nobody misses, and why the chip wouldn't either.
 HARMLESS = {
     ("AXI.AXI_TARG7_FN_MOD", 1): "revision Y may read wrong data from the AXI SRAM without it, now and then (ES0392): nothing to wait for",
-    ("SCB.VTOR", 0x08000000): "the flash, which lies at 0, too, on the F446 (RM0390, 2.4); the H743 starts with it (RM0433, 2.6)",
+    ("SCB.VTOR", 0x08000000): "the flash, which lies at 0, too, on the F446 (RM0390, 2, boot configuration); the H743 starts with it (RM0433, 2.6)",
     ("SCB.CSSELR", 0): "it is 0 after reset, and only chooses whose size CCSIDR tells, which this start-up knows",
     ("SCB.MPU_RNR", 0): "nothing here reads ahead, so nothing shows that external memory is not shut; it is 0 after reset, too",
     ("SCB.MPU_RBAR", 0): "likewise", ("SCB.MPU_RASR", 0x1004873F): "likewise", ("SCB.MPU_CTRL", 5): "likewise",

@@ -142,9 +142,9 @@ def test_words_of_flash_are_those_of_a_simulated_cache(channels, hot):
     code, data, count, _ = flash_cache.missed(firmware)
     predicted = missed_words(firmware.elf.read("app_model"), target("pico", hot))
     assert predicted == missed_words(compile_model(model, layout="v6m").data, firmware.target) and count > 1e5
-    # Weights and code that about fill the cache (64): up to 2.2 times too many words are predicted; where the linker lays them
-    # into each other's way, as it does with 32 channels and the code for USB: too few.
-    share = 1.2 if (channels, hot) in ((32, "flash"), (64, "flash")) else .15
+    # Weights and code that about fill the cache. Kernels in flash and 64 channels: 1.7 times too many words are predicted. Where the linker
+    # lays them into each other's way too few: 0.23 of them with 32 channels, 0.47 with 64 and the kernels in RAM.
+    share = .9 if (channels, hot) in ((32, "flash"), (64, "flash"), (64, "ram")) else .15
     assert abs(predicted - code - data) < share * (code + data) + 2500, "what is read once, code of the whole engine among it, is not all predicted"
 
 
@@ -153,7 +153,7 @@ def test_recorded_words_are_those_predicted():
         rows = list(csv.DictReader(file))
     assert {(r["layout"], r["kernels_in"]) for r in rows} == {("v6m", "flash"), ("v6m", "ram"), ("portable", "flash")} and len(rows) == 6
     for r in rows:
-        assert abs(float(r["predicted_error"])) < (.06 if r["layout"] == "v6m" else .12), r
+        assert abs(float(r["predicted_error"])) < (.07 if r["layout"] == "v6m" else .08), r
         if r["model"].startswith("MobileNetV2"):  # no trained file is needed
             data = compile_model(network("V2", .35, 96, 2), layout=r["layout"]).data
             assert missed_words(data, target("pico", r["kernels_in"])) == int(r["words_predicted"])

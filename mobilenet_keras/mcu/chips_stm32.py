@@ -178,7 +178,7 @@ def _bit(address): # (word, 4, bit) that a word of 42000000 to 43ffffff stands f
 
 class F446(F446Clocks):
     "The chip of a Nucleo-F446RE, whose ST-LINK listens to USART 2; on a Nucleo-F446ZE to USART 3 on PD8 and PD9."
-    at_zero = 0x08000000 # 2.4, table 2
+    at_zero = 0x08000000 # Chapter 2, boot configuration
     def __init__(self, uart="USART2", port="GPIOA", tx=2, rx=3): self.uart, self.port, self.tx, self.rx = uart, port, tx, rx; super().__init__("stm32f446")
     def read(self, address, size):
         if address >> 25 != 0x21: return super().read(address, size)

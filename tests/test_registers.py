@@ -112,8 +112,8 @@ def test_floating_point_before_cpacr(board, before, runs):
 
 
 def test_a_cortex_m0_has_neither_vtor_nor_coprocessors():
-    for core, vtor, cpacr in (("cortex_m0", 0, 0), ("cortex_m0plus", 0x10000100, 0), ("cortex_m3", 0x10000180, 0), ("cortex_m4", 0x10000180, 0xF00000),
-                              ("cortex_m33", 0x10000180, 0xF0FFFF)):
+    for core, vtor, cpacr in (("cortex_m0", 0, 0), ("cortex_m0plus", 0x10000100, 0), ("cortex_m3", 0x10000180, 0),
+                              ("cortex_m4", 0x10000180, 0xF00000), ("cortex_m33", 0x10000180, 0xF0FFFF)):
         system = registers.System(core, Toy("rp2040"))
         system.write(0xD08, 4, 0x100001FF), system.write(0xD88, 4, 0xFFFFFFFF)
         assert (system["VTOR"], system["CPACR"], system.floats()) == (vtor, cpacr, cpacr > 0)

@@ -81,6 +81,11 @@ class Chip:
         if register.access == "none": return "there is no such register"
         acts = register.written | register.cleared or hasattr(self, f"write_{register.block}_{register.name}")
         return "" if acts and register.access != "ro" else "it can only be read"
+    def noted(self, register, value:int) -> bool: # False: it is to be forgotten
+        "A store is on its way."
+        self.writes.append((str(register), value))
+        self.times = 0
+        return len(self.writes) - 1 != self.skip
     def lose(self, what, why:str): # A `Register`, or its name
         "Keep why something had no effect; the first reason stays."
         self.lost.setdefault(str(what), why)
@@ -114,11 +119,6 @@ class Bus(Chip):
         elif hook: value = hook(value)
         if self.patience: _wait(self, r, value)
         return value >> 8*(address & 3) & ((1 << 8*size) - 1)
-    def noted(self, register, value) -> bool: # False: it is to be forgotten
-        "A store is on its way."
-        self.writes.append((str(register), value))
-        self.times = 0
-        return len(self.writes) - 1 != self.skip
     def write(self, address:int, size:int, value:int):
         "What a store does."
         (r, alias), lane = _find(self, address), 8*(address & 3)

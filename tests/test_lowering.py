@@ -2,13 +2,15 @@
 import numpy as np
 import pytest
 from conftest import shared
-from engine_models import Judge, needs_tflm, some_images
+from engine_models import Judge, in_blocks, needs_tflm, some_images
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.lowering import graph_ends, lower
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.tflite.builder import Builder
+from mobilenet_keras.tflite.folding import misdeclared
+from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 
 
 @needs_tflm
@@ -44,6 +46,33 @@ def test_uint8_ends_are_stripped():
     from mobilenet_keras.mcu.simulate import simulate_tflm
     beside = simulate_tflm(model, input=(image.astype(int) + 128).astype(np.uint8))
     assert beside.engine_agrees and "the same bytes out" in beside.engine, "simulate --runtime tflm gives both the same photo"
+
+
+@pytest.mark.parametrize("shape", [(1, 13, 12, 3), (1, 20, 9, 1), (1, 7, 30, 2)])
+def test_blocks_of_batches_are_a_dilation(shape):
+    """By LiteRT's reference kernels: TFLM pads blocks with the byte 0 instead of the zero point, which lint says."""
+    if installed_runtimes()["litert-reference"] is not True:
+        pytest.skip("needs ai-edge-litert")
+    model = in_blocks(shape, 0)
+    compiled, judge = compile_model(model), load(model, "litert-reference")
+    assert [s.dilation for s in compiled.steps] == [(1, 1), (2, 2), (1, 1)]
+    assert "TFLM pads" in misdeclared(model)
+    for image in some_images(shape[1:], 6):
+        assert (Engine(compiled).run(image) == np.asarray(judge.run(image[None])[0]).reshape(compiled.steps[-1].out)).all()
+
+
+def test_indices_of_the_largest_channel():
+    """ARG_MAX at the output, of int32 or int64 and 21 classes: the same indices."""
+    b = Builder((1, 18, 15, 3)).conv(21, 3, 2, relu6=False).resize(18, 15, half_pixel_centers=True)
+    axis = b.tensor((1,), None, 0, np.array([3], np.int32))
+    b.op(56, [b.last, axis], (1, 18, 15), None, 0, (40, {0: np.int8(2)}))
+    b.tensors[-1][1] = np.int8(2)
+    model = b.model("segments")
+    compiled, judge = compile_model(model), load(model, "litert-reference")
+    engine = Engine(compiled)
+    assert engine.outputs[0][2:] == (1., -128)
+    for image in some_images((18, 15, 3), 6):
+        assert (engine.run(image).astype(int)[..., 0] + 128 == np.asarray(judge.run(image[None])[0])[0]).all()
 
 
 def test_what_can_not_be_streamed_is_refused_by_name():

@@ -30,7 +30,7 @@ static int scales_ok(const int32_t *k, int pairs, int32_t most) {
 
 /* The kernel covers the input: no output looks only at padding, and no row of input is left when all outputs are made. */
 static int covers(uint32_t in, uint32_t out, uint32_t k, uint32_t s, uint32_t pad, int all) {
-  return k >= 1 && k <= MBN_MAX_KERNEL && s >= 1 && pad < k && (out - 1) * s < in + pad && (!all || out * s + k - 1 >= in + pad);
+  return k >= 1 && s >= 1 && pad < k && (out - 1) * s < in + pad && (!all || out * s + k - 1 >= in + pad);
 }
 
 /* A window of kernel and stride, padded. */
@@ -51,7 +51,9 @@ static int packed_ok(const checker *c, const mbn_step *s) {
   return 1;
 }
 
-static int convolution_ok(const checker *c, const mbn_step *s) {
+static int convolution_ok(const checker *c, const mbn_step *dilated) {
+  const mbn_step dense = mbn_dense(dilated), *s = &dense;
+  if (s->kh > MBN_MAX_KERNEL || s->kw > MBN_MAX_KERNEL) return 0;
   if (MBN_PACKS && s->packed) return packed_ok(c, s);
   const uint32_t taps = s->op == MBN_CONV ? (uint32_t)s->kh * s->kw * s->in_c : (uint32_t)s->kh * s->kw;
   if (taps > MBN_MAX_TAPS || !in_file(c, s->weights, (uint64_t)taps * s->out_c)) return 0;
@@ -78,10 +80,28 @@ static uint64_t ring_bytes(const mbn_step *s, uint32_t group) {
   return ((s->kh - 1u) * (uint64_t)s->in_w + window) * s->in_c;
 }
 
+/* Taps of a dilated kernel: a whole number of steps from the first to the last. */
+static int dilation_ok(const mbn_step *s) {
+  const uint32_t rows = s->capacity & 255, columns = s->capacity >> 8;
+  return !s->capacity || (rows && columns && columns < 256 && (s->kh - 1u) % rows == 0 && (s->kw - 1u) % columns == 0 && s->kh && s->kw && (s->kh > 1 || s->kw > 1));
+}
+
+/* Each row and column of the output lies at one of the input, or between that and the next, and no row lies above the one before. */
+static int resize_ok(const checker *c, const mbn_step *s) {
+  const uint32_t n = (uint32_t)s->out_h + s->out_w;
+  if (s->in_c != s->out_c || s->in_h > 32767 || s->in_w > 32767 || !words_in_file(c, s->constants, n)) return 0;
+  const int16_t *at = (const int16_t *)(const void *)words_at(c, s->constants);
+  for (uint32_t i = 0; i < n; i++, at += 2) {
+    if (at[0] < 0 || at[1] < 0 || at[1] > 1023 || at[0] + (at[1] != 0) >= (i < s->out_h ? s->in_h : s->in_w)) return 0;
+    if (i && i < s->out_h && (at[0] < at[-2] || (at[0] == at[-2] && at[1] < at[-1]))) return 0;
+  }
+  return in_arena(c, s->buffer, 2 * (uint64_t)s->in_w * s->in_c);
+}
+
 /* A whole map of so many channels, where KEEPs write: between context and states, or behind the states of the stage. */
 static int kept_ok(const checker *c, const mbn_step *s, int32_t channels) {
   const uint64_t bytes = (uint64_t)s->capacity * (uint32_t)channels;
-  if (s->capacity != (uint32_t)s->in_h * s->in_w) return 0;
+  if (s->capacity != (uint32_t)s->in_h * s->in_w && !(s->capacity == 1 && mbn_takes_aside(s))) return 0;
   return in_arena(c, s->buffer, bytes) || (s->buffer >= MBN_CONTEXT_BYTES && s->buffer + bytes <= MBN_CONTEXT_BYTES + (uint64_t)c->h->kept_bytes);
 }
 
@@ -92,7 +112,7 @@ static int taken_ok(const checker *c, const mbn_step *s) {
 
 /* One step, whose input comes in groups of up to `group` pixels. */
 static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
-  const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
+  const int head = s->op == MBN_DEPTHWISE || s->op == MBN_RESIZE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
   const int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : 0;
   if (s->op >= MBN_OPS || (s->flags & ~may) != (head ? MBN_HEAD : 0)) return 0;
@@ -102,10 +122,10 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   switch (s->op) {
     case MBN_CONV:
     case MBN_DEPTHWISE:
-      if (!window_ok(s) || !convolution_ok(c, s)) return 0;
+      if (!dilation_ok(s) || !window_ok(s) || !convolution_ok(c, s)) return 0;
       return head ? in_arena(c, s->buffer, ring_bytes(s, group)) : s->in_h == s->out_h && s->in_w == s->out_w;
     case MBN_MAX_POOL:
-    case MBN_AVERAGE_POOL: return window_ok(s) && s->in_c == s->out_c && in_arena(c, s->buffer, ring_bytes(s, group));
+    case MBN_AVERAGE_POOL: return window_ok(s) && s->kh <= MBN_MAX_KERNEL && s->kw <= MBN_MAX_KERNEL && !s->capacity && s->in_c == s->out_c && in_arena(c, s->buffer, ring_bytes(s, group));
     case MBN_MEAN:
     case MBN_GLOBAL_AVERAGE:
       return s->out_h == 1 && s->out_w == 1 && s->in_c == s->out_c && (uint32_t)s->in_h * s->in_w <= 65536 &&
@@ -113,10 +133,13 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
              (s->op == MBN_GLOBAL_AVERAGE || (words_in_file(c, s->constants, 2) && scales_ok(words_at(c, s->constants), 1, 30)));
     case MBN_SOFTMAX: return same_map(s) && softmax_ok(c, s);
     case MBN_LOOKUP: return same_map(s) && in_file(c, s->constants, 256);
+    case MBN_ARG_MAX: return s->in_h == s->out_h && s->in_w == s->out_w && s->out_c == 1 && s->in_c <= 256;
+    case MBN_RESIZE: return resize_ok(c, s);
     case MBN_KEEP:
     case MBN_AGAIN: return same_map(s) && kept_ok(c, s, s->in_c);
     case MBN_CONCAT: if (s->in_c >= s->out_c) return 0; /* then as a RECALL */ /* fall through */
     case MBN_RECALL: return s->in_h == s->out_h && s->in_w == s->out_w && taken_ok(c, s);
+    case MBN_MUL: return same_map(s) && words_in_file(c, s->constants, 2) && scales_ok(words_at(c, s->constants), 1, 14) && taken_ok(c, s);
     case MBN_ADD: return same_map(s) && words_in_file(c, s->constants, 6) && scales_ok(words_at(c, s->constants), 3, 0) && taken_ok(c, s);
     default: break;
   }
@@ -156,6 +179,7 @@ static int reads_kept(const mbn_step *s) { return s->op == MBN_AGAIN || (mbn_tak
 static range state_range(const mbn_step *s, uint32_t group) {
   if (mbn_is_sum(s)) return range_of(s->buffer, 4 * (uint64_t)s->in_c);
   if (mbn_is_aside(s) || s->op == MBN_AGAIN) return range_of(s->buffer, (uint64_t)s->capacity * s->in_c);
+  if (s->op == MBN_RESIZE) return range_of(s->buffer, 2 * (uint64_t)s->in_w * s->in_c);
   if (reads_kept(s)) return range_of(s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
   return range_of(s->buffer, mbn_is_head(s) ? ring_bytes(s, group) : 0);
 }

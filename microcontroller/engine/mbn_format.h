@@ -6,7 +6,7 @@
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
-#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT */
+#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT, RESIZE, ARG_MAX, MUL, dilation */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -43,13 +43,16 @@ typedef enum {
   MBN_RECALL,         /* drops its input and goes on with the pixels that a TEE put aside: where branches begin */
   MBN_AGAIN,          /* the first of a stage: another chain begins, with the map that a KEEP wrote, which the stage reads where it lies */
   MBN_CONCAT,         /* the channels of its input, then those of the pixels that a TEE put aside */
+  MBN_RESIZE,         /* each pixel from the four around it, as TFLM's RESIZE_BILINEAR; a head */
+  MBN_ARG_MAX,        /* which channel is the largest, the first of several: its number - 128 */
+  MBN_MUL,            /* its input times the pixels that a TEE put aside, or times a kept one */
   MBN_OPS
 } mbn_op;
 
 #define MBN_HEAD 1        /* flags of a step */
 #define MBN_COUNTS_PADS 2 /* a pool whose taps outside the map count as zero_in: a PAD was folded into it */
 #define MBN_OTHER_FIRST 4 /* a CONCAT whose input comes second */
-#define MBN_FROM_KEPT 8   /* an ADD, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
+#define MBN_FROM_KEPT 8   /* an ADD, MUL, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
 #define MBN_HELD 1        /* flags of a file: the input lies in the arena */
 #define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
 #define MBN_BGR 4         /* channel 0 of the input is blue */
@@ -94,7 +97,7 @@ typedef struct {
 
 typedef struct {
   uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT */
-  uint8_t kh, kw, sh, sw;   /* kernel and stride */
+  uint8_t kh, kw, sh, sw;   /* kernel and stride; of a dilated kernel, what it spans */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
   int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside */
@@ -103,13 +106,15 @@ typedef struct {
   uint16_t group;           /* a head makes at most so many pixels at once */
   uint32_t out;             /* arena offset of its output group, or MBN_DIRECT */
   uint32_t buffer;          /* arena offset of its ring, sums, pixels put aside or kept */
-  uint32_t capacity;        /* TEE, KEEP, AGAIN and those that take their pixels: how many fit there */
+  uint32_t capacity;        /* TEE, KEEP, AGAIN and those that take their pixels: how many fit there; 1 of a larger map: the same for all.
+                               CONV, DEPTHWISE: 0, or rows + 256 * columns from one tap of a dilated kernel to the next */
   uint32_t state;           /* which state is its own; those that take a TEE's pixels have the TEE's */
   uint32_t weights;         /* file offset */
   uint32_t constants;       /* file offset: CONV, DEPTHWISE int32 bias[out_c], int32 multiplier[out_c], int8 shift[out_c];
-                               ADD int32 {multiplier, shift} of input, other, output; MEAN int32 {multiplier, shift};
+                               ADD int32 {multiplier, shift} of input, other, output; MEAN and MUL int32 {multiplier, shift};
                                SOFTMAX int32 exponent[256], by how far a value lies below the largest;
-                               LOOKUP int8 output[256], for inputs from -128 on */
+                               LOOKUP int8 output[256], for inputs from -128 on;
+                               RESIZE int16 {lower pixel, 1024ths of the next one}[out_h + out_w] */
 } mbn_step; /* 52 bytes */
 
 #ifndef __cplusplus /* what follows is for the engine itself */
@@ -121,9 +126,17 @@ static inline const mbn_step *mbn_step_table(const mbn_header *h) { return (cons
 static inline int mbn_is_head(const mbn_step *s) { return s->flags & MBN_HEAD; }
 static inline int mbn_is_sum(const mbn_step *s) { return s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE; }
 static inline int mbn_is_pool(const mbn_step *s) { return s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL; }
-static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s); }
+static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s) && s->op != MBN_RESIZE; }
+static inline int mbn_is_dilated(const mbn_step *s) { return s->capacity && (s->op == MBN_CONV || s->op == MBN_DEPTHWISE); }
+
+/* A step with its kernel's taps side by side, as they are gathered for it. */
+static inline mbn_step mbn_dense(const mbn_step *s) {
+  mbn_step dense = *s;
+  if (mbn_is_dilated(s)) dense.kh = (uint8_t)((s->kh - 1u) / (s->capacity & 255) + 1), dense.kw = (uint8_t)((s->kw - 1u) / (s->capacity >> 8) + 1), dense.capacity = 0;
+  return dense;
+}
 static inline int mbn_is_aside(const mbn_step *s) { return s->op == MBN_TEE || s->op == MBN_KEEP; } /* makes nothing, puts its input aside */
-static inline int mbn_takes_aside(const mbn_step *s) { return s->op == MBN_ADD || s->op == MBN_RECALL || s->op == MBN_CONCAT; }
+static inline int mbn_takes_aside(const mbn_step *s) { return s->op == MBN_ADD || s->op == MBN_MUL || s->op == MBN_RECALL || s->op == MBN_CONCAT; }
 static inline int32_t mbn_other_c(const mbn_step *s) { return s->op == MBN_CONCAT ? s->out_c - s->in_c : s->out_c; } /* channels of what such a step takes */
 #endif
 

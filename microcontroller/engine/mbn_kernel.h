@@ -49,6 +49,9 @@ extern const mbn_kernel mbn_kernels[MBN_LAYOUTS][MBN_OPS]; /* in kernels/table.c
 void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels); /* pixels: (n, channels) */
 void mbn_sum_end(const mbn_step *step, const int32_t *constants, const int32_t *sums, int8_t *out); /* out: (out_c) */
 
+/* RESIZE: `n` pixels of a row between two rows of the input, `share` 1024ths of which are of the second one; column: {lower pixel, 1024ths of the next}[n]. */
+void mbn_resize(const mbn_step *step, const int8_t *low, const int8_t *high, int32_t share, const int16_t *column, int32_t n, int8_t *out);
+
 #ifdef MBN_COUNT /* tests: how many pixels each step has made, in how many groups */
 extern uint32_t mbn_counts[MBN_MAX_STEPS], mbn_groups[MBN_MAX_STEPS];
 #endif

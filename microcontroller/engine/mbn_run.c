@@ -1,9 +1,9 @@
 /* The schedule of a plan, and what a user calls. The arithmetic is in kernels/. */
 #include "mbn.h"
 #include "mbn_kernel.h"
+#include "kernels/packed.h"
 #include <stddef.h>
 #if MBN_CORES > 1
-#include "kernels/packed.h"
 #include "mbn_cores.h"
 #endif
 
@@ -142,9 +142,11 @@ static int32_t ring_ready(const mbn_step *s, const mbn_state *r) {
   return n < left ? n : left;
 }
 
+static int32_t resize_ready(mbn *m, const mbn_step *s);
+
 static int32_t ready(mbn *m, const mbn_step *s) {
   const mbn_state *r = state_of(m, s);
-  const int32_t n = mbn_is_sum(s) ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : ring_ready(s, r);
+  const int32_t n = mbn_is_ring(s) ? ring_ready(s, r) : mbn_is_sum(s) ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : resize_ready(m, s);
   return n < s->group ? n : s->group;
 }
 
@@ -189,7 +191,7 @@ static int divide(const mbn_call *whole, mbn_call *c, mbn_call *other) {
   const int matrix = s->packed && mbn_is_matrix(s), head = mbn_is_head(s);
   const int32_t n = whole->n, made = n * s->out_c, unit = matrix ? 2 : s->op == MBN_CONV && !head ? 4 : 1; /* pixels that a kernel makes at once */
   if (made < LEAST_WORK && made * (mbn_taps_of(s) + (s->op == MBN_ADD ? 12 : 4)) < LEAST_WORK) return 0;
-  if (!head && (!apart(whole->out, made, whole->row[0], n * s->in_c) || (s->op == MBN_ADD && !apart(whole->out, made, whole->other, made)))) return 0;
+  if (!head && (!apart(whole->out, made, whole->row[0], n * s->in_c) || (mbn_takes_aside(s) && !apart(whole->out, made, whole->other, made)))) return 0;
   *c = *other = *whole;
   if (matrix && n % 4 && s->out_c >= 8) { c->last = other->first = (s->out_c + 7) / 8 * 4; return 1; }
   const int32_t k = ((n + 1) / 2 + unit - 1) & -unit;
@@ -197,7 +199,7 @@ static int divide(const mbn_call *whole, mbn_call *c, mbn_call *other) {
   c->n = k, other->n = n - k, other->out += k * s->out_c;
   if (head) other->column += k * s->sw;
   else other->row[0] += k * s->in_c;
-  if (s->op == MBN_ADD) other->other += k * s->out_c;
+  if (mbn_takes_aside(s)) other->other += k * s->out_c;
   return 1;
 }
 
@@ -224,10 +226,52 @@ static void run_kernel(mbn *m, int i, mbn_call *c) {
   (void)i;
 }
 
+/* `n` more pixels of the output are there. */
+static void ring_made(mbn *m, const mbn_step *s, int32_t n) {
+  mbn_state *r = state_of(m, s);
+  r->ring.ox = (uint16_t)(r->ring.ox + n);
+  const int done = r->ring.ox == s->out_w, arriving = r->ring.y < s->in_h;
+  if (arriving) ring_advance(m, s, done);
+  if (done) r->ring.ox = 0, r->ring.oy++;
+}
+
+/* Of `k` taps, `apart` from each other and beginning at `at`, those before *end lie below `size`, and those from the result on at 0 or above. */
+static int32_t taps_inside(int32_t at, int32_t k, int32_t apart, int32_t size, int32_t *end) {
+  const int32_t last = size - at <= 0 ? 0 : (size - at + apart - 1) / apart;
+  *end = last < k ? last : k;
+  return at < 0 ? (apart - 1 - at) / apart : 0;
+}
+
+/* One pixel of a dilated kernel: its taps are gathered, and an ordinary kernel makes it. */
+static void dilated_make(mbn *m, int i, int32_t top, int32_t left, int8_t *out) {
+  const mbn_step *s = step_of(m, i), dense = mbn_dense(s);
+  const mbn_state *r = state_of(m, s);
+  const int32_t rows = (int32_t)(s->capacity & 255), columns = (int32_t)(s->capacity >> 8), in = s->in_c;
+  int8_t *to = arena_of(m) + stage_of(m)->scratch + mbn_gathered_at(m->file->layout, s);
+  int32_t kx1;
+  mbn_call c;
+  c.step = &dense, c.n = 1, c.out = out;
+  c.ky0 = taps_inside(top, dense.kh, rows, s->in_h, &c.ky1);
+  const int32_t kx0 = taps_inside(left, dense.kw, columns, s->in_w, &kx1);
+  c.column = -kx0, c.width = kx1 - kx0;
+  for (int32_t ky = c.ky0; ky < c.ky1; ky++) {
+    const int32_t y = top + ky * rows;
+    const int8_t *row = y == r->ring.y ? window_of(m, s) - r->ring.base * in : slot_of(m, s, y);
+    c.row[ky] = to;
+    for (int32_t kx = kx0; kx < kx1; kx++, to += in) memcpy(to, row + (left + kx * columns) * in, (size_t)in);
+  }
+  run_kernel(m, i, &c);
+}
+
 /* A head makes `n` pixels at `out`. */
 static void ring_make(mbn *m, int i, int32_t n, int8_t *out) {
   const mbn_step *s = step_of(m, i);
   mbn_state *r = state_of(m, s);
+  if (s->capacity) {
+    for (int32_t p = 0; p < n; p++) dilated_make(m, i, r->ring.oy * s->sh - s->pt, (r->ring.ox + p) * s->sw - s->pl, out + p * s->out_c);
+    ring_made(m, s, n);
+    return;
+  }
   const int32_t top = r->ring.oy * s->sh - s->pt, left = r->ring.ox * s->sw - s->pl, from = left < 0 ? 0 : left;
   mbn_call c; /* no initializer: it would be a call of memset */
   c.step = s, c.column = left - from, c.width = s->in_w - from, c.n = n, c.out = out;
@@ -236,10 +280,34 @@ static void ring_make(mbn *m, int i, int32_t n, int8_t *out) {
   for (int32_t ky = c.ky0; ky < c.ky1; ky++)
     c.row[ky] = top + ky == r->ring.y ? window_of(m, s) + (from - r->ring.base) * s->in_c : slot_of(m, s, top + ky) + from * s->in_c;
   run_kernel(m, i, &c);
+  ring_made(m, s, n);
+}
+
+/* RESIZE: two rows, each in the slot of its number. */
+static int8_t *resize_row(mbn *m, const mbn_step *s, int32_t y) { return arena_of(m) + s->buffer + (y & 1) * s->in_w * s->in_c; }
+static const int16_t *resize_table(const mbn *m, const mbn_step *s) { return (const int16_t *)(const void *)(mbn_bytes(m->file) + s->constants); }
+
+static void resize_take(mbn *m, const mbn_step *s, const int8_t *pixels, int32_t n) {
+  mbn_state *r = state_of(m, s);
+  memcpy(resize_row(m, s, r->ring.y) + r->ring.x * s->in_c, pixels, (size_t)(n * s->in_c));
+  r->ring.x = (uint16_t)(r->ring.x + n);
+  if (r->ring.x == s->in_w) r->ring.x = 0, r->ring.y++;
+}
+
+static int32_t resize_ready(mbn *m, const mbn_step *s) {
+  const mbn_state *r = state_of(m, s);
+  const int16_t *at = resize_table(m, s) + 2 * r->ring.oy;
+  return r->ring.oy < s->out_h && r->ring.y > at[0] + (at[1] != 0) ? s->out_w - r->ring.ox : 0;
+}
+
+static void resize_make(mbn *m, int i, int32_t n, int8_t *out) {
+  const mbn_step *s = step_of(m, i);
+  mbn_state *r = state_of(m, s);
+  const int16_t *row = resize_table(m, s) + 2 * r->ring.oy, *column = resize_table(m, s) + 2 * (s->out_h + r->ring.ox);
+  mbn_resize(s, resize_row(m, s, row[0]), resize_row(m, s, row[0] + (row[1] != 0)), row[1], column, n, out);
+  COUNT(i, n);
   r->ring.ox = (uint16_t)(r->ring.ox + n);
-  const int done = r->ring.ox == s->out_w, arriving = r->ring.y < s->in_h;
-  if (arriving) ring_advance(m, s, done);
-  if (done) r->ring.ox = 0, r->ring.oy++;
+  if (r->ring.ox == s->out_w) r->ring.ox = 0, r->ring.oy++;
 }
 
 static void sum_take(mbn *m, const mbn_step *s, const int8_t *pixels, int32_t n) {
@@ -312,7 +380,7 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
     pixels = out;
   }
   if (m->status) return;
-  if (i < end) { (mbn_is_sum(step_of(m, i)) ? sum_take : ring_take)(m, step_of(m, i), pixels, n); return; }
+  if (i < end) { (mbn_is_ring(step_of(m, i)) ? ring_take : mbn_is_sum(step_of(m, i)) ? sum_take : resize_take)(m, step_of(m, i), pixels, n); return; }
   const uint32_t bytes = (uint32_t)(n * step_of(m, end - 1)->out_c);
   int8_t *out = arena_of(m) + st->out + m->written;
   if (st->out + m->written + bytes > m->read) { m->status = MBN_BROKEN; return; } /* would overtake what is still to be read */
@@ -343,8 +411,9 @@ static void drain(mbn *m) {
     const int32_t n = ready(m, s);
     if (n <= 0) { i = previous_head(m, i, first); continue; }
     int8_t *out = place_of(m, i);
-    if (mbn_is_sum(s)) sum_make(m, i, out);
-    else ring_make(m, i, n, out);
+    if (mbn_is_ring(s)) ring_make(m, i, n, out);
+    else if (mbn_is_sum(s)) sum_make(m, i, out);
+    else resize_make(m, i, n, out);
     forward(m, i + 1, out, n);
     yield_now(m);
     const int next = next_head(m, i, end);

@@ -67,7 +67,7 @@ def _up_to(n, multiple): return -(-n//multiple)*multiple
 def _inside(s):
     "(rows, columns) of the output whose window lies inside the map."
     first = [-(-p//n) for p, n in zip(s.pad, s.stride)]
-    last = [min((size + p - k)//n, out - 1) for size, p, k, n, out in zip(s.shape, s.pad, s.kernel, s.stride, s.out)]
+    last = [min((size + p - k)//n, out - 1) for size, p, k, n, out in zip(s.shape, s.pad, s.extent, s.stride, s.out)]
     return [max(0, b - a + 1) for a, b in zip(first, last)]
 
 def _matrix(s, packed, layout, rows, taps):
@@ -101,10 +101,11 @@ def _depthwise(s, packed, layout, rows):
     return {"portable 3x3 outputs": fast*s.out[2], "portable depthwise macs": (pixels - fast)*s.out[2]*taps, "portable depthwise outputs": (pixels - fast)*s.out[2], "portable depthwise taps": (pixels - fast)*taps}
 
 _BY_OP = dict(conv=_conv, depthwise=_depthwise,
-              add=lambda s, *_: {"sums of two": math.prod(s.out)}, softmax=lambda s, *_: {"softmax": math.prod(s.out)}, lookup=lambda s, *_: {"lookups": math.prod(s.out)},
+              **dict.fromkeys(("add", "mul"), lambda s, *_: {"sums of two": math.prod(s.out)}), softmax=lambda s, *_: {"softmax": math.prod(s.out)}, lookup=lambda s, *_: {"lookups": math.prod(s.out)},
               **dict.fromkeys(("max_pool", "average_pool"), lambda s, *_: {"pooled taps": math.prod(s.out)*math.prod(s.kernel), "pooled": math.prod(s.out)}),
               **dict.fromkeys(("mean", "global_average"), lambda s, *_: {"summed": math.prod(s.shape), "means": s.shape[2]}),
-              **dict.fromkeys(("tee", "keep", "recall", "concat"), lambda s, *_: {"bytes aside": math.prod(s.out)}), again=lambda s, *_: {})
+              **dict.fromkeys(("tee", "keep", "recall", "concat"), lambda s, *_: {"bytes aside": math.prod(s.out)}), again=lambda s, *_: {},
+              arg_max=lambda s, *_: {"pooled taps": math.prod(s.shape)}, resize=lambda s, *_: {"pooled taps": 4*math.prod(s.out), "pooled": math.prod(s.out)})
 
 def work(
     stage:Stage,

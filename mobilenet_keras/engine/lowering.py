@@ -12,13 +12,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 import numpy as np
 from ..core import MobileNetError
-from ..tflite.fixedpoint import divide_pot, exp_table, high_mul, is_flat, logistic_table, quantize_multiplier, reciprocal, scaled, wrap_int32
+from ..tflite.fixedpoint import divide_pot, exp_table, high_mul, byte_table, is_flat, resize_table, logistic_table, quantize_multiplier, reciprocal, scaled, wrap_int32
 from ..tflite.folding import folded
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, Tensor, to_int8
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000005
-OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall again concat".split()  # by number: mbn_op of mbn_format.h
+OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall again concat resize arg_max mul".split()  # by number: mbn_op of mbn_format.h
 MAX_KERNEL, MAX_TAPS, MAX_STEPS = 7, 32768, 1024
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class Step:
     kernel:tuple = (1, 1)     # Rows, columns
     stride:tuple = (1, 1)     # Rows, columns
     pad:tuple = (0, 0)        # Rows above, columns to the left; below and to the right follow from the shapes
+    dilation:tuple = (1, 1)   # Rows, columns from one tap of the kernel to the next
     zero_in:int = 0           # Zero points
     zero_out:int = 0
     zero_other:int = 0        # Of what was put aside
@@ -39,24 +40,28 @@ class Step:
     weights:np.ndarray|None = None  # int8 (channels out, rows, columns, channels in), or (rows, columns, channels out) of a depthwise one
     bias:np.ndarray|None = None     # int64 (channels out,), with the input's zero point folded in
     scales:np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64)) # (channels out or operands, 2): multiplier, shift
-    table:np.ndarray|None = None    # (256,): int64 exponentials of a softmax, int8 outputs of a lookup
+    table:np.ndarray|None = None    # (256,): int64 exponentials of a softmax, int8 outputs of a lookup; of a resize (rows + columns out, 2): int16 lower pixel, share of the next in 1024ths
     aside:int|None = None           # Which shortcut a tee, add, recall or concat belongs to
     kept:int|None = None            # Tensor that a keep writes; that an again, or an add or concat without a tee, reads
     part:tuple = (0, 0)             # Of a keep that writes a part of its tensor: from which byte on, and how many bytes that has
     other_first:bool = False        # Of a concat: what was put aside has the first channels
     counts_pads:bool = False        # A pool whose padding counts as `zero_in`: a PAD was folded into it
     @property
+    def extent(self) -> tuple: return tuple((k - 1)*d + 1 for k, d in zip(self.kernel, self.dilation))  # rows, columns that its kernel spans
+    @property
+    def gathered(self) -> int: return -(-self.kernel[0]*self.kernel[1]*self.shape[2]//4)*4 if self.dilation != (1, 1) else 0  # bytes: a dilated kernel's taps side by side
+    @property
     def sums(self) -> bool: return self.op in ("mean", "global_average")
     @property
     def passes(self) -> bool: return self.op in ("tee", "keep", "again")  # its input goes on, nothing is made
     @property
-    def takes(self) -> bool: return self.op in ("add", "recall", "concat")  # pixels of an earlier map, put aside by a tee or a keep
+    def takes(self) -> bool: return self.op in ("add", "mul", "recall", "concat")  # pixels of an earlier map, put aside by a tee or a keep
     @property
     def stateful(self) -> bool: return self.head or self.op in ("tee", "keep") or self.takes and self.aside is None
     @property
-    def head(self) -> bool: return self.op not in ("conv", "softmax", "lookup") and not self.takes and not self.passes or self.kernel + self.stride != (1, 1, 1, 1)
+    def head(self) -> bool: return self.op not in ("conv", "softmax", "lookup", "arg_max") and not self.takes and not self.passes or self.kernel + self.stride != (1, 1, 1, 1)
     @property
-    def ring(self) -> bool: return self.head and not self.sums
+    def ring(self) -> bool: return self.head and not self.sums and self.op != "resize"
     @property
     def macs(self) -> int: return 0 if self.weights is None else self.out[0]*self.out[1]*self.weights.size
 
@@ -67,9 +72,6 @@ class Untrained(MobileNetError):
 _REPLACE = "Replace that layer in the network; whether TensorFlow Lite Micro runs it says mobilenet lint."
 _TFLM_MAY = "Whether TensorFlow Lite Micro runs it says mobilenet lint, and mobilenet export --runtime tflm writes the app."
 _WORDS = {  # {op: what kind of network has it}
-    "HARD_SWISH": "; it is the hard swish of a MobileNetV3, and the engine runs the layers of V1 and V2",
-    "MUL": "; a MUL is the gate of squeeze-and-excite, as a MobileNetV3 and EfficientNets have, and the engine runs the layers of MobileNet V1 and V2",
-    **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), "; it is half of a dilated convolution, as segmentation has: build the network without dilation (dilation=False)"),
     "TFLite_Detection_PostProcess": "; a detector's boxes are picked in float"}
 
 def _refuse(model, op, why, remedy=_REPLACE, kind=MobileNetError):
@@ -98,6 +100,9 @@ class _Graph:
         self.pads = {}    # tensor -> (above, below, left, right, value) of the PAD that made it
         self.maker = {}   # tensor -> how many steps there are when it is made, or when a chain last began with it
         self.kept = {}    # tensor -> likewise, when it was made, for each that a later chain reads
+        self.spread = {}  # tensor -> (rows, columns) of the blocks that a SPACE_TO_BATCH_ND made batches of
+        self.joined = {}  # tensor of such batches -> the map that a BATCH_TO_SPACE_ND makes of them again
+        self.wide = set() # tensors of one pixel that was made as large as a map: it is the same everywhere
         self.parts = {}   # tensor that is joined of maps one behind the other -> theirs
         self.shapes = {}  # tensor -> (height, width, channels)
 
@@ -168,14 +173,16 @@ def _weights(g, op, rank):
     return w.data
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #7ad25f92
-def _window(g, op, shape, kernel, stride, channels):
+def _window(g, op, shape, kernel, stride, channels, dilation=(1, 1)):
     "(pad, shape of the output) of an op that slides a kernel."
     above, below, left, right, _ = g.pads.get(op.inputs[0], (0,)*5)
     whole, same = (shape[0] + above + below, shape[1] + left + right), op.options.get("padding") == "SAME"
     if max(kernel) > MAX_KERNEL: _refuse(g.model, op, f"its kernel is {kernel}; the engine takes up to {MAX_KERNEL}x{MAX_KERNEL}")
+    kernel = tuple((k - 1)*d + 1 for k, d in zip(kernel, dilation))
+    if max(kernel) > 255: _refuse(g.model, op, f"its kernel spans {kernel}; the engine takes up to 255 rows and columns")
     pad = tuple(p + (_same_padding(n, k, s) if same else 0) for p, n, k, s in zip((above, left), whole, kernel, stride))
     out = *(-(-n//s) if same else (n - k)//s + 1 for n, k, s in zip(whole, kernel, stride)), channels
-    if out != _map(g.model.tensors[op.outputs[0]]): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
+    if out != _map(g.model.tensors[g.joined.get(op.outputs[0], op.outputs[0])]): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
     if max(pad[0] - kernel[0], pad[1] - kernel[1]) >= 0 or any((n - 1)*s >= size + p for n, s, size, p in zip(out, stride, shape, pad)): _refuse(g.model, op, "some of its outputs see only padding")
     return pad, out
 
@@ -183,13 +190,15 @@ def _convolution(g, op):
     x, shape = g.feed(op)
     w, o, depthwise = _weights(g, op, 4), op.options, op.name == "DEPTHWISE_CONV_2D"
     kernel, stride, channels = w.shape[1:3], (o.get("stride_h", 1), o.get("stride_w", 1)), w.shape[3] if depthwise else w.shape[0]
-    if max(o.get("dilation_h_factor", 1), o.get("dilation_w_factor", 1)) > 1: _refuse(g.model, op, "its kernel is dilated", "Build the network without dilation (dilation=False).")
+    dilation = tuple(o.get(f"dilation_{side}_factor", 1) if k > 1 else 1 for side, k in zip("hw", kernel))
+    if op.inputs[0] in g.spread: dilation = _undo_spreading(g, op, kernel, stride, dilation)
+    if min(dilation) < 1: _refuse(g.model, op, f"its dilation is {dilation}", "The file is broken.")
     if not depthwise and w.shape[3] != shape[2] or depthwise and channels % shape[2]: _refuse(g.model, op, "it is a grouped convolution")
     if np.prod(kernel)*(1 if depthwise else w.shape[3]) > MAX_TAPS: _refuse(g.model, op, f"it sums more than {MAX_TAPS} products")
     if g.pads.get(op.inputs[0], (x.zero_point[0],))[-1] != x.zero_point[0]: _refuse(g.model, op, "the PAD before it pads with another value than the zero point")
-    pad, out = _window(g, op, shape, kernel, stride, channels)
+    pad, out = _window(g, op, shape, kernel, stride, channels, dilation)
     flat = (w[0].reshape(-1, channels).T if depthwise else w.reshape(channels, -1))
-    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, weights=w[0] if depthwise else w,
+    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, dilation=dilation, weights=w[0] if depthwise else w,
                     **_constants(g, op, x, flat, int(x.zero_point[0]), channels)))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000b
@@ -271,6 +280,57 @@ def _add_constant(g, op, i):
     g.steps.append(Step("depthwise", op.index, shape, shape, weights=np.zeros((1, 1, c), np.int8), bias=bias, scales=np.broadcast_to(_scales(1.), (c, 2))))
     g.made(op, Step("add", op.index, shape, shape, **g.source(start), **_add_numbers(g, op, other, x, y)))
 
+# %% ../../nbs/api/engine/00_lowering.ipynb #d11a7ed1
+def _blocks(g, op):
+    "((rows, columns) of blocks, ((above, below), (left, right))) of a SPACE_TO_BATCH_ND, or what its counterpart crops."
+    block, edges = g.tensor(op, 1), g.tensor(op, 2)
+    if block is None or edges is None or block.data is None or edges.data is None or block.data.size != 2 or edges.data.shape != (2, 2) or block.data.min() < 1 or edges.data.min() < 0:
+        _refuse(g.model, op, "its blocks or edges are no constants for rows and columns", "The file is broken.")
+    return tuple(map(int, block.data.reshape(-1))), tuple(tuple(map(int, e)) for e in edges.data)
+
+def _space_to_batch(g, op):
+    (t, _), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    block, ((above, below), (left, right)) = _blocks(g, op)
+    users = [u for u in g.model.ops if y.index in u.inputs]
+    if not same_meaning(t, y) or len(users) != 1 or "CONV_2D" not in users[0].name: _refuse(g.model, op, "its output goes to something else than one convolution")
+    after = [u for u in g.model.ops if users[0].outputs[0] in u.inputs]
+    if len(after) != 1 or after[0].name != "BATCH_TO_SPACE_ND": _refuse(g.model, op, "the convolution behind it isn't followed by a BATCH_TO_SPACE_ND")
+    again, ((top, bottom), (first, last)) = _blocks(g, after[0])
+    if again != block: _refuse(g.model, op, f"it makes blocks of {block}, and {again} are joined")
+    g.alias[y.index], g.spread[y.index], g.joined[users[0].outputs[0]] = g.root(t.index), block, after[0].outputs[0]
+    g.pads[y.index] = above - top, below - bottom, left - first, right - last, int(y.zero_point[0])
+
+def _undo_spreading(g, op, kernel, stride, dilation):
+    if dilation != (1, 1) or tuple(stride) != (1, 1) or op.options.get("padding") != "VALID" or min(g.pads[op.inputs[0]][:4:2]) < 0: _refuse(g.model, op, "it works on batches of blocks, with a stride, a dilation or padding of its own")
+    return tuple(d if k > 1 else 1 for d, k in zip(g.spread[op.inputs[0]], kernel))
+
+def _batch_to_space(g, op):
+    if op.inputs[0] not in g.joined: _refuse(g.model, op, "it joins blocks that no SPACE_TO_BATCH_ND made")
+    x, y = (g.model.tensors[t] for t in (op.inputs[0], op.outputs[0]))
+    if not same_meaning(x, y): _refuse(g.model, op, "its input and output differ in scale or zero point")
+    g.alias[y.index] = g.root(x.index)
+
+
+# %% ../../nbs/api/engine/00_lowering.ipynb #d11a7ed3
+def _only_joined(g, t):
+    "Whether a tensor is only read where maps are joined, if need be in another scale."
+    readers = [u for u in g.model.ops if t in u.inputs]
+    return bool(readers) and t not in [o.index for o in g.model.outputs] and all(u.name == "CONCATENATION" or u.name == "QUANTIZE" and _only_joined(g, u.outputs[0]) for u in readers)
+
+def _resize(g, op):
+    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    if not same_meaning(x, y) or _map(y) is None: _refuse(g.model, op, "its input and output differ in scale or zero point")
+    out, how = (*_map(y)[:2], shape[2]), {k: bool(op.options.get(k)) for k in ("align_corners", "half_pixel_centers")}
+    if out != _map(y): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
+    if max(shape[:2]) > 32767: _refuse(g.model, op, "its map is too large")
+    table = np.concatenate([resize_table(a, b, op.name == "RESIZE_BILINEAR", **how) for a, b in zip(shape, out[:2])])
+    same = out == shape and not table[:, 1].any() and (table[:, 0] == np.concatenate([np.arange(n) for n in shape[:2]])).all()
+    if same or shape[:2] == (1, 1) and _only_joined(g, y.index): g.alias[y.index] = g.root(x.index)
+    if same: return
+    if y.index in g.alias: g.wide.add(y.index)
+    else: g.made(op, Step("resize", op.index, shape, out, table=table))
+
+
 # %% ../../nbs/api/engine/00_lowering.ipynb #c0ca7001
 def _concatenation(g, op):
     y, parts, roots = g.int8(op, g.model.tensors[op.outputs[0]]), [g.int8(op, g.model.tensors[t]) for t in op.inputs], [g.root(t) for t in op.inputs]
@@ -278,17 +338,19 @@ def _concatenation(g, op):
     if not all(same_meaning(t, y) for t in parts) or op.options.get("fused_activation_function", "NONE") != "NONE": _refuse(g.model, op, "its inputs and output differ in scale or zero point")
     if any(r not in g.shapes for r in roots): _refuse(g.model, op, "it joins what no op makes, or what was joined already")
     if any(t.shape[:axis] + t.shape[axis + 1:] != y.shape[:axis] + y.shape[axis + 1:] for t in parts) or sum(t.shape[axis] for t in parts) != y.shape[axis]: _refuse(g.model, op, "its inputs don't fit together", "The file is broken.")
-    if axis == len(y.shape) - 1 and all(_map(t) == g.shapes[r] for t, r in zip(parts, roots)): return _join_channels(g, op, roots)
+    if axis == len(y.shape) - 1 and all(_map(t) == g.shapes[r] or t.index in g.wide for t, r in zip(parts, roots)): return _join_channels(g, op, roots, y.shape[1:3] if len(y.shape) == 4 else (1, 1))
     if math.prod(y.shape[:axis]) != 1: _refuse(g.model, op, f"it joins maps along axis {axis}, and their pixels don't lie one behind the other", "Join channels, or boxes that are the model's output.")
     g.parts[y.index] = [(r, math.prod(t.shape)) for t, r in zip(parts, roots)]
 
-def _join_channels(g, op, roots):
+def _join_channels(g, op, roots, size):
     "Begin with the present map, where it is one of them; the others come before it and behind."
-    if g.last not in roots: g.go_back(op, roots[0])
+    whole = [r for r in roots if g.shapes[r][:2] == size]  # the others are one pixel
+    if not whole: _refuse(g.model, op, "none of the maps that it joins is as large as its output")
+    if g.last not in whole: g.go_back(op, whole[0])
     i = roots.index(g.last)
     for root, first in [*((r, False) for r in roots[i + 1:]), *((r, True) for r in roots[:i][::-1])]:
         h, w, c = g.steps[-1].out if g.steps else g.shapes[g.last]
-        if g.shapes[root][:2] != (h, w): _refuse(g.model, op, f"it joins maps of {g.shapes[root][:2]} and {(h, w)}", "The file is broken.")
+        if g.shapes[root][:2] not in ((h, w), (1, 1)): _refuse(g.model, op, f"it joins maps of {g.shapes[root][:2]} and {(h, w)}", "The file is broken.")
         g.steps.append(Step("concat", op.index, (h, w, c), (h, w, c + g.shapes[root][2]), other_first=first, **g.source(root)))
     g.last = op.outputs[0]
     g.shapes[g.last], g.maker[g.last] = g.steps[-1].out, len(g.steps)
@@ -300,6 +362,41 @@ def _logistic(g, op):
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1: _refuse(g.model, op, "its output is not in 256ths")
     g.made(op, Step("lookup", op.index, shape, shape, table=logistic_table(x.scale[0], int(x.zero_point[0]))))
 
+def _lookup(g, op):
+    "What one byte becomes, whatever the others are, is a table."
+    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    g.made(op, Step("lookup", op.index, shape, shape, table=byte_table(op.name, x.scale[0], int(x.zero_point[0]), y.scale[0], int(y.zero_point[0]))))
+    if x.index in g.wide: g.wide.add(y.index)
+
+def _mul(g, op):
+    "A map times another, or times one pixel: the gate of squeeze-and-excite. Times a constant it is a table."
+    constant = [i for i, t in enumerate(op.inputs) if g.model.tensors[t].constant]
+    y, roots = g.int8(op, g.model.tensors[op.outputs[0]]), [g.root(t) for t in op.inputs]
+    low, high = clamp(op, y)
+    if len(constant) == 1 and len(roots) == 2:
+        (x, shape), k = g.feed(op, 1 - constant[0]), g.int8(op, g.model.tensors[op.inputs[constant[0]]])
+        if k.data is None or k.data.size != 1: _refuse(g.model, op, f"it multiplies by a constant of the shape {k.shape}")
+        products = (np.arange(-128, 128) - int(x.zero_point[0]))*(int(k.data.reshape(-1)[0]) - int(k.zero_point[0]))
+        table = np.clip(_scaled(products, _scales(np.float64(x.scale[0])*np.float64(k.scale[0])/np.float64(y.scale[0]))[0]) + int(y.zero_point[0]), low, high)
+        return g.made(op, Step("lookup", op.index, shape, shape, table=table.astype(np.int8)))
+    if len(roots) != 2 or roots[0] == roots[1]: _refuse(g.model, op, "it multiplies a tensor by itself")
+    whole = [r for r in roots if g.shapes.get(r) == _map(y)]
+    if not whole: _refuse(g.model, op, "its inputs don't fit its output", "The file is broken.")
+    if g.last not in whole: g.go_back(op, whole[0])
+    i = roots.index(g.last)
+    (x, shape), other = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]])
+    if g.shapes.get(roots[1 - i]) not in (shape, (1, 1, shape[2])): _refuse(g.model, op, f"it multiplies maps of {x.shape} and {other.shape}")
+    scales = _scales(np.float64(x.scale[0])*np.float64(other.scale[0])/np.float64(y.scale[0]))
+    if (scales[:, 1] > 14).any(): _refuse(g.model, op, "its output has a far finer scale than its inputs")
+    g.made(op, Step("mul", op.index, shape, shape, **g.source(roots[1 - i]), scales=scales, zero_in=int(x.zero_point[0]), zero_other=int(other.zero_point[0]), zero_out=int(y.zero_point[0]), low=low, high=high))
+
+def _arg_max(g, op):
+    "The first of the largest channels, as a byte: index - 128."
+    (x, shape), axis, y = g.feed(op), g.tensor(op, 1), g.model.tensors[op.outputs[0]]
+    if axis is None or axis.data is None or axis.data.size != 1 or int(axis.data.reshape(-1)[0]) % len(x.shape) != len(x.shape) - 1 or shape[2] > 256: _refuse(g.model, op, "it doesn't run over the channels, or over more than 256")
+    if y.index not in [o.index for o in g.model.outputs]: _refuse(g.model, op, "its indices go on to another op", "Let the indices be the model's output.")
+    g.made(op, Step("arg_max", op.index, shape, (*shape[:2], 1)))
+
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
@@ -309,7 +406,8 @@ def _softmax(g, op):
                 "Train it, or calibrate it with photos.", Untrained)
     g.made(op, Step("softmax", op.index, shape, shape, table=exp_table(x.scale[0], op.options.get("beta", 1.))))
 
-_LOWER = dict(CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MEAN=_mean,
+_LOWER = dict(**dict.fromkeys(("QUANTIZE", "HARD_SWISH", "RELU", "RELU6"), _lookup), SPACE_TO_BATCH_ND=_space_to_batch, BATCH_TO_SPACE_ND=_batch_to_space, ARG_MAX=_arg_max,
+              RESIZE_BILINEAR=_resize, RESIZE_NEAREST_NEIGHBOR=_resize, CONV_2D=_convolution, DEPTHWISE_CONV_2D=_convolution, FULLY_CONNECTED=_fully_connected, ADD=_add, MUL=_mul, MEAN=_mean,
               AVERAGE_POOL_2D=_pool_2d, MAX_POOL_2D=_pool_2d, CONCATENATION=_concatenation, SOFTMAX=_softmax, LOGISTIC=_logistic, RESHAPE=_reshape, PAD=_pad, PADV2=_pad)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000011
@@ -432,11 +530,11 @@ def _bounded(step, x): return np.clip(x + step.zero_out, step.low, step.high).as
 
 def _windows(step, x, outside=None):
     "For each tap of the kernel: (ky, kx, int64 (height out, width out, channels) of what it sees); `outside` the map, that is the zero point."
-    (h, w, _), (kh, kw), (sh, sw), (top, left) = step.out, step.kernel, step.stride, step.pad
-    below, right = max(0, (h - 1)*sh + kh - top - x.shape[0]), max(0, (w - 1)*sw + kw - left - x.shape[1])
+    (h, w, _), (kh, kw), (sh, sw), (top, left), (dh, dw) = step.out, step.kernel, step.stride, step.pad, step.dilation
+    below, right = max(0, (h - 1)*sh + step.extent[0] - top - x.shape[0]), max(0, (w - 1)*sw + step.extent[1] - left - x.shape[1])
     padded = np.pad(x.astype(np.int64), ((top, below), (left, right), (0, 0)), constant_values=step.zero_in if outside is None else outside)
     for ky in range(kh):
-        for kx in range(kw): yield ky, kx, padded[ky:ky + (h - 1)*sh + 1:sh, kx:kx + (w - 1)*sw + 1:sw]
+        for kx in range(kw): yield ky, kx, padded[ky*dh:ky*dh + (h - 1)*sh + 1:sh, kx*dw:kx*dw + (w - 1)*sw + 1:sw]
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
@@ -452,6 +550,9 @@ def _ref_depthwise(step, x, _):
 def _ref_add(step, x, other):
     a, b = ((v.astype(np.int64) - zero) << 20 for v, zero in ((x, step.zero_in), (other, step.zero_other)))
     return _bounded(step, _scaled(_scaled(a, step.scales[0]) + _scaled(b, step.scales[1]), step.scales[2]))
+
+def _ref_mul(step, x, other):
+    return _bounded(step, _scaled((x.astype(np.int64) - step.zero_in)*(other.astype(np.int64) - step.zero_other), step.scales[0]))
 
 def _ref_mean(step, x, _):
     sums = x.astype(np.int64).sum((0, 1), keepdims=True)
@@ -479,12 +580,26 @@ def _ref_softmax(step, x, _):
     per = np.vectorize(reciprocal, otypes=[np.int64])((total << unused) - (1 << 31))
     return np.minimum(divide_pot(high_mul(per, e), 12 - unused + 31 - 8) - 128, 127).astype(np.int8)
 
+def _ref_arg_max(step, x, _): return (x.argmax(-1, keepdims=True) - 128).astype(np.int8)
+
+def _ref_resize(step, x, _):
+    "Between the four pixels around, in 1024ths of a row and of a column."
+    (rows, columns), x = (step.table[:step.out[0]].astype(np.int64), step.table[step.out[0]:].astype(np.int64)), x.astype(np.int64)
+    def between(x, at, axis):
+        share = at[:, 1].reshape(-1, 1) if axis else at[:, 1].reshape(-1, 1, 1)
+        return x.take(at[:, 0], axis)*(1024 - share) + x.take(np.minimum(at[:, 0] + (at[:, 1] > 0), x.shape[axis] - 1), axis)*share
+    return _mean_of(between(between(x, rows, 0), columns, 1), 1 << 20).astype(np.int8)
+
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #c9843faa
-_REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, max_pool=_ref_max_pool, average_pool=_ref_average_pool, add=_ref_add, mean=_ref_mean,
-                  global_average=_ref_global_average, softmax=_ref_softmax, lookup=_ref_lookup, recall=lambda step, x, aside: aside,
-                  concat=lambda step, x, aside: np.concatenate([aside, x] if step.other_first else [x, aside], -1))
+def _ref_concat(step, x, aside):
+    aside = np.broadcast_to(aside, (*x.shape[:2], aside.shape[2]))
+    return np.concatenate([aside, x] if step.other_first else [x, aside], -1)
+
+_REFERENCE = dict(conv=_ref_conv, depthwise=_ref_depthwise, max_pool=_ref_max_pool, average_pool=_ref_average_pool, add=_ref_add, mul=_ref_mul, mean=_ref_mean,
+                  global_average=_ref_global_average, softmax=_ref_softmax, lookup=_ref_lookup, arg_max=_ref_arg_max, resize=_ref_resize, recall=lambda step, x, aside: aside,
+                  concat=_ref_concat)
 
 def reference(
     steps, # Of `lower`

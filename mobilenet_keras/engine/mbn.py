@@ -55,7 +55,7 @@ class _Constants:
 def _constant_arrays(s):
     "What mbn_step.constants points to."
     if s.weights is not None: return s.bias.astype("<i4"), s.scales[:, 0].astype("<i4"), s.scales[:, 1].astype("<i1")
-    if s.op == "lookup": return (s.table,)
+    if s.op in ("lookup", "resize"): return (s.table,)
     return (s.table.astype("<i4"),) if s.table is not None else (s.scales.astype("<i4"),) if len(s.scales) else ()
 
 def _weights(s, packed, constants):
@@ -64,17 +64,18 @@ def _weights(s, packed, constants):
     arrays = _constant_arrays(s)
     return 0, 0 if s.weights is None else constants(s.weights), constants(*arrays) if arrays else 0
 
-def _packed_steps(stage, kept, packs, constants):
+def _packed_steps(stage, kept, pixels, packs, constants):
     "The bytes of a stage's steps."
     buffers, sizes, states, aside, packed = {i: (at, n) for k, i, at, n in stage.buffers if k != "scratch"}, group_sizes(stage.steps, stage.group), 0, {}, b""
     for i, s in enumerate(stage.steps):
         (at, n), state, capacity = buffers.get(i, (0, 0)), states, 0
         if s.op == "tee": aside[s.aside] = at, n//s.shape[2], state
-        if s.kept is not None: at, capacity = kept[s.kept] + s.part[0], s.shape[0]*s.shape[1]
+        if s.kept is not None: at, capacity = kept[s.kept] + s.part[0], pixels.get(s.kept, s.shape[0]*s.shape[1]) if s.takes else s.shape[0]*s.shape[1]
         elif s.aside is not None: at, capacity, state = aside[s.aside]
+        elif s.dilation != (1, 1): capacity = s.dilation[0] + 256*s.dilation[1]
         states += s.stateful
         is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
-        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None), *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
+        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None), *((1, 1) if s.sums else s.extent), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
 
@@ -153,7 +154,7 @@ def _descriptions(model, x, shape, constants):
 
 def _minor(steps):
     "The least minor of the format in which an engine must be to read these steps."
-    return int(any(s.op in ("again", "concat") or s.takes and s.kept is not None for s in steps))
+    return int(any(s.op in ("again", "concat", "resize", "arg_max", "mul") or s.dilation != (1, 1) or s.takes and s.kept is not None for s in steps))
 
 def _packed_outputs(end, steps, found):
     "The table of outputs."
@@ -162,7 +163,8 @@ def _packed_outputs(end, steps, found):
     for y, root in zip(end.outputs, end.roots):
         at, shape = (found.kept[root], kept[root]) if root in kept else (found.arena - found.stages[-1].out_bytes, steps[-1].out)
         h, w, c = (1, 1, y.shape[1]) if len(y.shape) == 2 and y.shape[1] < 1 << 16 else (1, *y.shape[1:]) if len(y.shape) == 3 and max(y.shape) < 1 << 16 else shape
-        packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, y.scale[0], y.zero_point[0])
+        scale, zero = (1., -128) if steps[-1].op == "arg_max" and root not in kept or y.scale is None else (y.scale[0], y.zero_point[0])  # indices less 128
+        packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, scale, zero)
     return packed
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #9356cc2e
@@ -177,9 +179,10 @@ def pack(
     "The `.mbn` file of a model and its plan."
     tables = struct.calcsize(_HEADER) + struct.calcsize(_OUTPUT)*len(end.outputs) + struct.calcsize(_STAGE)*len(found.stages) + struct.calcsize(_STEP)*len(steps)
     constants, stages, packed = _Constants(tables), b"", b""
+    pixels = {s.kept: s.shape[0]*s.shape[1] for s in steps if s.op == "keep"}
     for s in found.stages:
         stages += struct.pack(_STAGE, s.first, len(s.steps), s.group, s.states, s.in_bytes, found.out_at(s), s.out_bytes, s.operands)
-        packed += _packed_steps(s, found.kept, packs, constants)
+        packed += _packed_steps(s, found.kept, pixels, packs, constants)
     flags, pixels, labels, text, meta = _descriptions(model, end.input, steps[0].shape, constants)
     total, x = tables + len(constants.data), end.input
     assert x.scale is not None and x.zero_point is not None, "lower takes no other"
@@ -228,7 +231,7 @@ def _planned(steps, order, input, slack, group, ram, outputs):
 def _needs(steps, order):
     "(packed bytes, scratch) of each step in a layout."
     packs = [order.pack(s) for s in steps]
-    return packs, [order.scratch(s) if p else 0 for s, p in zip(steps, packs)]
+    return packs, [(order.scratch(s) if p else 0) + s.gathered for s, p in zip(steps, packs)]
 
 def _least_steps(model, order, input):
     "The model's steps, in the order of its branches that needs the least memory."

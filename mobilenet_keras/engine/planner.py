@@ -31,12 +31,14 @@ def _needed(steps):
     "(rows, columns): of the input of a chain, the last that each row and column of its output waits for; rows = height: all of it."
     rows, columns = np.arange(steps[-1].out[0]), np.arange(steps[-1].out[1])
     for s in reversed(steps):
-        if s.head:  # a kernel that hangs over the lower edge waits for the whole last row
-            rows = np.minimum(rows*s.stride[0] - s.pad[0] + s.kernel[0] - 1, s.shape[0])
-            columns = np.minimum(columns*s.stride[1] - s.pad[1] + s.kernel[1] - 1, s.shape[1] - 1)
+        if s.op == "resize":  # from whole rows
+            rows, columns = np.minimum((s.table[:, 0] + (s.table[:, 1] > 0))[np.minimum(rows, s.out[0] - 1)] + (rows >= s.out[0]), s.shape[0]), np.full_like(columns, s.shape[1] - 1)
+        elif s.head:  # a kernel that hangs over the lower edge waits for the whole last row
+            rows = np.minimum(rows*s.stride[0] - s.pad[0] + s.extent[0] - 1, s.shape[0])
+            columns = np.minimum(columns*s.stride[1] - s.pad[1] + s.extent[1] - 1, s.shape[1] - 1)
     return rows, columns
 
-def _ring_bytes(s, group): return ((s.kernel[0] - 1)*s.shape[1] + min(s.shape[1], group + s.kernel[1] - 1))*s.shape[2]
+def _ring_bytes(s, group): return ((s.extent[0] - 1)*s.shape[1] + min(s.shape[1], group + s.extent[1] - 1))*s.shape[2]
 
 def _waiting(steps, group):
     "Pixels that wait between a tee, which is steps[0] and gets up to `group` at once, and its add or recall, steps[-1]."
@@ -142,6 +144,7 @@ def _stage(steps, first, last, group, held, kept=_Kept({}, CONTEXT_BYTES, ()), n
     if needs and (most := max(needs[first:last])): put("operands", needs[first:last].index(most), _round4(most))
     for i, s in enumerate(chain):
         if s.ring: put("ring", i, _ring_bytes(s, fed[i]))
+        if s.op == "resize": put("ring", i, 2*s.shape[1]*s.shape[2])
         if s.op == "tee":
             end = next(j for j in range(i, len(chain)) if chain[j].takes and chain[j].aside == s.aside)
             put("aside", i, _waiting(chain[i:end + 1], fed[i])*s.shape[2])

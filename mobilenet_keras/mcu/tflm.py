@@ -431,7 +431,7 @@ def _model_findings(model, p):
     if (op := untrained(model)) is not None: yield "error", op, "its input's scale is next to nothing, and TFLM stops there: the network isn't trained, or was calibrated with noise", "train it, or calibrate it with photos"
     floats = [op for op in model.float_ops if op.name != _BOXES]
     if floats: yield "error", floats[0], f"it computes in float{f', as do {len(floats) - 1} more ops' if len(floats) > 1 else ''}, which small cores do in software", "quantize to full integer: mobilenet quantize"
-    if wrong := misdeclared(model): yield "error", None, wrong, "convert it again with a fixed batch of 1"
+    if wrong := misdeclared(model): yield "error", None, wrong, "convert it again with a current TensorFlow and a fixed batch of 1"
     for row in p.health().rows:
         if row["weights"] == "per tensor" and row["op"] == "DEPTHWISE_CONV_2D": yield ("warning", model.ops[row["index"]], "one scale for all of its filters, which costs accuracy",
                                                                                       "quantize the original again, per channel: mobilenet quantize")

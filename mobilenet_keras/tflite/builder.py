@@ -56,15 +56,15 @@ class Builder:
         inputs[1:] = self.tensor(shape, scale, 0, w, axis), self.tensor((channels,), self.scale*scale, 0, bias)
         return self.op(code, inputs, out, _RELU6 if relu6 else _SCALE, -128 if relu6 else -3, options)
 
-    def conv(self, channels, k=1, s=1, same=True, relu6=True):
+    def conv(self, channels, k=1, s=1, same=True, relu6=True, dilation=1):
         _, h, w, c = self.shape
-        size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
-        return self.multiply(3, (channels, k, k, c), 0, (1, *size, channels), (1, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int8(3*relu6)}), relu6)
+        size, apart = [-(-n//s) if same else (n - (k - 1)*dilation - 1)//s + 1 for n in (h, w)], {i: np.int32(dilation) for i in (4, 5) if dilation > 1}
+        return self.multiply(3, (channels, k, k, c), 0, (1, *size, channels), (1, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int8(3*relu6), **apart}), relu6)
 
-    def depthwise(self, k=3, s=1, same=True, depth_multiplier=1):
+    def depthwise(self, k=3, s=1, same=True, depth_multiplier=1, dilation=1):
         _, h, w, c = self.shape
-        size = [-(-n//s) if same else (n - k)//s + 1 for n in (h, w)]
-        return self.multiply(4, (1, k, k, c*depth_multiplier), 3, (1, *size, c*depth_multiplier), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(depth_multiplier), 4: np.int8(3)}), True)
+        size, apart = [-(-n//s) if same else (n - (k - 1)*dilation - 1)//s + 1 for n in (h, w)], {i: np.int32(dilation) for i in (5, 6) if dilation > 1}
+        return self.multiply(4, (1, k, k, c*depth_multiplier), 3, (1, *size, c*depth_multiplier), (2, {0: np.int8(not same), 1: np.int32(s), 2: np.int32(s), 3: np.int32(depth_multiplier), 4: np.int8(3), **apart}), True)
 
     def inverted_residual(self, channels, s=1, expansion=3, k=3):
         start, shape = self.last, self.shape
@@ -110,6 +110,18 @@ def concat(self:Builder, tensors, axis=-1): # Indices of tensors, of one scale
     shape = tuple(sum(s[i] for s in shapes) if i == axis else n for i, n in enumerate(shapes[0]))
     (_, scale, zero), = {(t[4][2][0].tobytes(), float(t[4][2][0]), int(t[4][3][0])) for t in map(self.tensors.__getitem__, tensors)}
     return self.op(2, list(tensors), shape, scale, zero, (10, {0: np.int32(axis)}))
+
+@patch
+def resize(self:Builder, h, w, bilinear=True, **how): # align_corners, half_pixel_centers
+    "Another size, between pixels or the nearest of them."
+    size = self.tensor((2,), None, 0, np.array([h, w], np.int32))
+    flags = {i: np.int8(1) for i, name in ((2 if bilinear else 0, "align_corners"), (3 if bilinear else 1, "half_pixel_centers")) if how.get(name)}
+    return self.op(23 if bilinear else 97, [self.last, size], (1, h, w, self.shape[3]), self.scale, self.zero, (15 if bilinear else 74, flags))
+
+@patch
+def bytewise(self:Builder, code, scale, zero): # 114: QUANTIZE, 19: RELU, 21: RELU6, 117: HARD_SWISH
+    "An op that makes each byte of one."
+    return self.op(code, [self.last], self.shape, scale, zero, (0, {}))
 
 @patch
 def softmax(self:Builder): return self.op(25, [self.last], self.shape, 1/256, -128, (9, {0: np.float32(1)}))

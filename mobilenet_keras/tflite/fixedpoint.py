@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOFTMAX_LEAST', 'quantize_multiplier', 'high_mul', 'divide_pot', 'wrap_int32', 'scaled', 'scaled_once', 'is_flat',
-           'exp_table', 'reciprocal', 'logistic_table']
+           'exp_table', 'reciprocal', 'logistic_table', 'byte_table', 'resize_table']
 
 # %% ../../nbs/api/tflite/07_fixedpoint.ipynb #00000003
 import math
@@ -98,3 +98,49 @@ def logistic_table(
     below = np.array([reciprocal(int(e)) for e in _exp(-abs(x), 4)])  # 1/(1 + exp(-|x|))
     y = divide_pot(np.where(x > 0, below, np.where(x < 0, (1 << 31) - 1 - below, 1 << 30)), 23) - 128
     return np.where(centered <= -radius, -128, np.where(centered >= radius, 127, np.clip(y, -128, 127))).astype(np.int8)
+
+# %% ../../nbs/api/tflite/07_fixedpoint.ipynb #f1ed7ab1
+def _halved(multiplier): # An int32 multiplier in 16 bits: DownScaleInt32ToInt16Multiplier
+    return min((int(multiplier) + (1 << 15)) >> 16, (1 << 15) - 1)
+
+def _high_mul16(a, b): return np.minimum((a*b + (1 << 14)) >> 15, (1 << 15) - 1)
+
+def _hard_swish(x, scale, out_scale):
+    (outer, down), (inner, up) = (tuple(map(int, quantize_multiplier(np.float64(np.float32(1/128)*np.float32(scale))/np.float64(to)))) for to in (np.float32(out_scale), np.float32(3/32768)))
+    fine, saturated = x << 7, lambda v: np.clip(v, -(1 << 15), (1 << 15) - 1)
+    gate = saturated(fine << max(up - 1, 0))
+    gate = _high_mul16(gate, _halved(inner))
+    gate = saturated(gate << 1) if up > 0 else divide_pot(gate, -up)
+    product = ((gate + (1 << 15)) >> 1)*_high_mul16(fine, _halved(outer))
+    return divide_pot(np.where(product < 0, -(-product >> 15), product >> 15), max(-down, 0)) << max(down, 0)
+
+def byte_table(
+    op:str,                # "QUANTIZE", "RELU", "RELU6" or "HARD_SWISH"
+    scale:float, zero:int, # Of the input
+    out_scale:float, out_zero:int,
+) -> np.ndarray: # int8 (256,), for inputs -128 to 127
+    "What TFLM makes of each byte."
+    x = np.arange(-128, 128, dtype=np.int64) - zero
+    y = _hard_swish(x, scale, out_scale) if op == "HARD_SWISH" else scaled(x, *quantize_multiplier(np.float64(scale)/np.float64(out_scale)))
+    if op.startswith("RELU"): y = np.maximum(y, 0)
+    if op == "RELU6": y = np.minimum(y, int(np.floor(np.float32(6)/np.float32(out_scale) + np.float32(.5))))
+    return np.clip(y + out_zero, -128, 127).astype(np.int8)
+
+# %% ../../nbs/api/tflite/07_fixedpoint.ipynb #f1ed7ab4
+def resize_table(
+    size:int, # Pixels that there are
+    out:int,  # Pixels to make
+    bilinear:bool,
+    align_corners=False, half_pixel_centers=False,
+) -> np.ndarray: # int16 (out, 2): lower pixel, share of the next one in 1024ths
+    "Where each pixel of a resized row or column lies."
+    at, corners = np.arange(out, dtype=np.int64), align_corners and out > 1
+    if bilinear:
+        scale = ((size - 1)*1024 + (out - 1)//2)//(out - 1) if corners else (size*1024 + out//2)//out
+        place = at*scale + (scale//2 - 512 if half_pixel_centers else 0)
+        low, share = np.clip(place//1024, 0, size - 1), place % 1024
+        return np.stack([low, np.where((place < 0) | (low == size - 1), 0, share)], 1).astype(np.int16)
+    scale = np.float32(size - 1)/np.float32(out - 1) if corners else np.float32(size)/np.float32(out)
+    place = (at.astype(np.float32) + np.float32(.5 if half_pixel_centers else 0))*scale
+    near = np.floor(place + np.float32(.5)) if align_corners else np.floor(place)
+    return np.stack([np.clip(near, 0, size - 1), np.zeros(out)], 1).astype(np.int16)

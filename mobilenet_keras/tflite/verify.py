@@ -175,5 +175,5 @@ def verdict_of(model, what, found, states):
         if name == "tflm" and outputs is not None and (left := len(shape_ops(model))): row["note"] = "; ".join(filter(None, [row["note"], f"without the {left} ops that only compute shapes"]))
     arena = allocations(found.get("tflm", (None, ""))[1]).get("total")
     ok, reason = _conclude(rows, reference)
-    if not ok and (wrong := misdeclared(model)): reason += f" The cause may be that {wrong}. Convert the model again with a fixed batch of 1."
+    if not ok and (wrong := misdeclared(model)): reason += f" The cause may be that {wrong}. Convert the model again with a current TensorFlow and a fixed batch of 1."
     return Verdict(model.name, what, reference, rows, ok, reason, arena, found[reference][0] if reference else None)

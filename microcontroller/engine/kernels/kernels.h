@@ -9,6 +9,8 @@ void mbn_portable_pool(const mbn_call *call); /* MAX_POOL and AVERAGE_POOL */
 void mbn_portable_add(const mbn_call *call);
 void mbn_portable_softmax(const mbn_call *call);
 void mbn_portable_lookup(const mbn_call *call);
+void mbn_portable_arg_max(const mbn_call *call);
+void mbn_portable_mul(const mbn_call *call);
 
 void mbn_v6m_conv(const mbn_call *call);
 void mbn_v6m_depthwise(const mbn_call *call);

@@ -101,7 +101,7 @@ static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const in
 /* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
  * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
  * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise. */
-static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
+static inline uint32_t mbn_kernel_scratch(int layout, const mbn_step *s) {
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_V6M && mbn_is_matrix(s)) {
@@ -114,5 +114,17 @@ static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
   if (layout == MBN_MVE && mbn_is_matrix(s)) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
   if (layout == MBN_DSP || layout == MBN_MVE) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;
+}
+
+/* Behind it the taps of a dilated step are gathered. */
+static inline uint32_t mbn_gathered_at(int layout, const mbn_step *s) {
+  const mbn_step dense = mbn_dense(s);
+  return mbn_kernel_scratch(layout, &dense);
+}
+
+static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
+  if (!mbn_is_dilated(s)) return mbn_kernel_scratch(layout, s);
+  const mbn_step dense = mbn_dense(s);
+  return mbn_kernel_scratch(layout, &dense) + (uint32_t)mbn_up_to(dense.kh * dense.kw * s->in_c, 4);
 }
 #endif

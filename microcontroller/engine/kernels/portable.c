@@ -202,6 +202,33 @@ MBN_HOT void mbn_portable_lookup(const mbn_call *c) {
   for (int32_t i = 0; i < c->n * c->step->out_c; i++) c->out[i] = table[c->row[0][i]];
 }
 
+MBN_HOT void mbn_portable_mul(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  for (int32_t i = 0; i < c->n * s->out_c; i++)
+    c->out[i] = clamp(rescale((c->row[0][i] - s->zero_in) * (c->other[i] - s->zero_other), c->constants[0], c->constants[1]), s);
+}
+
+void mbn_portable_arg_max(const mbn_call *c) {
+  const int32_t depth = c->step->in_c;
+  for (int32_t p = 0; p < c->n; p++) {
+    const int8_t *x = c->row[0] + p * depth;
+    int32_t top = 0;
+    for (int32_t i = 1; i < depth; i++) if (x[i] > x[top]) top = i;
+    c->out[p] = (int8_t)(top - 128);
+  }
+}
+
+/* 1024ths of a row times 1024ths of a column; halves away from zero. */
+void mbn_resize(const mbn_step *s, const int8_t *low, const int8_t *high, int32_t share, const int16_t *column, int32_t n, int8_t *out) {
+  for (; n; n--, column += 2) {
+    const int32_t at = column[0] * s->in_c, next = at + (column[1] ? s->in_c : 0), right = column[1];
+    for (int32_t i = 0; i < s->in_c; i++) {
+      const int32_t sum = (1024 - share) * ((1024 - right) * low[at + i] + right * low[next + i]) + share * ((1024 - right) * high[at + i] + right * high[next + i]);
+      *out++ = (int8_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
+    }
+  }
+}
+
 #ifndef MBN_HAS_MVE /* has its own */
 MBN_HOT void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t channels) {
   for (; n; n--) for (int32_t i = 0; i < channels; i++) sums[i] += *pixels++;

@@ -144,5 +144,6 @@ def test_a_shape_that_is_declared_wrongly(capsys):
     assert not lint_tflm(path).ok
     code, out, err = at_once(capsys, "verify", path)
     assert code == 1 and "The cause may be that op 3 SPACE_TO_BATCH_ND makes" in out
-    code, out, err = at_once(capsys, "compile", path, "-o", "/nowhere/x.mbn")
-    assert code == 2 and "half of a dilated convolution" in err
+    model = Model.open(path)  # the engine goes by what the ops make
+    for x in inputs(model, 3):
+        assert (Engine(model).run(x) == Interpreter(model, EXACT[1]).run(x[None])[0].ravel()).all()

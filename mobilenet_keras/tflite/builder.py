@@ -135,7 +135,7 @@ def model(self:Builder, name="example", outputs=None): # Indices of tensors; the
     codes, ints = sorted({code for code, *_ in self.ops}), lambda values: [np.int32(v) for v in values]
     ops = [{0: np.uint32(codes.index(code)), 1: ints(ins), 2: ints([out]), 3: np.uint8(kind), 4: options if kind else None} for code, ins, out, (kind, options) in self.ops]
     graph = {0: self.tensors, 1: ints([0]), 2: ints(outputs or [self.last]), 3: ops, 4: "main"}
-    versions = [{0: np.int8(code), 2: np.int32(1 if code in _FIRST else 3), 3: np.int32(code)} for code in codes]
+    versions = [{0: np.int8(code), 2: np.int32(1 if code in _FIRST else 2 if code == 56 else 3), 3: np.int32(code)} for code in codes]
     return Model(flatbuffer_bytes(lambda _: {0: np.uint32(3), 1: versions, 2: [graph], 4: self.buffers}, b"TFL3"), name)
 
 # %% ../../nbs/api/tflite/02_builder.ipynb #74d11743

@@ -111,6 +111,6 @@ def misdeclared(model:Model) -> str: # "" where there is nothing to say
         if block.data is None or pads.data is None or block.data.size != 2 or pads.data.size != 4 or len(x.shape) != 4 or min(block.data.reshape(-1)) < 1: continue
         (h, w), sums = (int(v) for v in block.data.reshape(-1)), pads.data.reshape(2, 2).astype(int).sum(1)
         right = (x.shape[0]*h*w, (x.shape[1] + int(sums[0]))//h, (x.shape[2] + int(sums[1]))//w, x.shape[3])
-        if sums.any() and y.zero_point is not None and y.zero_point[0] != 0: return f"op {op.index} {op.name} pads with its zero point {y.zero_point[0]}, and TFLM pads with the byte 0, so that its scores are others"
         if right != y.shape: return f"op {op.index} {op.name} makes {right}, and the file declares {y.shape}, which TFLM believes, so that its scores are others"
+        if sums.any() and y.zero_point is not None and y.zero_point[0] != 0: return f"op {op.index} {op.name} pads with its zero point {y.zero_point[0]}, and TFLM pads with the byte 0, so that its scores are others"
     return ""

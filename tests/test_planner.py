@@ -77,7 +77,7 @@ def read(compiled):
     stages, at = list(struct.iter_unpack(_STAGE, data[at:at + h.stages * sizes[1]])), at + h.stages * sizes[1]
     order = layout(compiled.layout)
     rows = struct.iter_unpack(_STEP, data[at:at + h.steps * sizes[2]])
-    packed = [PlannedStep(s, *row[20:25], order.scratch(s) if row[19] else 0) for s, row in zip(compiled.steps, rows, strict=True)]
+    packed = [PlannedStep(s, *row[20:25], (order.scratch(s) if row[19] else 0) + s.gathered) for s, row in zip(compiled.steps, rows, strict=True)]
     found = [PlannedStage(*row[2:], packed[row[0]:row[0] + row[1]]) for row in stages]
     return File(h.arena_bytes, CONTEXT + h.kept_bytes, bool(h.flags & HELD), [(o[0], o[1]) for o in outputs], found)
 
@@ -126,15 +126,15 @@ class Ring:
     def __init__(self, planned, arena, m):
         self.p, self.s, self.arena, self.m, self.where, self.window = planned, planned.step, arena, m, {}, []
         self.y = self.x = self.oy = self.ox = self.most = 0
-        self.end = planned.buffer + (self.s.kernel[0] - 1) * self.s.shape[1] * self.s.shape[2]  # of the slots
+        self.end = planned.buffer + (self.s.extent[0] - 1) * self.s.shape[1] * self.s.shape[2]  # of the slots
 
     @property
-    def bottom(self): return self.oy * self.s.stride[0] - self.s.pad[0] + self.s.kernel[0] - 1
+    def bottom(self): return self.oy * self.s.stride[0] - self.s.pad[0] + self.s.extent[0] - 1
 
     @property
     def completes(self): return self.y == self.bottom
 
-    def slot(self, x): return self.p.buffer + ((self.y % (self.s.kernel[0] - 1)) * self.s.shape[1] + x) * self.s.shape[2]
+    def slot(self, x): return self.p.buffer + ((self.y % (self.s.extent[0] - 1)) * self.s.shape[1] + x) * self.s.shape[2]
 
     def place(self):
         """Where the next pixels go: rows that complete no row of output go to their slot at once."""
@@ -175,15 +175,15 @@ class Ring:
             return 0
         if self.y == s.shape[0] or self.x == s.shape[1]:
             return min(left, self.p.group)
-        return max(0, min(left, (self.x + s.pad[1] - s.kernel[1]) // s.stride[1] + 1 - self.ox, self.p.group))
+        return max(0, min(left, (self.x + s.pad[1] - s.extent[1]) // s.stride[1] + 1 - self.ox, self.p.group))
 
     def make(self, n):
         """(values, spans of addresses read) of the next n pixels of output, from k rows, each contiguous."""
         s, (h, w, c) = self.s, self.s.shape
         top, left = self.oy * s.stride[0] - s.pad[0], self.ox * s.stride[1] - s.pad[1]
         rows, spans = [], []
-        x0, x1 = max(left, 0), min(left + (n - 1) * s.stride[1] + s.kernel[1], w)
-        for y in range(max(top, 0), min(top + s.kernel[0], h)):
+        x0, x1 = max(left, 0), min(left + (n - 1) * s.stride[1] + s.extent[1], w)
+        for y in range(max(top, 0), min(top + s.extent[0], h)):
             places = [self.where[y, x] for x in range(x0, x1)]
             must(places == list(range(places[0], places[0] + len(places) * c, c)), "a kernel's row is not contiguous")
             rows.append(self.arena.pixels(places[0], self.m, y * w + x0, x1 - x0))
@@ -244,8 +244,10 @@ class Execution:
         must(st.states == sum(p.step.stateful for p in st.steps), "states")
         arena.tag[self.file.base:arena.reserved] = 0  # states are written where they lie
         self.written = 0
-        self.rings, self.asides, self.sums, self.kept = {}, {}, {}, {}
+        self.rings, self.asides, self.sums, self.resizes = {}, {}, {}, {}
         for i, p in enumerate(st.steps):
+            if p.step.op == "resize":
+                self.resizes[i] = [0, 0, 0]  # rows that are there; the next pixel to make
             if p.step.ring:
                 self.rings[i] = Ring(p, arena, self.sources[self.start + i])
             if p.step.op == "tee":
@@ -275,7 +277,7 @@ class Execution:
         self.arena.put(self.file.arena - st.out_bytes, self.arena.tags(m, 0, n), values.ravel())
         for i, ring in self.rings.items():
             s = ring.s
-            self.slack[self.number, i, "ring"] = min(s.shape[1], self.fed(i) + s.kernel[1] - 1) - ring.most
+            self.slack[self.number, i, "ring"] = min(s.shape[1], self.fed(i) + s.extent[1] - 1) - ring.most
         if (self.number, 0, "distance") in self.slack:  # of what was promised: a stage that writes when all is read may be anywhere behind
             begins = self.file.arena - st.in_bytes - st.out
             self.slack[self.number, 0, "distance"] = min(begins, self.slack[self.number, 0, "distance"])
@@ -324,6 +326,8 @@ class Execution:
             return self.through_ring(i, g)
         if s.sums:
             return self.through_sums(i, g)
+        if s.op == "resize":
+            return self.through_resize(i, g)
         if s.op == "keep":
             before = p.buffer + self.maps[g.m].size <= self.file.base
             self.arena.put(p.buffer + g.pixel * s.shape[2], self.arena.tags(g.m, g.pixel, n), g.values.ravel(), CONTEXT if before else None)
@@ -362,6 +366,24 @@ class Execution:
             ring.made(n)
             self.carry(i + 1, made)
 
+    def through_resize(self, i, g):
+        """Two rows, each where its number says; a row of output when the rows that it lies between are there."""
+        p, out = self.stage.steps[i], self.sources[self.start + i + 1]
+        s, (h, w, c), state = p.step, p.step.shape, self.resizes[i]
+        at = lambda y: p.buffer + y % 2 * w * c  # noqa: E731
+        y, x = divmod(g.pixel, w)
+        self.arena.put(at(y) + x * c, self.arena.tags(g.m, g.pixel, len(g.values)), g.values.ravel())
+        state[0] = y + (x + len(g.values) == w)
+        while state[1] < s.out[0] and state[0] > (last := int(s.table[state[1], 0] + (s.table[state[1], 1] > 0))):
+            rows = {row: self.arena.pixels(at(row), g.m, row * w, w) for row in {int(s.table[state[1], 0]), last}}
+            n, whole = min(p.group, s.out[1] - state[2]), np.zeros((h, w, c), np.int8)
+            for row, values in rows.items():
+                whole[row] = values
+            made = _REFERENCE["resize"](s, whole, None)[state[1], state[2]:state[2] + n]
+            pixel = state[1] * s.out[1] + state[2]
+            state[1:] = [state[1] + 1, 0] if state[2] + n == s.out[1] else [state[1], state[2] + n]
+            self.carry(i + 1, self.make(i, out, pixel, made, [(at(row), at(row) + w * c) for row in rows]))
+
     def through_sums(self, i, g):
         p, tags = self.stage.steps[i], self.sum_tags(i)
         s = p.step
@@ -394,9 +416,9 @@ class Execution:
 
     def take_kept(self, p, pixel, n):
         m = self.kept_maps[p.step.kept]
-        c = self.maps[m].shape[2]
-        at = p.buffer + pixel * c
-        return self.arena.pixels(at, m, pixel, n), [(at, at + n * c)]
+        c, one = self.maps[m].shape[2], p.capacity == 1
+        at = p.buffer + pixel * c * (not one)
+        return np.concatenate([self.arena.pixels(at, m, 0, 1)] * n) if one else self.arena.pixels(at, m, pixel, n), [(at, at + (1 if one else n) * c)]
 
 
 # ---- random networks ----
@@ -411,7 +433,7 @@ def network(seed):
     outputs = []
     for _ in range(rng.integers(1, 4)):
         large = min(b.shape[1:3]) > 5
-        kind = some("residual", "residual", "separable", "pool", "branches", "kept", "chain", "joined")
+        kind = some("residual", "residual", "separable", "pool", "branches", "kept", "chain", "joined", "dilated", "resized", "gated")
         if kind == "residual":
             b.inverted_residual(some(b.shape[3], b.shape[3], 5), some(1, 1, 2), some(1, 2, 3), some(3, 3, 5))
         elif kind == "separable":
@@ -426,6 +448,14 @@ def network(seed):
             mark = b.mark()
             outputs.append(b.depthwise(3, 2).conv(3, relu6=False).last)
             b.back(mark).conv(4)
+        elif kind == "dilated" and large:
+            b.depthwise(3, some(1, 2), rng.random() < .7, dilation=2).conv(4, some(1, 2), dilation=3)
+        elif kind == "resized":
+            b.resize(int(rng.integers(4, 14)), int(rng.integers(4, 14)), rng.random() < .7, **some({}, dict(align_corners=True), dict(half_pixel_centers=True)))
+        elif kind == "gated":
+            mark = b.conv(5).mark()
+            b.mean().op(22, [b.last], (1, 1, 1, 5), b.scale, b.zero, (17, {0: [np.int32(n) for n in (1, 1, 1, 5)]})).conv(5, relu6=False).logistic()
+            b.op(18, [mark[0], b.last], mark[1], .02, -100, (21, {}))
         elif kind == "joined":
             b.conv(4)
             mark, narrow = b.mark(), b.depthwise(some(1, 3)).last
@@ -433,7 +463,7 @@ def network(seed):
         else:
             outputs.append(b.last)
             b.conv(5)
-    end = some("mean", "average", "map", "two heads", "wide", "boxes")
+    end = some("mean", "average", "map", "two heads", "wide", "boxes", "segments")
     if end in ("mean", "average"):
         (b.mean() if end == "mean" else b.average_pool()).dense(3).softmax()
     elif end == "two heads":
@@ -442,6 +472,9 @@ def network(seed):
         b.back(pooled).dense(3)
     elif end == "map":
         b.conv(4, relu6=False).logistic()
+    elif end == "segments":
+        axis = b.conv(3, relu6=False).tensor((1,), None, 0, np.array([3], np.int32))
+        b.op(56, [b.last, axis], b.shape[:3], None, 0, (40, {0: np.int8(2)})).tensors[-1][1] = np.int8(2)
     elif end == "boxes":
         parts = []
         for _ in range(2):

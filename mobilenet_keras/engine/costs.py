@@ -21,7 +21,7 @@ def _made(s, sizes, group):
     x, ox, made = 0, 0, []
     for n in sizes:
         x += n
-        seen = s.out[1] if x == s.shape[1] else max(0, (x + s.pad[1] - s.kernel[1])//s.stride[1] + 1)
+        seen = s.out[1] if x == s.shape[1] else max(0, (x + s.pad[1] - s.extent[1])//s.stride[1] + 1)
         while ox < min(seen, s.out[1]):
             made.append(min(group, min(seen, s.out[1]) - ox))
             ox += made[-1]
@@ -30,7 +30,8 @@ def _made(s, sizes, group):
 def _head_rows(s, rows, group):
     "Runs (rows, groups of each) of what a head makes from those of its input; rows that hang over the lower edge come all at once."
     if s.sums: return [(1, (1,))]
-    found, end, done, last = [], 0, 0, s.kernel[0] - s.pad[0] - 1  # the row of input that completes the first of output
+    if s.op == "resize": return [(s.out[0], _fed(s.out[1], group))]  # whole rows
+    found, end, done, last = [], 0, 0, s.extent[0] - s.pad[0] - 1  # the row of input that completes the first of output
     for n, sizes in [*rows, (None, None)]:
         end = s.shape[0] if n is None else end + n
         upto = s.out[0] if n is None else min(s.out[0], max(done, -(-(end - last)//s.stride[0])))  # rows of output that are complete by then
@@ -116,6 +117,7 @@ def work(
     found, first = Counter(), stage.steps[0].shape
     for s, is_packed, rows in zip(stage.steps, packed, stage_rows(stage.steps, stage.group)):
         groups = sum(n*len(sizes) for n, sizes in rows)
+        if s.gathered: groups, found["bytes aside"] = s.out[0]*s.out[1], found["bytes aside"] + s.out[0]*s.out[1]*s.gathered  # pixel by pixel
         done = {"groups": groups, **_BY_OP[s.op](s, is_packed, layout, rows)}
         if s.ring: done |= {"ring bytes": math.prod(s.shape), "groups of heads": groups}
         for what, n in done.items(): found[what] += n

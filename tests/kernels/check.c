@@ -33,7 +33,7 @@ void *memset(void *to, int value, size_t n);
 #define GUARD 24 /* bytes around each operand */
 
 static const char *const names[MBN_OPS] = {"conv", "depthwise", "max_pool", "average_pool", "add", "mean", "global_average", "softmax",
-                                           "lookup", "tee", "keep", "recall"};
+                                           "lookup", "tee", "keep", "recall", "again", "concat", "resize", "arg_max", "mul"};
 
 static void put_number(const char *before, int32_t value) {
   char digits[12] = {0};
@@ -237,6 +237,14 @@ static int made(test *t, int op, int layout) {
       if (one_in(2)) t->constants[5] = -between(14, 20); /* back from 20 more bits */
       for (int i = 0; i < 4; i += 2) if (one_in(2)) t->constants[i] = 1 << 30, t->constants[i + 1] = 0; /* the input with the larger scale */
       break;
+    case MBN_MUL:
+      if (!group(t, between(1, 9)) || !(c->other = bytes((int64_t)c->n * s->in_c)) || !(t->constants = place(8, 4))) return 0;
+      t->constants[0] = multiplier(), t->constants[1] = one_in(4) ? between(-31, 14) : -between(0, 12);
+      break;
+    case MBN_ARG_MAX:
+      s->in_c = (uint16_t)between(1, 256), s->out_c = 1;
+      if (!group(t, between(1, 9))) return 0;
+      break;
     case MBN_SOFTMAX:
       s->in_c = s->out_c = (uint16_t)(one_in(3) ? between(1, 3) : one_in(30) ? 1000 : channels());
       if (!group(t, s->out_c == 1000 ? 1 : between(1, 4)) || !(t->constants = place(1024, 4))) return 0;
@@ -276,6 +284,16 @@ static int32_t expected(const test *t, int32_t i) {
     case MBN_MAX_POOL:
     case MBN_AVERAGE_POOL: return pool_of(c, p, o);
     case MBN_ADD: return add_of(c, i);
+    case MBN_MUL: {
+      const int32_t product = (c->row[0][i] - s->zero_in) * (c->other[i] - s->zero_other);
+      return (int32_t)bounded((int64_t)MultiplyByQuantizedMultiplier(product, t->constants[0], (int)t->constants[1]) + s->zero_out, s->low, s->high);
+    }
+    case MBN_ARG_MAX: {
+      const int8_t *x = c->row[0] + p * s->in_c;
+      int32_t first = s->in_c - 1;
+      for (int32_t k = first; k >= 0; k--) if (x[k] >= x[first]) first = k;
+      return first - 128;
+    }
     case MBN_SOFTMAX: return softmax_of(c, p, o);
     case MBN_LOOKUP: return ((const int8_t *)c->constants)[c->row[0][i] + 128];
     default: return sum_of(c, t->pixels, o);

@@ -451,7 +451,8 @@ def network(seed):
         elif kind == "dilated" and large:
             b.depthwise(3, some(1, 2), rng.random() < .7, dilation=2).conv(4, some(1, 2), dilation=3)
         elif kind == "resized":
-            b.resize(int(rng.integers(4, 14)), int(rng.integers(4, 14)), rng.random() < .7, **some({}, dict(align_corners=True), dict(half_pixel_centers=True)))
+            rule = some({}, dict(align_corners=True), dict(half_pixel_centers=True))
+            b.resize(int(rng.integers(4, 14)), int(rng.integers(4, 14)), rng.random() < .7, **rule)
         elif kind == "gated":
             mark = b.conv(5).mark()
             b.mean().op(22, [b.last], (1, 1, 1, 5), b.scale, b.zero, (17, {0: [np.int32(n) for n in (1, 1, 1, 5)]})).conv(5, relu6=False).logistic()

@@ -134,12 +134,14 @@ def read_stages(
     stages = [struct.unpack_from(_STAGE, data, at + i*struct.calcsize(_STAGE)) for i in range(h.stages)]
     at += h.stages*struct.calcsize(_STAGE)
     steps = [struct.unpack_from(_STEP, data, at + i*struct.calcsize(_STEP)) for i in range(h.steps)]
-    if any(not s[1] and not group or max(s[-2:]) >= h.file_bytes or not min(s[2:6]) or s[0] >= len(OPS) for _, _, group, *_ in stages for s in steps): raise damaged
+    if any(not s[1] and not group or s[0] < 2 and s[-4] and not (s[-4] & 255 and s[-4] >> 8) or max(s[-2:]) >= h.file_bytes or not min(s[2:6]) or s[0] >= len(OPS) for _, _, group, *_ in stages for s in steps): raise damaged
     ends = sorted({p for s in steps for p in s[-2:]} | {h.file_bytes})
     def step(s):
-        op = OPS[s[0]]
+        op, apart = OPS[s[0]], (1, 1)
+        if op in ("conv", "depthwise") and s[-4]: apart = s[-4] & 255, s[-4] >> 8
         ranges = [(p, next(e for e in ends if e > p)) for p in s[-2:] if p] if op in ("conv", "depthwise") else []  # constants end where the next begin
-        return SimpleNamespace(op=op, head=bool(s[1] & 1), kernel=s[2:4], stride=s[4:6], pad=s[6:8], shape=s[8:11], out=s[11:14], packed=s[19], sums=op in ("mean", "global_average"), ranges=ranges)
+        kernel = tuple((k - 1)//d + 1 for k, d in zip(s[2:4], apart))
+        return SimpleNamespace(op=op, head=bool(s[1] & 1), kernel=kernel, extent=s[2:4], dilation=apart, stride=s[4:6], pad=s[6:8], shape=s[8:11], out=s[11:14], packed=s[19], sums=op in ("mean", "global_average"), ranges=ranges)
     layout = next(l.name for l in LAYOUTS.values() if l.number == h.layout)
     return layout, [(group, list(map(step, steps[first:first + count]))) for first, count, group, *_ in stages]
 

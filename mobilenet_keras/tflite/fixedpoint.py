@@ -140,7 +140,7 @@ def resize_table(
         place = at*scale + (scale//2 - 512 if half_pixel_centers else 0)
         low, share = np.clip(place//1024, 0, size - 1), place % 1024
         return np.stack([low, np.where((place < 0) | (low == size - 1), 0, share)], 1).astype(np.int16)
-    scale = np.float32(size - 1)/np.float32(out - 1) if corners else np.float32(size)/np.float32(out)
-    place = (at.astype(np.float32) + np.float32(.5 if half_pixel_centers else 0))*scale
-    near = np.floor(place + np.float32(.5)) if align_corners else np.floor(place)
+    real = np.float32(size - 1)/np.float32(out - 1) if corners else np.float32(size)/np.float32(out)
+    there = (at.astype(np.float32) + np.float32(.5 if half_pixel_centers else 0))*real
+    near = np.floor(there + np.float32(.5)) if align_corners else np.floor(there)
     return np.stack([np.clip(near, 0, size - 1), np.zeros(out)], 1).astype(np.int16)

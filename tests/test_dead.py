@@ -128,7 +128,7 @@ def test_what_is_kept_is_the_file_of_before():
         build(compile_model(model), "pico", keep_dead=True)
 
 
-@pytest.mark.parametrize("name", [*SMALL, PERSON])
+@pytest.mark.parametrize("name", [name for name in (*SMALL, PERSON) if name != "gated"])  # in which a ReLU kills channels
 def test_without_dead_channels_nothing_changes(name):
     steps = lower(shared(f"models/{name}.tflite") if name == PERSON else SMALL[name][0](SMALL[name][1], 0))
     assert alive(steps) is steps, "a dead one in four is kept as a filler"

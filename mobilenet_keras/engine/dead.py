@@ -16,7 +16,7 @@ ANY = np.array([[-128], [127]], np.int64) # What a byte can be
 
 def _hangs(s):
     "Whether some window of a step hangs over an edge of its map."
-    return any(p or (o - 1)*n + k > size for size, o, k, n, p in zip(s.shape, s.out, s.kernel, s.stride, s.pad))
+    return any(p or (o - 1)*n + k > size for size, o, k, n, p in zip(s.shape, s.out, s.extent, s.stride, s.pad))
 
 def _with_pads(s, reach): return np.stack([np.minimum(reach[0], s.zero_in), np.maximum(reach[1], s.zero_in)]) if _hangs(s) else reach
 
@@ -37,7 +37,7 @@ def _brought(s, ends, scales):
 def bounds(
     s:Step,     # No tee, keep or recall
     reach=ANY,  # int64 (2, channels in): least and greatest of its input
-    other=None, # Of an `add` or `concat`: likewise of what was put aside
+    other=None, # Of an `add`, `mul` or `concat`: likewise of what was put aside
 ) -> np.ndarray:# int64 (2, channels out)
     "What each channel of a step's output can be at least and at most."
     reach = np.broadcast_to(reach, (2, s.shape[2]))
@@ -45,11 +45,14 @@ def bounds(
     if s.op == "add":
         terms = [scaled((v - zero) << 20, *scale) for v, zero, scale in ((reach, s.zero_in, s.scales[0]), (other, s.zero_other, s.scales[1]))]
         return _brought(s, sum(terms), s.scales[2])
+    if s.op == "mul":
+        corners = np.stack([(a - s.zero_in)*(b - s.zero_other) for a in reach for b in other])
+        return _brought(s, np.stack([corners.min(0), corners.max(0)]), s.scales[0])
     if s.op == "concat": return np.concatenate((other, reach) if s.other_first else (reach, other), 1)
     if s.op == "mean": return _brought(s, (reach - s.zero_in)*s.shape[0]*s.shape[1], s.scales[0])
     if s.op == "lookup" and s.table is not None: return np.array([[f(s.table[low + 128:high + 129]) for low, high in reach.T] for f in (np.min, np.max)], np.int64)
-    if s.op == "softmax": return np.broadcast_to(ANY, (2, s.out[2]))
-    return np.clip(_with_pads(s, reach) if s.counts_pads else reach, s.low, s.high)  # pools, whose own padding doesn't count
+    if s.op in ("softmax", "arg_max"): return np.broadcast_to(ANY, (2, s.out[2]))
+    return np.clip(_with_pads(s, reach) if s.counts_pads else reach, s.low, s.high)  # pools, whose own padding doesn't count, and what lies between pixels
 
 # %% ../../nbs/api/engine/00a_dead.ipynb #dead0009
 def settle(
@@ -67,7 +70,7 @@ def settle(
 
 # %% ../../nbs/api/engine/00a_dead.ipynb #dead000c
 def _flow(steps):
-    "For each step the numbers of (the map that it reads, that which an `add` or `concat` takes up besides, that which goes on)."
+    "For each step the numbers of (the map that it reads, that which an `add`, `mul` or `concat` takes up besides, that which goes on)."
     aside, kept, found = {}, {}, []
     at:int|None = 0
     for i, s in enumerate(steps, 1):
@@ -106,7 +109,7 @@ def _take_back(s, gone, maps, reaches, outputs):
         joined = (other, read) if s.other_first else (read, other)
         for m, part in zip(joined, np.split(gone[made], [len(gone[joined[0]])])): gone[m] &= part
         gone[made][:] = np.concatenate([gone[m] for m in joined])
-    elif s.op == "softmax": gone[read][:] = gone[made][:] = False
+    elif s.op in ("softmax", "arg_max"): gone[read][:] = gone[made][:] = False
     else:
         sides = [gone[m] for m in maps if m is not None]
         everywhere = np.all(sides, 0)

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 import numpy as np
+from fastcore.basics import patch
 from ..core import MobileNetError
 from ..tflite.fixedpoint import divide_pot, exp_table, high_mul, byte_table, is_flat, resize_table, logistic_table, quantize_multiplier, reciprocal, scaled, wrap_int32
 from ..tflite.folding import folded
@@ -123,36 +124,42 @@ class _Graph:
         if t.shape[-1] != shape[2] and op.name != "FULLY_CONNECTED": _refuse(self.model, op, f"tensor {t.index} was reshaped from {shape} to {t.shape}")
         return t, shape
 
-    def go_back(self, op, root):
-        "Go on with an earlier tensor: pixel by pixel as the present one comes, if it is as high and wide; else it was kept, and another chain begins with it."
-        if root in self.parts: _refuse(self.model, op, f"it reads tensor {root}, which is joined of maps that don't lie side by side", "Let the joined tensor be an output.")
-        if root not in self.shapes: _refuse(self.model, op, f"it reads tensor {root}, which no op before it makes")
-        if self.streams(root): self.steps.append(Step("recall", op.index, self.shapes[self.last], self.shapes[root], **self.source(root)))
-        else:
-            self.steps.append(Step("again", op.index, self.shapes[root], self.shapes[root], **self.keep(root)))
-            self.begun = self.maker[root] = len(self.steps)
-        self.last = root
-
-    def streams(self, root):
-        "Whether a map's pixels can be put aside until the present one's come: of the same chain, as high and wide."
-        return self.maker[root] >= self.begun and self.shapes[root][:2] == self.shapes[self.last][:2]
-
-    def keep(self, root):
-        self.kept.setdefault(root, self.maker[root])
-        return dict(kept=root)
-
-    def source(self, root):
-        "Where a step finds the pixels of an earlier map: put aside by a tee, or kept."
-        if not self.streams(root): return self.keep(root)
-        self.asides.append((root, self.maker[root]))
-        return dict(aside=len(self.asides) - 1)
-
     def root(self, t): return self.alias.get(t, t)
 
     def made(self, op, step):
         self.steps.append(step)
         self.last = op.outputs[0]
         self.shapes[self.last], self.maker[self.last] = step.out, len(self.steps)
+
+# %% ../../nbs/api/engine/00_lowering.ipynb #9bac0001
+@patch
+def go_back(self:_Graph, op, root):
+    "Go on with an earlier tensor: pixel by pixel as the present one comes, if it is as high and wide; else it was kept, and another chain begins with it."
+    if root in self.parts: _refuse(self.model, op, f"it reads tensor {root}, which is joined of maps that don't lie side by side", "Let the joined tensor be an output.")
+    if root not in self.shapes: _refuse(self.model, op, f"it reads tensor {root}, which no op before it makes")
+    if self.streams(root): self.steps.append(Step("recall", op.index, self.shapes[self.last], self.shapes[root], **self.source(root)))
+    else:
+        self.steps.append(Step("again", op.index, self.shapes[root], self.shapes[root], **self.keep(root)))
+        self.begun = self.maker[root] = len(self.steps)
+    self.last = root
+
+@patch
+def streams(self:_Graph, root):
+    "Whether a map's pixels can be put aside until the present one's come: of the same chain, as high and wide."
+    return self.maker[root] >= self.begun and self.shapes[root][:2] == self.shapes[self.last][:2]
+
+@patch
+def keep(self:_Graph, root):
+    self.kept.setdefault(root, self.maker[root])
+    return dict(kept=root)
+
+@patch
+def source(self:_Graph, root):
+    "Where a step finds the pixels of an earlier map: put aside by a tee, or kept."
+    if not self.streams(root): return self.keep(root)
+    self.asides.append((root, self.maker[root]))
+    return dict(aside=len(self.asides) - 1)
+
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #2ed764b2
 def _constants(g, op, x, w, zero, channels):

@@ -403,7 +403,7 @@ def test_what_tflm_can_not_run_is_refused(tmp_path):
     with pytest.raises(MobileNetError, match="no UNIQUE, which is op 0"):
         export_tflm(Model(one_op_model(code=103)), tmp_path / "app")
     for name, message in (("mlperf_tiny/vww_96_float", "To int8: "),
-                          ("coral/mobilenet_v1_0.25_128_quant", "To int8: "),
+                          ("coral/mobilenet_v1_0.25_128_quant", "To int8, a MobileNet's numbers go back to float"),
                           ("coral/mobilenet_v1_0.25_128_quant_edgetpu", "compiled for an Edge TPU")):
         with pytest.raises(MobileNetError, match=message):
             export_tflm(shared(f"models/{name}.tflite"), tmp_path / "app")

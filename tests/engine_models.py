@@ -292,6 +292,26 @@ def network(version, alpha, size, classes=10, channels=3):
     return b.conv(int(1280 * max(alpha, 1))).mean().dense(classes).softmax().model(f"V2 {alpha} {size}")
 
 
+def ssdlite(alpha, size, classes, boxes, extra):
+    """SSDLite V2 (paper, 6.2): its last convolution scaled by alpha, too; heads on the expansion at stride 16, at stride 32, and on smaller maps."""
+    wide = lambda n: (lambda v: v + 8 if v < .9 * n * alpha else v)(max(8, int(n * alpha + 4) // 8 * 8))  # noqa: E731
+    b, maps = Builder((1, size, size, 3)).conv(wide(32), 3, 2).depthwise().conv(wide(16), relu6=False), []
+    for channels, times, stride in ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1)):
+        for i in range(times):
+            b.inverted_residual(wide(channels), stride if i == 0 else 1, 6)
+    maps.append(b.conv(6 * b.shape[3]).mark())
+    b.depthwise(3, 2).conv(wide(160), relu6=False)
+    for channels in (160, 160, 320):
+        b.inverted_residual(wide(channels), 1, 6)
+    maps.append(b.conv(wide(1280)).mark())
+    for channels in extra:
+        maps.append(b.conv(wide(channels) // 2).depthwise(3, 2).conv(wide(channels)).mark())
+    outputs = [b.back(m).depthwise().conv(boxes * n, relu6=False).last for m in maps for n in (4, classes)]
+    return b.model(f"SSDLite V2 {alpha} {size}", outputs)
+
+
+# SSDLite: alpha, size, classes, extra maps, boxes, bytes of arena
+DETECTORS = [(.35, 96, 7, (512, 256), 300, 26_000), (1., 300, 21, (512, 256, 256, 128), 3000, 250_000)]
 # Bytes of arena: rows streamed, image held, TFLM's
 TARGETS = {("V1", .25, 96): (16_700, 36_000, 100_724), ("V2", .35, 96): (13_500, 33_000, 204_692), ("V2", .35, 160): (28_000, 88_000, 450_452),
            ("V2", .35, 224): (47_000, 168_000, None), ("V2", 1., 224): (106_000, 212_000, None)}

@@ -13,7 +13,7 @@ from itertools import takewhile
 import engine_models
 import numpy as np
 import pytest
-from engine_models import TARGETS, some_images
+from engine_models import DETECTORS, TARGETS, some_images, ssdlite
 
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.layouts import LAYOUTS, layout
@@ -599,27 +599,6 @@ def test_an_arena_one_byte_smaller_and_a_ring_over_states_are_noticed(break_it):
     executed(model, "streamed", {})
     with pytest.raises(Violation):
         executed(model, "streamed", {}, sabotage=break_it)
-
-
-def ssdlite(alpha, size, classes, boxes, extra):
-    """SSDLite V2 (paper, 6.2): its last convolution scaled by alpha, too; heads on the expansion at stride 16, at stride 32, and on smaller maps."""
-    wide = lambda n: (lambda v: v + 8 if v < .9 * n * alpha else v)(max(8, int(n * alpha + 4) // 8 * 8))  # noqa: E731
-    b, maps = Builder((1, size, size, 3)).conv(wide(32), 3, 2).depthwise().conv(wide(16), relu6=False), []
-    for channels, times, stride in ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1)):
-        for i in range(times):
-            b.inverted_residual(wide(channels), stride if i == 0 else 1, 6)
-    maps.append(b.conv(6 * b.shape[3]).mark())
-    b.depthwise(3, 2).conv(wide(160), relu6=False)
-    for channels in (160, 160, 320):
-        b.inverted_residual(wide(channels), 1, 6)
-    maps.append(b.conv(wide(1280)).mark())
-    for channels in extra:
-        maps.append(b.conv(wide(channels) // 2).depthwise(3, 2).conv(wide(channels)).mark())
-    outputs = [b.back(m).depthwise().conv(boxes * n, relu6=False).last for m in maps for n in (4, classes)]
-    return b.model(f"SSDLite V2 {alpha} {size}", outputs)
-
-
-DETECTORS = [(.35, 96, 7, (512, 256), 300, 26_000), (1., 300, 21, (512, 256, 256, 128), 3000, 250_000)]
 
 
 @pytest.mark.parametrize("alpha, size, classes, extra, boxes, most", DETECTORS)

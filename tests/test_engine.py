@@ -412,3 +412,31 @@ def elf_facts(data):
     names = data[sections[symbols[6]][4]:]
     entries = [struct.unpack_from("<IIIBBH", data, symbols[4] + i) for i in range(16, symbols[5], 16)]
     return size, {names[e[0]:names.index(b"\0", e[0])].decode() for e in entries if e[5] == 0}
+
+
+@needs_tflm
+@pytest.mark.slow
+@pytest.mark.parametrize("minimalistic", [False, True])
+def test_a_mobilenet_v3_of_keras(tensorflow, minimalistic):
+    """Hard swish, squeeze-and-excite and all: converted by TensorFlow, the same bytes as TFLM after every op."""
+    import keras
+
+    from mobilenet_keras.training.quantization import convert
+    keras.utils.set_random_seed(0)
+    net = keras.applications.MobileNetV3Small(input_shape=(64, 64, 3), weights=None, classes=10, minimalistic=minimalistic,
+                                              include_preprocessing=False)
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 64, 64, 3)).astype(np.float32)
+    for layer in net.layers:  # as after a training, so that maps don't fade
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(np.full(layer.moving_variance.shape, .1, np.float32))
+    model = Model(convert(net, images))
+    compiled, judge = compile_model(model), Judge(model)
+    engine, live = Engine(compiled), 0
+    for image in some_images((64, 64, 3), 6):
+        assert (engine.run(image) == judge(image)).all()
+        for step, found in zip(compiled.steps, reference(compiled.steps, image), strict=True):
+            wanted = judge.output_of(step.index)
+            if not step.passes and step.op not in ("recall", "concat") and wanted.size == found.size:
+                assert (found.ravel() == wanted).all(), (step.op, step.index)
+                live += len(np.unique(found)) > 8
+    assert live > 3 * len(compiled.steps), "in half of the maps something happens"

@@ -90,12 +90,20 @@ static int taken_ok(const checker *c, const mbn_step *s) {
   return s->flags & MBN_FROM_KEPT ? kept_ok(c, s, mbn_other_c(s)) : s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
 }
 
+/* Flags and zero points that its op has; those that came with minor 1 only where the file says it, since before they meant nothing. */
+static int has_its_own(const checker *c, const mbn_step *s, int head) {
+  const int minor = c->h->version >> 8, conv = s->op == MBN_CONV;
+  const int dense = conv && !(s->packed | s->pt | s->pl) && s->kh <= s->in_h && s->kw <= s->in_w && (!head || (uint32_t)s->out_h * s->out_w == 1);
+  int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : 0;
+  if (minor) may |= dense ? MBN_ONCE : s->op == MBN_AVERAGE_POOL || s->op == MBN_GLOBAL_AVERAGE ? MBN_UNSIGNED : 0;
+  return (s->flags & ~may) == (head ? MBN_HEAD : 0) && (!s->zero_other || s->op == MBN_ADD || (minor && (conv || s->op == MBN_DEPTHWISE)));
+}
+
 /* One step, whose input comes in groups of up to `group` pixels. */
 static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
-  const int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : 0;
-  if (s->op >= MBN_OPS || (s->flags & ~may) != (head ? MBN_HEAD : 0)) return 0;
+  if (s->op >= MBN_OPS || !has_its_own(c, s, head)) return 0;
   if (s->packed > MBN_PACKS || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
   if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
   if (head && (!s->group || s->group > s->out_w)) return 0;

@@ -6,7 +6,7 @@
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
-#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT */
+#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT, weights with a zero point, MBN_UNSIGNED, MBN_ONCE */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -29,8 +29,8 @@ typedef enum {
 /* Steps. A head gathers its input and decides when a group of pixels can be made: rings and sums. The others take the
  * group that the step before made, and make one of as many pixels. */
 typedef enum {
-  MBN_CONV,           /* weights (out_c, kh, kw, in_c); a head unless it is 1x1 with stride 1 */
-  MBN_DEPTHWISE,      /* weights (kh, kw, out_c); output channel c reads input channel c / (out_c / in_c); a head */
+  MBN_CONV,           /* weights (out_c, kh, kw, in_c), less zero_other; a head unless it is 1x1 with stride 1 */
+  MBN_DEPTHWISE,      /* weights (kh, kw, out_c), likewise; output channel c reads input channel c / (out_c / in_c); a head */
   MBN_MAX_POOL,       /* of kh x kw pixels; a head */
   MBN_AVERAGE_POOL,   /* of kh x kw pixels, as TFLM's AVERAGE_POOL_2D; a head */
   MBN_ADD,            /* its input plus the pixels that a TEE put aside */
@@ -50,6 +50,8 @@ typedef enum {
 #define MBN_COUNTS_PADS 2 /* a pool whose taps outside the map count as zero_in: a PAD was folded into it */
 #define MBN_OTHER_FIRST 4 /* a CONCAT whose input comes second */
 #define MBN_FROM_KEPT 8   /* an ADD, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
+#define MBN_UNSIGNED 16   /* an average of bytes that were unsigned: it rounds halves up, not away from zero */
+#define MBN_ONCE 32       /* a CONV without padding whose sums are rounded once, halves up: a dense layer of unsigned bytes */
 #define MBN_HELD 1        /* flags of a file: the input lies in the arena */
 #define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
 #define MBN_BGR 4         /* channel 0 of the input is blue */
@@ -93,11 +95,11 @@ typedef struct {
 } mbn_stage; /* 24 bytes */
 
 typedef struct {
-  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT */
+  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT, MBN_UNSIGNED, MBN_ONCE */
   uint8_t kh, kw, sh, sw;   /* kernel and stride */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
-  int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside */
+  int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside, or of the weights of CONV and DEPTHWISE */
   int8_t low, high;         /* bounds of the output: the fused activation */
   uint8_t packed;           /* 1: weights and constants lie as the file's layout says; 0: portable */
   uint16_t group;           /* a head makes at most so many pixels at once */

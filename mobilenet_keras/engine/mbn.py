@@ -73,7 +73,7 @@ def _packed_steps(stage, kept, packs, constants):
         elif s.aside is not None: at, capacity, state = aside[s.aside]
         states += s.stateful
         is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
-        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None), *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
+        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None) + 16*s.unsigned + 32*s.once, *((1, 1) if s.sums else s.kernel), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
 
@@ -152,7 +152,7 @@ def _descriptions(model, x, shape, constants):
 
 def _minor(steps):
     "The least minor of the format in which an engine must be to read these steps."
-    return int(any(s.op in ("again", "concat") or s.takes and s.kept is not None for s in steps))
+    return int(any(s.op in ("again", "concat") or s.takes and s.kept is not None or s.unsigned or s.once or s.weights is not None and s.zero_other for s in steps))
 
 def _packed_outputs(end, steps, found):
     "The table of outputs."

@@ -335,9 +335,9 @@ FREE = {"memcpy", "memmove", "memset"}  # what any freestanding compiler may cal
 
 @pytest.mark.parametrize("compiler", ["ziglang", "gcc"])
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("layouts, most", [("-DMBN_PORTABLE_ONLY", 12), ("-DMBN_FASTEST", 20)])
+@pytest.mark.parametrize("layouts, most", [("-DMBN_PORTABLE_ONLY", 13), ("-DMBN_FASTEST", 20)])
 def test_freestanding_and_at_most_20_kb(core, compiler, layouts, most, tmp_path, capsys):
-    """By both compilers, without a warning; 12 KB where the kernels are the portable ones alone."""
+    """By both compilers, without a warning; 13 KB where the kernels are the portable ones alone."""
     gcc = shutil.which("arm-none-eabi-gcc")
     if compiler == "ziglang":
         pytest.importorskip("ziglang")

@@ -29,6 +29,17 @@
 #define MBN_PACKS 0
 #endif
 
+/* The layout of a packed step: in most builds there is but one. */
+#if defined(MBN_HAS_MVE)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_MVE)
+#elif defined(MBN_HAS_DSP)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_DSP)
+#elif defined(MBN_HAS_V6M)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_V6M)
+#else
+#define MBN_LAYOUT(layout) (layout)
+#endif
+
 static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 static inline int32_t mbn_taps_of(const mbn_step *s) { return s->kh * s->kw * (s->op == MBN_CONV ? s->in_c : 1); }
 static inline int mbn_is_matrix(const mbn_step *s) { return s->op == MBN_CONV || s->in_c == 1; } /* each output sees all inputs of its window */
@@ -85,7 +96,8 @@ static inline int32_t mbn_mve_columns(const mbn_step *s) {
 typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
-static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
+static inline mbn_extent mbn_packed_extent(int any, const mbn_step *s) {
+  const int layout = MBN_LAYOUT(any);
   mbn_extent e = {0, 0};
   const int conv = mbn_is_matrix(s), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
   if (!fits || (s->zero_other && (layout == MBN_MVE || (conv && s->zero_other == -128)))) return e;
@@ -101,8 +113,8 @@ static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
 typedef struct { int32_t bias, multiplier, right; } mbn_scale;
 
 /* What output channel o is scaled by. */
-static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
-  const int depthwise = !mbn_is_matrix(s);
+static inline mbn_scale mbn_packed_scale(int any, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
+  const int layout = MBN_LAYOUT(any), depthwise = !mbn_is_matrix(s);
   int32_t apart = 1; /* words from the bias to the multiplier */
   if (layout == MBN_MVE) {
     const int32_t turn = (o & 1) * 2 + (o >> 1 & 1); /* outputs 0 2 1 3 */
@@ -121,7 +133,8 @@ static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const in
 /* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
  * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
  * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise. */
-static inline uint32_t mbn_scratch_bytes(int layout, const mbn_step *s) {
+static inline uint32_t mbn_scratch_bytes(int any, const mbn_step *s) {
+  const int layout = MBN_LAYOUT(any);
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_V6M && mbn_is_matrix(s)) {

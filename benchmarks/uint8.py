@@ -43,7 +43,8 @@ def measured(name):
         engine = Engine(compiled)
         found = {file: engine.run((image ^ 128).view(np.int8)).view(np.uint8) ^ 128 for file, image in images.items()}
         yield {"model": name, "layout": layout, "arena_bytes": compiled.arena, "file_bytes": len(compiled.data), "core": core,
-               "instructions": compiled.instructions(core), "packed_steps": sum(compiled.packed), "steps_with_weights": sum(s.weights is not None for s in compiled.steps),
+               "instructions": compiled.instructions(core), "packed_steps": sum(compiled.packed),
+               "steps_with_weights": sum(s.weights is not None for s in compiled.steps),
                "photos": len(photos), "equal_to_litert": sum((found[file] == wanted[file]).all() for file in photos),
                "top1_as_published": sum(int(found[file].argmax()) == 1 + photos[file] for file in photos) if "v2" in name else ""}
 

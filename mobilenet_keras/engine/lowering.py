@@ -65,6 +65,7 @@ class Step:
     @property
     def factors(self) -> np.ndarray: # int64, as the weights
         "What the input is multiplied by: the weights less their zero point."
+        assert self.weights is not None, "only steps that multiply have factors"
         return self.weights.astype(np.int64) - self.zero_other
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000007

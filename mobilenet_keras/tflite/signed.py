@@ -13,14 +13,14 @@ from fastcore.basics import patch
 from ..core import MobileNetError
 from .fixedpoint import logistic_table, quantize_multiplier, scaled, scaled_once, sigmoid_table
 from .intervals import clamp, operands
-from .model import Model, Op, Tensor
+from .model import Model, Tensor
 
 # %% ../../nbs/api/tflite/13_signed.ipynb #e1a70006
 def signed(
     t:Tensor,
 ) -> Tensor: # The same, unless it is quantized to uint8
     "A tensor whose bytes are less by 128, as is their zero point, so that they stand for the same numbers."
-    if t.dtype != "uint8" or t.scale is None: return t
+    if t.dtype != "uint8" or t.zero_point is None: return t
     return replace(t, dtype="int8", zero_point=t.zero_point - 128, data=None if t.data is None else (t.data ^ 128).view(np.int8))
 
 # %% ../../nbs/api/tflite/13_signed.ipynb #e1a70009
@@ -79,7 +79,7 @@ def _multiplied(model, op):
     if least: return None, f"of the {high - low + 1:,} sums it may have, {least:,} would be rounded to another byte"
     once = _differing(before, _staircase(real, int(y.zero_point[0]), bounds), low, high, levels) if dense else 0
     new = [replace(w, dtype="int8", data=factors.astype(np.int8), scale=np.array([best]), zero_point=np.zeros(1, np.int64))]
-    if b is not None: new.append(replace(b, scale=np.float32([np.float64(x.scale[0])*np.float64(best)]), zero_point=np.zeros(1, np.int64)))
+    if b is not None: new.append(replace(b, scale=np.array([np.float64(x.scale[0])*np.float64(best)], np.float32), zero_point=np.zeros(1, np.int64)))
     return new, f"TensorFlow Lite Micro rounds it twice, so that there {once:,} of the {high - low + 1:,} sums it may have give a byte that is other by 1" if once else ""
 
 # %% ../../nbs/api/tflite/13_signed.ipynb #e1a7000e

@@ -168,7 +168,7 @@ def _constants(g, op, x, w, zero, channels):
     "(bias, scales, clamp) of an op that multiplies; `w` is (channels, taps), less their zero point."
     wt, b, y, uint8 = g.tensor(op, 1), g.tensor(op, 2), g.output(op), g.is_uint8(op)
     if wt.scale is None or (wt.zero_point.any() and not uint8) or len(wt.scale) not in (1, 1 if uint8 else channels): _refuse(g.model, op, "its weights are not quantized symmetrically, one scale per output channel", "Quantize it again with a current converter.")
-    once = uint8 or op.name == "FULLY_CONNECTED" and len(wt.scale) == 1  # there TFLM and TFLite multiply the scales as float32
+    once = uint8 != (op.name == "FULLY_CONNECTED" and len(wt.scale) == 1)  # there TFLM, and TFLite of uint8, multiply the scales as float32
     product = np.float64(x.scale[0]*wt.scale[0]) if once else np.float64(x.scale[0])*wt.scale.astype(np.float64)
     scales = np.broadcast_to(_scales(product/np.float64(y.scale[0])), (channels, 2))
     if b is not None and (b.data is None or b.dtype != "int32" or b.data.size != channels): _refuse(g.model, op, "its bias is no int32 constant")

@@ -67,17 +67,18 @@ def _multiplied(model, op):
         return None, f"its weights, less their zero point {zero}, go from {factors.min()} to {factors.max()}, and {int((np.abs(factors) > 127).sum()):,} of {factors.size:,} are no int8 from -127 to 127"
     dense, bounds, levels = op.name == "FULLY_CONNECTED", clamp(op, y), np.arange(clamp(op, y)[0] + 1, clamp(op, y)[1] + 1)
     low, high = _sums(x, w, b, op.name == "DEPTHWISE_CONV_2D")
-    real = np.float64(x.scale[0]*w.scale[0])/np.float64(y.scale[0])
+    single, double = np.float64(x.scale[0]*w.scale[0])/np.float64(y.scale[0]), np.float64(x.scale[0])*np.float64(w.scale[0])/np.float64(y.scale[0])
+    real = double if dense else single
     before = _staircase(real, int(y.zero_point[0]), bounds, scaled_once if dense else scaled)
     if not max(-low, high)*max(1, 2*real) < 2**31: return None, "its sums may be larger than an int32"
     least = None
     for scale in ([w.scale[0]] if dense else _nearby(w.scale[0])):
-        product = np.float64(x.scale[0]*scale) if dense else np.float64(x.scale[0])*np.float64(scale)
+        product = np.float64(x.scale[0])*np.float64(scale)
         n = _differing(before, _staircase(product/np.float64(y.scale[0]), int(y.zero_point[0]), bounds, scaled_once if dense else scaled), low, high, levels)
         if least is None or n < least: least, best = n, scale
         if not n: break
     if least: return None, f"of the {high - low + 1:,} sums it may have, {least:,} would be rounded to another byte"
-    once = _differing(before, _staircase(real, int(y.zero_point[0]), bounds), low, high, levels) if dense else 0
+    once = _differing(before, _staircase(single, int(y.zero_point[0]), bounds), low, high, levels) if dense else 0
     new = [replace(w, dtype="int8", data=factors.astype(np.int8), scale=np.array([best]), zero_point=np.zeros(1, np.int64))]
     if b is not None: new.append(replace(b, scale=np.array([np.float64(x.scale[0])*np.float64(best)], np.float32), zero_point=np.zeros(1, np.int64)))
     return new, f"TensorFlow Lite Micro rounds it twice, so that there {once:,} of the {high - low + 1:,} sums it may have give a byte that is other by 1" if once else ""

@@ -27,19 +27,22 @@ OPS = [op for op in conformance.DRAW if op not in ("SOFTMAX", "LOGISTIC", "RESHA
 FEW = ["cortex_m0plus", "cortex_m4", "cortex_m55"]  # one of each instruction set
 
 
-def judged(core, model, images):
-    """A case: what TFLM, compiled for this computer, makes of images."""
+UINT8 = [f"uint8 {op}" for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D")]
+
+
+def judged(core, model, images, judge=Judge):
+    """A case: what TFLM, compiled for this computer, or LiteRT makes of images."""
     compiled = compile_model(model, layout=layout_for(core).name)
-    judge = Judge(model)
+    judge = judge(model)
     return compiled.data, 0, list(images), [judge(x) for x in images]
 
 
-def drawn(core, numbers):
-    for op in OPS:
+def drawn(core, numbers, ops=OPS, judge=Judge):
+    for op in ops:
         for number in numbers:
             model, images = conformance.drawn(op, number)
             try:
-                yield judged(core, model, images)
+                yield judged(core, model, images, judge)
             except MobileNetError:
                 pass  # refused when it is compiled, as on this computer
 
@@ -50,6 +53,14 @@ def test_models_of_one_op_are_tflm_byte_for_byte(core, n, tmp_path):
     cases = list(drawn(core, range(2000, 2000 + n)))
     good, said = replayed(core, cases, tmp_path)
     assert good == len(cases) > .8 * n * len(OPS), said
+
+
+@pytest.mark.parametrize("core, n", sample([(core, n) for n in (12, 300) for core in CORES], kept=[(core, 12) for core in FEW]))
+def test_models_of_one_op_of_uint8_are_litert_byte_for_byte(core, n, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    cases = list(drawn(core, range(2000, 2000 + n), UINT8, conformance.LiteRT))
+    good, said = replayed(core, cases, tmp_path)
+    assert good == len(cases) > .8 * n * len(UINT8), said
 
 
 @needs_tflm

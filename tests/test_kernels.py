@@ -99,7 +99,7 @@ MISTAKES = {  # in the engine's own text, as a programmer makes them
     "a mean that rounds down": ("portable.c", "(sum > 0 ? count / 2 : -(count / 2))", "count / 2"),
     "padding that always counts": ("portable.c", "count = pads ? taps : inside", "count = taps"),
     "a Newton step too few": ("portable.c", "i < 3", "i < 2"),
-    "a zero point of weights without the padding": ("portable.c", "s->zero_in * (s->kh * s->kw - rows * columns) * in", "0"),
+    "a zero point of weights without the padding": ("portable.c", "s->zero_in * (s->kh * s->kw", "0 * (s->kh * s->kw"),
     "a zero point of weights without a tap": ("portable.c", "t = 0; t < inside; t++) sum -= ", "t = 1; t < inside; t++) sum -= "),
     "unsigned bytes that stay so": ("portable.c", "mean - up", "mean"),
     "an unsigned table": ("portable.c", "+ 128;\n", "+ 127;\n")}

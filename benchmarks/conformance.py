@@ -1,7 +1,9 @@
 """Whether the engine computes what TensorFlow Lite Micro computes: models of one op, drawn at random with extreme shapes, scales, zero
-points and biases, run by both, byte for byte, in every layout of weights.
+points and biases, run by both, byte for byte, in every layout of weights. Those of uint8, whose weights have a zero point, TFLM refuses:
+LiteRT's reference kernels are their judge.
 
     python benchmarks/conformance.py [MODELS] [OP ...]  # 2000 of each op by default; writes benchmarks/conformance.csv
+    python benchmarks/conformance.py 2000 "uint8 CONV_2D"
 
 A model depends on its op and number alone, so that one can be looked at again. Both run in a child process, since TFLM aborts where it
 checks with an assertion. What TFLM leaves undefined is not drawn; a comment says so where it would have been."""
@@ -27,6 +29,7 @@ from mobilenet_keras.core import MobileNetError, text_table  # noqa: E402
 from mobilenet_keras.engine.engine import Engine  # noqa: E402
 from mobilenet_keras.engine.layouts import LAYOUTS  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder  # noqa: E402
+from mobilenet_keras.tflite.interpreters import load  # noqa: E402
 
 INPUTS, CHANNELS = 8, (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
 LARGEST = 1 << 31  # of an int32, and one more
@@ -208,15 +211,86 @@ DRAW = {"CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": full
         "LOGISTIC": logistic, "PAD": pad, "RESHAPE": reshape}
 
 
+EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW)]
+
+
+def as_uint8(rng, b):
+    """The same op with bytes that are more by 128, and weights with a zero point, which `b.model` then writes. Undefined in TFLite as well,
+    and so avoided here: sums that do not fit."""
+    weights = {inputs[1] for code, inputs, *_ in b.ops if code in (3, 4, 9)}
+    for i, t in enumerate(b.tensors):
+        if t.get(4):
+            t[4] |= {2: t[4][2][:1], 3: t[4][3][:1], 6: np.int32(0)}
+        if t[1] != 9:
+            continue
+        t[1] = np.int8(3)
+        t[4][3] = [np.int64(z + 128) for z in t[4][3]]
+        if t[2]:
+            buffer = b.buffers[int(t[2])]
+            buffer[0] = (np.frombuffer(buffer[0], np.int8) ^ -128).tobytes()
+        if i in weights:
+            t[4][3] = [np.int64(rng.integers(256) if chance(rng, .4) else 128 + rng.integers(-40, 40))]
+    for code, inputs, y, _ in b.ops:
+        if code in (3, 4, 9):
+            uint8_sums(rng, b, code, inputs, y)
+    return b
+
+
+def uint8_sums(rng, b, code, inputs, y):
+    """A bias and an output's scale that suit what the weights have become."""
+    array = lambda i, dtype: np.frombuffer(b.buffers[int(b.tensors[i][2])][0], dtype).reshape([int(n) for n in b.tensors[i][0]])  # noqa: E731
+    quantized = lambda i: (np.float64(b.tensors[i][4][2][0]), int(b.tensors[i][4][3][0]))  # noqa: E731
+    (x_scale, x_zero), (w_scale, w_zero), (y_scale, _) = quantized(inputs[0]), quantized(inputs[1]), quantized(y)
+    w = array(inputs[1], np.uint8).astype(np.int64) - w_zero
+    flat = np.moveaxis(w, 3 if code == 4 else 0, 0).reshape(w.shape[3 if code == 4 else 0], -1)
+    bias, real = np.zeros(len(flat), np.int64), x_scale * w_scale
+    if len(inputs) == 2 or inputs[2] < 0:
+        if code == 3:  # which TFLite's kernel needs
+            inputs[2:] = [b.tensor((len(flat),), real, 0, bias.astype(np.int32))]
+    else:
+        bias = (x_zero - 128) * flat.sum(1) + rng.integers(-2000, 2000, len(flat))
+        b.buffers[int(b.tensors[inputs[2]][2])][0] = bias.astype(np.int32).tobytes()
+    largest = float((np.abs(flat).sum(1) * 255 + np.abs(bias)).max())
+    spread = max(1., float(np.median(74 * np.sqrt((flat ** 2).sum(1)))))
+    scale = real * spread / 2 ** rng.uniform(4, 7) if chance(rng, .8) else y_scale
+    scale = np.float32(max(scale, 6e-9, real * largest / (LARGEST - 512), (2 * real * largest / LARGEST) * (real > .5 * scale)) * 1.001)
+    b.tensors[y][4][2] = [scale]
+    if any(c == 0 for c, *_ in b.ops):  # an ADD's, whose output's scale suits those that were drawn
+        b.tensors[y][4][2] = [np.float32(y_scale)]
+
+
 def drawn(op, number):
     """(model, inputs): model number so and so of an op."""
-    rng = np.random.default_rng([list(DRAW).index(op), number])
-    model = DRAW[op](rng).model(f"{op} {number}")
+    name, uint8 = op.removeprefix("uint8 "), op.startswith("uint8 ")
+    rng = np.random.default_rng([list(DRAW).index(name), number] + [8] * uint8)
+    b = DRAW[name](rng)
+    model = (as_uint8(rng, b) if uint8 else b).model(f"{op} {number}")
     shape = (INPUTS, *model.inputs[0].shape[1:])
     images = rng.integers(-128, 128, shape).astype(np.int8)
     images[0], images[1] = -128, 127
     images[2:4] = rng.choice([-128, 127], images[2:4].shape)
     return model, images
+
+
+class LiteRT:
+    """The reference kernels, of bytes that are more by 128."""
+
+    def __init__(self, model):
+        self.interpreter = load(model, "litert-reference")
+
+    def __call__(self, image):
+        return (self.interpreter.run((image ^ -128).view(np.uint8)[None])[0] ^ 128).view(np.int8).ravel()
+
+
+class TFLM:
+    def __init__(self, model):
+        from tflite_micro import runtime
+        self.interpreter = runtime.Interpreter.from_bytes(model.data, arena_size=1 << 20)
+
+    def __call__(self, image):
+        self.interpreter.set_input(image[None], 0)
+        self.interpreter.invoke()
+        return self.interpreter.get_output(0).ravel()
 
 
 def reason(error):
@@ -227,26 +301,23 @@ def reason(error):
 
 def outcome(op, number):
     """(what, detail): "equal" and whether outputs differ between inputs; "different" and where; "refused" and why."""
-    from tflite_micro import runtime
     model, images = drawn(op, number)
     try:
         engines = {name: Engine(model, layout=name) for name in LAYOUTS}
     except MobileNetError as e:
         return "refused", reason(e)
     try:
-        judge = runtime.Interpreter.from_bytes(model.data, arena_size=1 << 20)
+        judge = (LiteRT if op.startswith("uint8") else TFLM)(model)
     except Exception as e:  # noqa: BLE001
         return "tflm refused", reason(e)
     seen = set()
     for i, image in enumerate(images):
-        judge.set_input(image[None], 0)
-        judge.invoke()
-        wanted = judge.get_output(0).ravel()
+        wanted = judge(image)
         for name, engine in engines.items():
             found = engine.run(image).ravel()
             if not engine.canaries_intact or wanted.shape != found.shape or (wanted != found).any():
                 at = int(np.argmax(wanted != found)) if wanted.shape == found.shape else -1
-                return "different", f"{op} {number}, input {i}, output {at}: TFLM {wanted[at]}, engine {found[at]} (layout {name})"
+                return "different", f"{op} {number}, input {i}, output {at}: {type(judge).__name__} {wanted[at]}, engine {found[at]} (layout {name})"
         seen.add(wanted.tobytes())
     return "equal", len(seen) > 1
 
@@ -298,7 +369,7 @@ def _children():
 
 if __name__ == "__main__":
     models = next((int(a) for a in sys.argv[1:] if a.isdigit()), 2000)
-    chosen = [a for a in sys.argv[1:] if not a.isdigit()] or list(DRAW)
+    chosen = [a for a in sys.argv[1:] if not a.isdigit()] or EVERY
     rows, wrong = [], []
     for op in chosen:
         row, different = measure(op, range(models))
@@ -310,6 +381,6 @@ if __name__ == "__main__":
     print(text_table(columns, [[row[k] for k in columns] for row in rows]))
     for row in rows:
         print("".join(f"{row['op']} refused: {text}\n" for text in row["reasons"].split("; ") if text), end="")
-    if chosen == list(DRAW):
+    if chosen == EVERY:
         print(f"Written to {record(__file__, rows).name}.")
     sys.exit("\n".join(wrong[:50]) if wrong else 0)

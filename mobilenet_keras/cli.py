@@ -280,6 +280,22 @@ def _onward(path, net):
     flags = f"{' --net v2' if net.source['version'] == 2 else ''}{' --gray' if net.input_shape[3] == 1 else ''} --alpha {net.source['alpha']:g} --size {net.input_shape[1]}"
     return f" Next, for classes of your own: mobilenet train PHOTOS --weights {quoted(path)}{flags}"
 
+def _in_int8(a):
+    "`convert --int8`."
+    from mobilenet_keras.tflite.model import Model
+    from mobilenet_keras.tflite.signed import to_signed
+    if not _is_tflite(Path(a.file)) or Path(a.out).suffix != ".tflite": raise MobileNetError("--int8 makes an int8 .tflite of a uint8 .tflite: mobilenet convert A.tflite --int8 -o B.tflite. For other files there is mobilenet quantize.")
+    model = Model.open(a.file)
+    found, ops = to_signed(model)
+    facts = dict(ops=[dict(index=op.index, op=op.name, same=op.same, remark=op.remark) for op in ops])
+    if found is None:
+        others = [op for op in ops if not op.same]
+        raise Failed(facts, f"{a.file} is no int8 file of the same answers, and nothing was written: {len(others)} of its {len(ops)} ops would compute something else.\n" + "\n".join(map(str, others))
+                     + "\nThe engine runs it as it is: mobilenet build FILE --board BOARD, or mobilenet compile FILE.")
+    path = found.save(a.out)
+    remarks = "".join(f"\n{op}" for op in ops if op.remark)
+    return facts | dict(model=str(path), bytes_before=len(model.data), bytes=len(found.data)), f"{path}: the same network in int8, {len(found.data):,} bytes; each byte of its input and output is less by 128, and all else is the same.{remarks}"
+
 def _stripped(a):
     "A .tflite with only what an interpreter reads."
     from mobilenet_keras import Model
@@ -302,11 +318,13 @@ def _stripped(a):
       arg("--as", dest="system", metavar="SYSTEM", help="whose file it is, where the guess is wrong, e.g. slim-v2"),
       _size(", where the file doesn't say it (default: 224)"),
       _PROTOTXT, *_TOLD,
+      arg("--int8", action="store_true", help="write a uint8 .tflite, as TensorFlow 1 made them, as an int8 .tflite of the same answers; where they would be others, say why, and write nothing"),
       arg("--no-compare", action="store_true", help="don't ask the original, in a process of its own with limits, whether it gives the same answers"))
 def convert(a):
     "Turn a weight file of any known system into a Keras model, or a .tflite into a smaller one."
     if not a.out: raise MobileNetError("Give a file to write: -o model.keras (or .h5, .safetensors), or -o small.tflite for a .tflite. What a file holds says: mobilenet inspect FILE")
     kind, writable = Path(a.out).suffix, [".keras", ".h5", ".safetensors"]
+    if a.int8: return _in_int8(a)
     if kind == ".tflite" and _is_tflite(Path(a.file)): return _stripped(a)
     if kind == ".tflite": raise MobileNetError(f"{a.file} becomes a .tflite by training: mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN.")
     from mobilenet_keras.networks.weight_files import read_weights

@@ -47,7 +47,7 @@ STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_t
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods
     "Run": "evaluation",
-    "Model": "tflite.folding tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm",
+    "Model": "tflite.folding tflite.signed tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm",
     "Profile": "mcu.fit",
 }
 _MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names.split()}

@@ -267,7 +267,9 @@ static void repair_step(mbn_step *s, const uint16_t shape[3], uint32_t *states, 
   const int takes = mbn_takes_aside(s), sum = s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE, pool = s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL;
   const int conv = s->op == MBN_CONV, window = conv || s->op == MBN_DEPTHWISE || pool;
   const int head = sum || (window && !(conv && s->kh == 1 && s->kw == 1 && s->sh == 1 && s->sw == 1));
-  const int may = pool ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : takes ? MBN_FROM_KEPT : 0;
+  const int average = s->op == MBN_AVERAGE_POOL || s->op == MBN_GLOBAL_AVERAGE, dense = conv && !(s->packed | s->pt | s->pl) && (!head || (s->kh == shape[0] && s->kw == shape[1]));
+  const int may = (pool ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : takes ? MBN_FROM_KEPT : 0) | (average ? MBN_UNSIGNED : 0) | (dense ? MBN_ONCE : 0);
+  if (!conv && s->op != MBN_DEPTHWISE && s->op != MBN_ADD) s->zero_other = 0;
   s->flags = (uint8_t)((s->flags & may) | (head ? MBN_HEAD : 0));
   if (window) {
     s->out_h = (uint16_t)repaired_extent(s->out_h, s->in_h, s->sh, s->pt);

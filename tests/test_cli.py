@@ -485,8 +485,19 @@ def test_compile_says_what_memory_it_takes(tmp_path, monkeypatch, capsys):
     text = here("compile", model)[1]
     assert "Removed 1,928 channels" in text and ": 3.77 of 7.49 million multiply-adds remain" in text
     assert (tmp_path / "vww_96_int8.mbn").stat().st_size < 44_000
-    code, said, err = here("compile", shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
-    assert code == 2 and said == "" and "uint8" in one_line(err)
+
+
+def test_uint8_files_are_compiled_as_they_are_and_converted_where_they_can_be(tmp_path):
+    coral, out = shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), tmp_path / "signed.tflite"
+    facts = json.loads(mobilenet("compile", coral, "-o", tmp_path / "v1.mbn", "--board", "pico", "--json")[1])
+    assert facts["arena_streamed"] < 20_000 and facts["layout"] == "v6m" and facts["macs"] == 13_570_304
+    code, said, err = mobilenet("convert", coral, "--int8", "-o", out)
+    said += err
+    assert code == 1 and not out.exists() and "29 of its 31 ops" in said and "go from -156 to 98" in said and "mobilenet build" in said
+    code, said, err = mobilenet("convert", shared("models/mlperf_tiny/vww_96_int8.tflite"), "--int8", "-o", out)
+    assert code == 2 and "no uint8 weights" in one_line(err) and not out.exists()
+    code, said, err = mobilenet("convert", tmp_path / "v1.mbn", "--int8", "-o", out)
+    assert code == 2 and "uint8 .tflite" in one_line(err)
 
 
 def test_compile_for_a_board_and_its_ram(tmp_path, capsys):

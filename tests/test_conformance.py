@@ -1,4 +1,5 @@
-"""The engine against TensorFlow Lite Micro on models of one op with extreme numbers: a slice of benchmarks/conformance.py."""
+"""The engine against TensorFlow Lite Micro, and of uint8 LiteRT's reference, on models of one op with extreme numbers: a slice of
+benchmarks/conformance.py."""
 import sys
 
 import pytest
@@ -18,6 +19,16 @@ def test_models_of_one_op_are_tflm_byte_for_byte(op):
     assert not different, different
     assert row["refused"] <= 12 and row["tflm_refused"] == row["tflm_aborted"] == 0, row
     assert row["outputs_vary"] >= 24, "outputs that are constant prove little"
+
+
+@pytest.mark.parametrize("models", [20, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("op", conformance.DRAW)
+def test_models_of_one_op_of_uint8_are_litert_byte_for_byte(op, models):
+    """What LiteRT refuses is none of them: weights have any zero point, a scale for all."""
+    row, different = conformance.measure(f"uint8 {op}", range(models))
+    assert not different, different
+    assert row["refused"] <= .2 * models and row["tflm_refused"] == row["tflm_aborted"] == 0, row
+    assert row["outputs_vary"] >= .5 * models, "outputs that are constant prove little"
 
 
 def test_a_difference_is_noticed(monkeypatch):

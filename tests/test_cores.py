@@ -28,19 +28,20 @@ OPS = [op for op in conformance.DRAW if op not in ("SOFTMAX", "LOGISTIC", "RESHA
 FEW = ["cortex_m0plus", "cortex_m4", "cortex_m55"]  # one of each instruction set
 
 
+UINT8 = [f"uint8 {op}" for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D")]
 once = cache(conformance.drawn)  # for all cores
 
 
 @cache
 def judged(op, number):
-    """What TFLM, compiled for this computer, makes of a drawn model's images."""
+    """What TFLM, compiled for this computer, or of uint8 LiteRT's reference, makes of a drawn model's images."""
     model, images = once(op, number)
-    judge = Judge(model)
+    judge = (conformance.LiteRT if op in UINT8 else Judge)(model)
     return [judge(x) for x in images]
 
 
-def drawn(core, numbers):
-    for op in OPS:
+def drawn(core, numbers, ops=OPS):
+    for op in ops:
         for number in numbers:
             model, images = once(op, number)
             try:
@@ -59,6 +60,14 @@ def test_models_of_one_op_are_tflm_byte_for_byte(core, n, tmp_path):
     cases = list(drawn(core, range(2000, 2000 + n)))
     good, said = replayed(core, cases, tmp_path)
     assert good == len(cases) > .8 * n * len(OPS), said
+
+
+@pytest.mark.parametrize("core, n", sample(SIZES, kept=[(core, 12) for core in FEW]))
+def test_models_of_one_op_of_uint8_are_litert_byte_for_byte(core, n, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    cases = list(drawn(core, range(2000, 2000 + n), UINT8))
+    good, said = replayed(core, cases, tmp_path)
+    assert good == len(cases) > .8 * n * len(UINT8), said
 
 
 @cache

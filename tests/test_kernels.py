@@ -94,11 +94,14 @@ MISTAKES = {  # in the engine's own text, as a programmer makes them
                                               "high_mul(x, multiplier) << shift"),
     "one tap too few on the left": ("portable.c", "at < 0 ? -at : 0", "at < 0 ? -at + (at < -1) : 0"),
     "taps outside count as 0": ("portable.c", "sum + s->zero_in * outside", "sum"),
-    "the last pixels of four": ("portable.c", "for (; p + 4 <= c->n; p += 4)", "for (; p + 3 <= c->n; p += 4)"),
+    "the last pixels of four": ("portable.c", "for (; p + 4 <= c->n &&", "for (; p + 3 <= c->n &&"),
     "a multiplier that isn't": ("portable.c", "if (--left == 0) i++, left = times;", "if (--left == 0) i++, left = 1;"),
     "a mean that rounds down": ("portable.c", "(sum > 0 ? count / 2 : -(count / 2))", "count / 2"),
     "padding that always counts": ("portable.c", "count = pads ? taps : inside", "count = taps"),
     "a Newton step too few": ("portable.c", "i < 3", "i < 2"),
+    "a zero point of weights without the padding": ("portable.c", "s->zero_in * (s->kh * s->kw", "0 * (s->kh * s->kw"),
+    "a zero point of weights without a tap": ("portable.c", "t = 0; t < inside; t++) sum -= ", "t = 1; t < inside; t++) sum -= "),
+    "unsigned bytes that stay so": ("portable.c", "mean - up", "mean"),
     "an unsigned table": ("portable.c", "+ 128;\n", "+ 127;\n")}
 
 

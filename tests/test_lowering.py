@@ -1,4 +1,6 @@
 """From a graph to the engine's steps: what is stripped, and what is refused by name."""
+import csv
+
 import numpy as np
 import pytest
 from conftest import shared
@@ -6,11 +8,14 @@ from engine_models import Judge, in_blocks, needs_tflm, some_images
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.engine.layouts import LAYOUTS
 from mobilenet_keras.engine.lowering import graph_ends, lower
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.folding import misdeclared
+from mobilenet_keras.tflite.inputs import ModelInput
 from mobilenet_keras.tflite.interpreters import installed_runtimes, load
+from mobilenet_keras.tflite.model import Model
 
 
 @needs_tflm
@@ -100,5 +105,40 @@ def test_what_can_not_be_streamed_is_refused_by_name():
     mark = b.mark()
     with pytest.raises(MobileNetError, match="nothing needs its output"):
         lower(b.depthwise().model("example", [mark[0]]))
-    with pytest.raises(MobileNetError, match="uint8"):
-        lower(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
+    mixed = start()
+    mixed.tensors[0][1] = np.int8(3)  # uint8, in the midst of int8
+    refused(mixed, "Op 0 of example, CONV_2D.*it mixes int8 and uint8")
+
+
+def test_a_zero_point_stays_only_where_bytes_need_it():
+    """Weights less their zero point, where they fit; else the byte and the zero point."""
+    b = Builder((1, 9, 9, 3)).conv(4, 3, 2).depthwise()
+    model = b.uint8().model()
+    steps = lower(model)
+    for step in steps:
+        w = model.tensors[model.ops[step.index].inputs[1]]
+        real = w.data.astype(int) - w.zero_point[0]
+        assert (step.factors.ravel() == real.ravel()).all() and (step.zero_other == 0) == (abs(real).max() <= 127)
+    assert {step.zero_other == 0 for step in steps} == {False}
+    quiet = Builder((1, 9, 9, 3)).conv(4, 3, 2).uint8()
+    quiet.buffers[1][0] = bytes(100 + v // 3 for v in quiet.buffers[1][0])
+    quiet.tensors[1][4][3] = [np.int64(140)]
+    assert lower(quiet.model())[0].zero_other == 0
+
+
+@pytest.mark.parametrize("name, photos", [("mobilenet_v1_0.25_128_quant", 17), ("mobilenet_v2_1.0_224_quant", 2)])
+def test_corals_classifiers_are_literts_reference(name, photos):
+    """Every step in integers, and the engine with each layout, on Coral's photos; V2's classes are those that Coral's run gave."""
+    pytest.importorskip("ai_edge_litert")
+    model, found = Model.open(shared(f"models/coral/{name}.tflite")).described(resize="stretch:1"), []
+    judge, engines = load(model, "litert-reference"), [Engine(model, layout=layout) for layout in (LAYOUTS if photos > 9 else ["portable"])]
+    rows = list(csv.DictReader(shared("data/coral_photos/predictions_mobilenet_v2_quant.csv").open(encoding="utf-8")))
+    for row in rows[:photos]:
+        image = ModelInput.of(model).prepare(shared("data/coral_photos/images") / row["file"]).values[0]
+        wanted = judge.run(image[None])[0].ravel()
+        for engine in engines:
+            assert (engine.run((image ^ 128).view(np.int8)).view(np.uint8) ^ 128 == wanted).all(), row["file"]
+        found.append(int(wanted.argmax()) - 1)  # of 1,000: the background comes first
+    assert len(set(found)) > 1
+    if "v2" in name:
+        assert engines[0].arena_bytes <= 100_000 and found == [int(row["squash_index"]) for row in rows[:photos]]

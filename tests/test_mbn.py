@@ -81,7 +81,8 @@ def test_the_header_says_what_the_file_holds(small):
     assert struct.unpack_from("<IHHI", small.data) == (MAGIC, VERSION, 0, len(small.data))
 
 
-GOLDEN = {**{f"2.0-{name}": 0x3804bf44 for name in LAYOUTS}, "2.1-branches": 0x3dd9a03c}  # CRC-32 of all outputs, one behind the other
+GOLDEN = {**{f"2.0-{name}": 0x3804bf44 for name in LAYOUTS}, "2.1-branches": 0x3dd9a03c,
+          **{f"2.1-uint8-{name}": 0xf18a9180 for name in LAYOUTS}}  # CRC-32 of all outputs, one behind the other
 
 
 def test_files_of_every_minor_and_layout_are_kept():
@@ -98,3 +99,15 @@ def test_they_are_read_forever(name):
     assert f"{data[4]}.{data[5]}" == name.split("-")[0]
     assert zlib.crc32(flat(engine.run(image)).tobytes()) == GOLDEN[name]
     assert name == "2.1-branches" or read_io(data).classes == ("glass", "metal", "paper")
+
+
+def test_a_file_says_the_least_minor_that_it_needs(small):
+    """And one that says less than it needs is refused: an engine of that minor would read something else."""
+    assert small.data[5] == 0
+    for made in (Builder((1, 9, 9, 3)).conv(4, 3, 2), Builder((1, 4, 4, 3)).pool(1, 2, 2, same=False), Builder((1, 1, 1, 9)).dense(4)):
+        data = bytearray(compile_model(made.uint8().model()).data)
+        assert data[5] == 1
+        data[5] = 0
+        with pytest.raises(MobileNetError, match="contradicts itself"):
+            Engine(bytes(data))
+    assert compile_model(Builder((1, 9, 9, 3)).pool(17, 2).uint8().model()).data[5] == 0, "the largest of bytes is the same of all bytes"

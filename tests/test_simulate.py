@@ -21,6 +21,7 @@ from mobilenet_keras.mcu.fit import missed_words
 from mobilenet_keras.mcu.simulate import run_firmware, simulate, simulate_folder
 from mobilenet_keras.mcu.target import targets
 from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tflite.inputs import ModelInput
 from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 from mobilenet_keras.tflite.model import Model
 
@@ -172,3 +173,17 @@ def test_tflm_beside_the_engine(tmp_path):
                           (["--photo", path], "not an image")):
         code, _, err = mobilenet("simulate", path, "--runtime", "tflm", *more)
         assert code == 2 and message in one_line(err)
+
+
+@pytest.mark.slow
+def test_corals_v1_on_a_pico_as_it_is():
+    """A uint8 file of TensorFlow 1, built and run on the emulated board: the bytes of LiteRT's reference."""
+    pytest.importorskip("ai_edge_litert")
+    model = Model.open(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
+    firmware = build(model, "pico")
+    for name in ("cat.jpg", "parrot.jpg"):
+        photo = shared("data/coral_photos/images") / name
+        image = ModelInput.of(model).prepare(photo).values
+        found = simulate(firmware, photo=photo, seconds=900)
+        assert (found.scores.view(np.uint8) ^ 128 == load(model, "litert-reference").run(image)[0].ravel()).all()
+        assert abs(compile_model(model, layout="v6m").instructions("cortex_m0plus") / found.instructions - 1) < .05

@@ -107,15 +107,24 @@ static int kept_ok(const checker *c, const mbn_step *s, int32_t channels) {
 
 /* Where a step finds the pixels that it takes: kept, or put aside. */
 static int taken_ok(const checker *c, const mbn_step *s) {
-  return s->flags & MBN_FROM_KEPT ? kept_ok(c, s, mbn_other_c(s)) : s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
+  return mbn_has(s, MBN_FROM_KEPT) ? kept_ok(c, s, mbn_other_c(s)) : s->capacity && in_arena(c, s->buffer, (uint64_t)s->capacity * (uint32_t)mbn_other_c(s));
+}
+
+/* Flags and zero points that its op has; those that came with minor 1 only where the file says it, since before they meant nothing. */
+static int has_its_own(const checker *c, const mbn_step *s, int head) {
+  const int minor = MBN_MINOR && c->h->version >> 8, conv = s->op == MBN_CONV;
+  const int dense = conv && !s->capacity && !(s->packed | s->pt | s->pl) && s->kh <= s->in_h && s->kw <= s->in_w && (!head || (uint32_t)s->out_h * s->out_w == 1);
+  int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : 0;
+  if (!minor && (s->op >= MBN_AGAIN || (head && s->capacity))) return 0;
+  if (minor) may |= s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : dense ? MBN_ONCE : s->op == MBN_AVERAGE_POOL || s->op == MBN_GLOBAL_AVERAGE || s->op == MBN_RESIZE ? MBN_UNSIGNED : 0;
+  return (s->flags & ~may) == (head ? MBN_HEAD : 0) && (!s->zero_other || s->op == MBN_ADD || (minor && (conv || s->op == MBN_DEPTHWISE || s->op == MBN_MUL)));
 }
 
 /* One step, whose input comes in groups of up to `group` pixels. */
 static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
   const int head = s->op == MBN_DEPTHWISE || s->op == MBN_RESIZE || mbn_is_pool(s) || mbn_is_sum(s) ||
                    (s->op == MBN_CONV && (s->kh != 1 || s->kw != 1 || s->sh != 1 || s->sw != 1));
-  const int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : 0;
-  if (s->op >= MBN_OPS || (s->flags & ~may) != (head ? MBN_HEAD : 0)) return 0;
+  if (s->op >= MBN_OPS || !has_its_own(c, s, head)) return 0;
   if (s->packed > MBN_PACKS || (s->packed && (c->h->layout == MBN_PORTABLE || (s->op != MBN_CONV && s->op != MBN_DEPTHWISE)))) return 0;
   if (s->low > s->high || !s->out_h || !s->out_w || !s->out_c) return 0;
   if (head && (!s->group || s->group > s->out_w)) return 0;
@@ -134,7 +143,7 @@ static int step_ok(const checker *c, const mbn_step *s, uint32_t group) {
     case MBN_SOFTMAX: return same_map(s) && softmax_ok(c, s);
     case MBN_LOOKUP: return same_map(s) && in_file(c, s->constants, 256);
     case MBN_ARG_MAX: return s->in_h == s->out_h && s->in_w == s->out_w && s->out_c == 1 && s->in_c <= 256;
-    case MBN_RESIZE: return resize_ok(c, s);
+    case MBN_RESIZE: return MBN_MINOR && resize_ok(c, s);
     case MBN_KEEP:
     case MBN_AGAIN: return same_map(s) && kept_ok(c, s, s->in_c);
     case MBN_CONCAT: if (s->in_c >= s->out_c) return 0; /* then as a RECALL */ /* fall through */
@@ -155,7 +164,7 @@ static int place_ok(const checker *c, const mbn_step *s, int last, uint32_t grou
 /* States: heads, TEEs, KEEPs and those that take a kept map number theirs in order, so that no two share one; those that take
  * a TEE's pixels have that of a TEE before them. */
 static int state_ok(const mbn_step *first, const mbn_step *s, uint32_t *states) {
-  if (!mbn_takes_aside(s) || s->flags & MBN_FROM_KEPT)
+  if (!mbn_takes_aside(s) || mbn_has(s, MBN_FROM_KEPT))
     return !(mbn_is_head(s) || mbn_is_aside(s) || mbn_takes_aside(s)) || s->state == (*states)++;
   for (const mbn_step *tee = first; tee < s; tee++)
     if (tee->op == MBN_TEE && tee->state == s->state)
@@ -173,7 +182,7 @@ static range range_of(uint32_t at, uint64_t n) {
 }
 
 /* Reads a map that an earlier stage kept. */
-static int reads_kept(const mbn_step *s) { return s->op == MBN_AGAIN || (mbn_takes_aside(s) && s->flags & MBN_FROM_KEPT); }
+static int reads_kept(const mbn_step *s) { return MBN_MINOR && (s->op == MBN_AGAIN || (mbn_takes_aside(s) && s->flags & MBN_FROM_KEPT)); }
 
 /* What a step keeps between calls; those that take what was put aside keep nothing of their own. */
 static range state_range(const mbn_step *s, uint32_t group) {

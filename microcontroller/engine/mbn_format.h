@@ -6,7 +6,9 @@
 
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
-#define MBN_MINOR 1            /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, MBN_FROM_KEPT, RESIZE, ARG_MAX, MUL, dilation */
+#ifndef MBN_MINOR               /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, RESIZE, */
+#define MBN_MINOR 1            /* ARG_MAX, MUL, MBN_FROM_KEPT, dilation, weights with a zero point, MBN_UNSIGNED, MBN_ONCE. With -DMBN_MINOR=0 their */
+#endif                         /* code is left out: a firmware whose only model needs none of them is 3 KB smaller */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -29,8 +31,8 @@ typedef enum {
 /* Steps. A head gathers its input and decides when a group of pixels can be made: rings and sums. The others take the
  * group that the step before made, and make one of as many pixels. */
 typedef enum {
-  MBN_CONV,           /* weights (out_c, kh, kw, in_c); a head unless it is 1x1 with stride 1 */
-  MBN_DEPTHWISE,      /* weights (kh, kw, out_c); output channel c reads input channel c / (out_c / in_c); a head */
+  MBN_CONV,           /* weights (out_c, kh, kw, in_c), less zero_other; a head unless it is 1x1 with stride 1 */
+  MBN_DEPTHWISE,      /* weights (kh, kw, out_c), likewise; output channel c reads input channel c / (out_c / in_c); a head */
   MBN_MAX_POOL,       /* of kh x kw pixels; a head */
   MBN_AVERAGE_POOL,   /* of kh x kw pixels, as TFLM's AVERAGE_POOL_2D; a head */
   MBN_ADD,            /* its input plus the pixels that a TEE put aside */
@@ -53,6 +55,8 @@ typedef enum {
 #define MBN_COUNTS_PADS 2 /* a pool whose taps outside the map count as zero_in: a PAD was folded into it */
 #define MBN_OTHER_FIRST 4 /* a CONCAT whose input comes second */
 #define MBN_FROM_KEPT 8   /* an ADD, MUL, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
+#define MBN_UNSIGNED 16   /* an average of bytes that were unsigned: it rounds halves up, not away from zero */
+#define MBN_ONCE 32       /* a CONV without padding whose sums are rounded once, halves up: a dense layer of unsigned bytes */
 #define MBN_HELD 1        /* flags of a file: the input lies in the arena */
 #define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
 #define MBN_BGR 4         /* channel 0 of the input is blue */
@@ -96,11 +100,11 @@ typedef struct {
 } mbn_stage; /* 24 bytes */
 
 typedef struct {
-  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT */
+  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT, MBN_UNSIGNED, MBN_ONCE */
   uint8_t kh, kw, sh, sw;   /* kernel and stride; of a dilated kernel, what it spans */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
-  int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside */
+  int8_t zero_in, zero_other, zero_out; /* zero points; other: of what a TEE put aside, or of the weights of CONV and DEPTHWISE */
   int8_t low, high;         /* bounds of the output: the fused activation */
   uint8_t packed;           /* 1: weights and constants lie as the file's layout says; 0: portable */
   uint16_t group;           /* a head makes at most so many pixels at once */
@@ -123,11 +127,13 @@ static inline const uint8_t *mbn_bytes(const mbn_header *h) { return (const uint
 static inline const mbn_output *mbn_output_table(const mbn_header *h) { return (const mbn_output *)(const void *)(h + 1); }
 static inline const mbn_stage *mbn_stage_table(const mbn_header *h) { return (const mbn_stage *)(const void *)(mbn_output_table(h) + h->outputs); }
 static inline const mbn_step *mbn_step_table(const mbn_header *h) { return (const mbn_step *)(const void *)(mbn_stage_table(h) + h->stages); }
+static inline int mbn_zero_w(const mbn_step *s) { return MBN_MINOR ? s->zero_other : 0; } /* of the weights of CONV and DEPTHWISE */
+static inline int mbn_has(const mbn_step *s, int flag) { return MBN_MINOR && s->flags & flag; } /* a flag of minor 1 */
 static inline int mbn_is_head(const mbn_step *s) { return s->flags & MBN_HEAD; }
 static inline int mbn_is_sum(const mbn_step *s) { return s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE; }
 static inline int mbn_is_pool(const mbn_step *s) { return s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL; }
-static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s) && s->op != MBN_RESIZE; }
-static inline int mbn_is_dilated(const mbn_step *s) { return s->capacity && (s->op == MBN_CONV || s->op == MBN_DEPTHWISE); }
+static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s) && !(MBN_MINOR && s->op == MBN_RESIZE); }
+static inline int mbn_is_dilated(const mbn_step *s) { return MBN_MINOR && s->capacity && (s->op == MBN_CONV || s->op == MBN_DEPTHWISE); }
 
 /* A step with its kernel's taps side by side, as they are gathered for it. */
 static inline mbn_step mbn_dense(const mbn_step *s) {
@@ -136,8 +142,8 @@ static inline mbn_step mbn_dense(const mbn_step *s) {
   return dense;
 }
 static inline int mbn_is_aside(const mbn_step *s) { return s->op == MBN_TEE || s->op == MBN_KEEP; } /* makes nothing, puts its input aside */
-static inline int mbn_takes_aside(const mbn_step *s) { return s->op == MBN_ADD || s->op == MBN_MUL || s->op == MBN_RECALL || s->op == MBN_CONCAT; }
-static inline int32_t mbn_other_c(const mbn_step *s) { return s->op == MBN_CONCAT ? s->out_c - s->in_c : s->out_c; } /* channels of what such a step takes */
+static inline int mbn_takes_aside(const mbn_step *s) { return s->op == MBN_ADD || s->op == MBN_RECALL || (MBN_MINOR && (s->op == MBN_MUL || s->op == MBN_CONCAT)); }
+static inline int32_t mbn_other_c(const mbn_step *s) { return MBN_MINOR && s->op == MBN_CONCAT ? s->out_c - s->in_c : s->out_c; } /* channels of what such a step takes */
 #endif
 
 #endif

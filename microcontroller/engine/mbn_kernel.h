@@ -1,6 +1,6 @@
 /* The kernel contract. A kernel makes `n` pixels of one row. It gets row pointers, each contiguous, and the taps that lie
  * inside the map, and knows nothing of rings or stages. Taps outside count as zero_in. `bias` holds -zero_in * sum(weights)
- * already, so taps outside add zero_in * weight back. tests/test_kernels.py holds every kernel of the table to this. */
+ * already, so taps outside add zero_in * weight back. Weights count less their zero point, zero_other. tests/test_kernels.py holds every kernel of the table to this. */
 #ifndef MBN_KERNEL_H
 #define MBN_KERNEL_H
 #include "mbn_format.h"

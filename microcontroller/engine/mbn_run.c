@@ -146,7 +146,7 @@ static int32_t resize_ready(mbn *m, const mbn_step *s);
 
 static int32_t ready(mbn *m, const mbn_step *s) {
   const mbn_state *r = state_of(m, s);
-  const int32_t n = mbn_is_ring(s) ? ring_ready(s, r) : mbn_is_sum(s) ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : resize_ready(m, s);
+  const int32_t n = mbn_is_ring(s) ? ring_ready(s, r) : mbn_is_sum(s) || !MBN_MINOR ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : resize_ready(m, s);
   return n < s->group ? n : s->group;
 }
 
@@ -267,7 +267,7 @@ static void dilated_make(mbn *m, int i, int32_t top, int32_t left, int8_t *out) 
 static void ring_make(mbn *m, int i, int32_t n, int8_t *out) {
   const mbn_step *s = step_of(m, i);
   mbn_state *r = state_of(m, s);
-  if (s->capacity) {
+  if (mbn_is_dilated(s)) {
     for (int32_t p = 0; p < n; p++) dilated_make(m, i, r->ring.oy * s->sh - s->pt, (r->ring.ox + p) * s->sw - s->pl, out + p * s->out_c);
     ring_made(m, s, n);
     return;
@@ -338,7 +338,7 @@ static void put_aside(mbn *m, const mbn_step *s, const int8_t *pixels, int32_t n
 
 /* Each pixel's channels, then the other's, or the other way round. */
 static void join(const mbn_step *s, const int8_t *pixels, const int8_t *other, int32_t n, int8_t *out) {
-  const int32_t c = s->in_c, o = s->out_c - c, turned = s->flags & MBN_OTHER_FIRST;
+  const int32_t c = s->in_c, o = s->out_c - c, turned = mbn_has(s, MBN_OTHER_FIRST);
   for (; n; n--, pixels += c, other += o, out += c + o) {
     memmove(turned ? out + o : out, pixels, (size_t)c); /* of a file that lies, they may overlap */
     memcpy(turned ? out : out + c, other, (size_t)o);
@@ -349,7 +349,7 @@ static void join(const mbn_step *s, const int8_t *pixels, const int8_t *other, i
 static void take_aside(mbn *m, int i, const int8_t *pixels, int32_t n, int8_t *out) {
   const mbn_step *s = step_of(m, i);
   mbn_state *a = state_of(m, s);
-  if (!(s->flags & MBN_FROM_KEPT)) {
+  if (!mbn_has(s, MBN_FROM_KEPT)) {
     if (a->aside.level < (uint32_t)n) { m->status = MBN_BROKEN; return; }
     a->aside.level -= (uint32_t)n;
   }
@@ -357,7 +357,7 @@ static void take_aside(mbn *m, int i, const int8_t *pixels, int32_t n, int8_t *o
     const int32_t room = (int32_t)(s->capacity - a->aside.out), k = n < room ? n : room;
     const int8_t *other = arena_of(m) + s->buffer + a->aside.out * mbn_other_c(s);
     if (s->op == MBN_RECALL) { memcpy(out, other, (size_t)(k * s->out_c)); COUNT(i, k); }
-    else if (s->op == MBN_CONCAT) { join(s, pixels, other, k, out); COUNT(i, k); }
+    else if (MBN_MINOR && s->op == MBN_CONCAT) { join(s, pixels, other, k, out); COUNT(i, k); }
     else { mbn_call c; c.step = s, c.row[0] = pixels, c.n = k, c.other = other, c.out = out; run_kernel(m, i, &c); }
     a->aside.out = k == room ? 0 : a->aside.out + (uint32_t)k;
     pixels += k * s->in_c, out += k * s->out_c, n -= k;
@@ -371,7 +371,7 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
   for (; i < end && !mbn_is_head(step_of(m, i)) && !m->status; i++) {
     const mbn_step *s = step_of(m, i);
     if (mbn_is_aside(s)) { put_aside(m, s, pixels, n); continue; }
-    if (s->op == MBN_AGAIN) continue; /* run_stage reads its map */
+    if (MBN_MINOR && s->op == MBN_AGAIN) continue; /* run_stage reads its map */
     int8_t *out = place_of(m, i);
     mbn_call c;
     c.step = s, c.row[0] = pixels, c.n = n, c.out = out;
@@ -380,7 +380,7 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
     pixels = out;
   }
   if (m->status) return;
-  if (i < end) { (mbn_is_ring(step_of(m, i)) ? ring_take : mbn_is_sum(step_of(m, i)) ? sum_take : resize_take)(m, step_of(m, i), pixels, n); return; }
+  if (i < end) { (mbn_is_ring(step_of(m, i)) ? ring_take : mbn_is_sum(step_of(m, i)) || !MBN_MINOR ? sum_take : resize_take)(m, step_of(m, i), pixels, n); return; }
   const uint32_t bytes = (uint32_t)(n * step_of(m, end - 1)->out_c);
   int8_t *out = arena_of(m) + st->out + m->written;
   if (st->out + m->written + bytes > m->read) { m->status = MBN_BROKEN; return; } /* would overtake what is still to be read */
@@ -412,7 +412,7 @@ static void drain(mbn *m) {
     if (n <= 0) { i = previous_head(m, i, first); continue; }
     int8_t *out = place_of(m, i);
     if (mbn_is_ring(s)) ring_make(m, i, n, out);
-    else if (mbn_is_sum(s)) sum_make(m, i, out);
+    else if (mbn_is_sum(s) || !MBN_MINOR) sum_make(m, i, out);
     else resize_make(m, i, n, out);
     forward(m, i + 1, out, n);
     yield_now(m);
@@ -453,7 +453,7 @@ static void run_stage(mbn *m, uint16_t stage) {
   enter_stage(m, stage);
   const mbn_stage *st = stage_of(m);
   const mbn_step *s = step_of(m, st->first);
-  const int8_t *map = arena_of(m) + (s->op == MBN_AGAIN ? s->buffer : m->file->arena_bytes - st->in_bytes); /* (in_h, in_w, in_c) */
+  const int8_t *map = arena_of(m) + (MBN_MINOR && s->op == MBN_AGAIN ? s->buffer : m->file->arena_bytes - st->in_bytes); /* (in_h, in_w, in_c) */
   for (int32_t y = 0; y < s->in_h && !m->status; y++) feed_row(m, map + y * s->in_w * s->in_c);
   leave_stage(m);
 }

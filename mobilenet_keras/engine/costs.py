@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 import numpy as np
 from ..core import microcontroller_folder
+from .layouts import LAYOUTS
 from .planner import Stage, group_sizes
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c0575006
@@ -63,8 +64,6 @@ def _blocks(layout, taps, n):
     at_once = 4 if layout == "portable" else 1 if taps > _MANY else 2
     return (at_once,)*(n//at_once) + (1,)*(n % at_once)
 
-def _up_to(n, multiple): return -(-n//multiple)*multiple
-
 def _inside(s):
     "(rows, columns) of the output whose window lies inside the map."
     first = [-(-p//n) for p, n in zip(s.pad, s.stride)]
@@ -76,13 +75,21 @@ def _matrix(s, packed, layout, rows, taps):
     blocks, found = Counter(), Counter()
     for times, sizes in rows:
         for n, groups in Counter(sizes).items():
-            for b in _blocks(layout if packed else "portable", taps, n): blocks[b] += times*groups
+            together = _blocks(layout if packed else "portable", taps, n) if packed or not s.zero_other and not s.once else (1,)*n
+            for b in together: blocks[b] += times*groups
     for size, n in blocks.items():
         if not packed: found.update({f"portable products of {size}": n*s.out[2]*taps, f"portable outputs of {size}": n*s.out[2]}); continue
         kind = f"{size} short" if layout == "mve" and size == 2 and taps <= 32 else f"{size}"
         fours, sign = -(-s.out[2]//4), "" if s.low >= s.zero_out else "signed "
-        found.update({f"products of {kind}": n*fours*_up_to(taps, dict(v6m=2, dsp=8, mve=16)[layout]), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
-    return +Counter(found, **{"expanded taps": s.out[0]*s.out[1]*taps*packed})
+        found.update({f"products of {kind}": n*fours*LAYOUTS[layout].products(s), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
+    pixels = s.out[0]*s.out[1]
+    return +Counter(found, **{"expanded taps": pixels*taps*packed, **_zero_point(s, packed, layout, taps)})
+
+def _zero_point(s, packed, layout, taps):
+    "What the weights' zero point adds."
+    if not s.zero_other: return {}
+    pixels = s.out[0]*s.out[1]
+    return {"summed taps": pixels*taps, "parts of sums": pixels*(LAYOUTS[layout].products(s) - taps)} if packed else {"portable summed taps": pixels*taps}
 
 # %% ../../nbs/api/engine/03_costs.ipynb #c057500a
 def _conv(s, packed, layout, rows):
@@ -90,7 +97,7 @@ def _conv(s, packed, layout, rows):
     if not s.head: return _matrix(s, packed, layout, rows, taps)
     edge = pixels - r*c
     if packed: return {**_matrix(s, packed, layout, rows, taps), "windows": pixels, "window rows": pixels*s.kernel[0], "edge taps": edge*taps}
-    return {"portable window macs": pixels*s.out[2]*taps, "portable window rows": pixels*s.out[2]*s.kernel[0], "portable window outputs": pixels*s.out[2], "portable edge macs": edge*s.out[2]*taps}
+    return {**_zero_point(s, packed, layout, taps), "portable window macs": pixels*s.out[2]*taps, "portable window rows": pixels*s.out[2]*s.kernel[0], "portable window outputs": pixels*s.out[2], "portable edge macs": edge*s.out[2]*taps}
 
 def _depthwise(s, packed, layout, rows):
     if packed and s.shape[2] == 1: return _conv(s, packed, layout, rows)
@@ -98,8 +105,9 @@ def _depthwise(s, packed, layout, rows):
     if packed:
         fours = -(-s.out[2]//16)*(.5 if s.out[2] == 8 and s.stride[1] == 1 else 1) if layout == "mve" else -(-s.out[2]//4)  # of 16, then, or of 8 twice
         return {"inside fours": r*c*fours, "inside pixels": r*c, "edge fours": (pixels - r*c)*fours, "edge pixels": pixels - r*c, "depthwise calls": sum(n*len(sizes) for n, sizes in rows)}
-    fast = r*c if s.kernel == (3, 3) and s.shape[2] == s.out[2] else 0
-    return {"portable 3x3 outputs": fast*s.out[2], "portable depthwise macs": (pixels - fast)*s.out[2]*taps, "portable depthwise outputs": (pixels - fast)*s.out[2], "portable depthwise taps": (pixels - fast)*taps}
+    fast = r*c if s.kernel == (3, 3) and s.shape[2] == s.out[2] and not s.zero_other else 0
+    zeroed = {"portable zeroed taps": pixels*s.out[2]*taps} if s.zero_other else {}
+    return {**zeroed, "portable 3x3 outputs": fast*s.out[2], "portable depthwise macs": (pixels - fast)*s.out[2]*taps, "portable depthwise outputs": (pixels - fast)*s.out[2], "portable depthwise taps": (pixels - fast)*taps}
 
 _BY_OP = dict(conv=_conv, depthwise=_depthwise,
               **dict.fromkeys(("add", "mul"), lambda s, *_: {"sums of two": math.prod(s.out)}), softmax=lambda s, *_: {"softmax": math.prod(s.out)}, lookup=lambda s, *_: {"lookups": math.prod(s.out)},
@@ -136,7 +144,8 @@ def prices(
     core:str="cortex_m4",    # As zig spells it
 ) -> dict|None: # {thing: instructions}; None: not measured
     "What each thing that a stage does costs."
-    return _prices().get(f"{layout} {_LIKE.get(core, core)}")
+    own, portable = (_prices().get(f"{name} {_LIKE.get(core, core)}") for name in (layout, "portable"))
+    return own and {k: v for k, v in (portable or {}).items() if k.startswith("portable")} | own  # some steps of a layout aren't packed
 
 def instructions(
     stages:Sequence, # Of `Stage`

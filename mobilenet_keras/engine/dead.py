@@ -9,7 +9,7 @@ __all__ = ['ANY', 'FOURS', 'bounds', 'settle', 'alive']
 from dataclasses import replace
 import numpy as np
 from .lowering import Step
-from ..tflite.fixedpoint import scaled, wrap_int32
+from ..tflite.fixedpoint import scaled, scaled_once, wrap_int32
 
 # %% ../../nbs/api/engine/00a_dead.ipynb #dead0006
 ANY = np.array([[-128], [127]], np.int64) # What a byte can be
@@ -22,7 +22,7 @@ def _with_pads(s, reach): return np.stack([np.minimum(reach[0], s.zero_in), np.m
 
 def _sums(s, reach):
     "int64 (2, channels out): least and greatest sum, bias and all, of a step that multiplies."
-    reach, w, taps = _with_pads(s, reach), s.weights.astype(np.int64), (1, 2) if s.op == "conv" else (0, 1)
+    reach, w, taps = _with_pads(s, reach), s.weights.astype(np.int64) - s.zero_other, (1, 2) if s.op == "conv" else (0, 1)
     up, down = np.maximum(w, 0).sum(taps), np.minimum(w, 0).sum(taps)
     if s.op == "conv": return reach@up.T + reach[::-1]@down.T + s.bias
     reach = np.repeat(reach, s.out[2]//s.shape[2], 1)
@@ -31,7 +31,7 @@ def _sums(s, reach):
 def _brought(s, ends, scales):
     "Outputs for the ends of sums; the whole range of those that 32 bits may not hold."
     holds = np.abs(ends).max(0)*2.**np.maximum(scales[..., 1], 0) < 2**31
-    return np.where(holds, np.clip(scaled(ends, scales[..., 0], scales[..., 1]) + s.zero_out, s.low, s.high), [[s.low], [s.high]])
+    return np.where(holds, np.clip((scaled_once if s.once else scaled)(ends, scales[..., 0], scales[..., 1]) + s.zero_out, s.low, s.high), [[s.low], [s.high]])
 
 # %% ../../nbs/api/engine/00a_dead.ipynb #dead0007
 def bounds(
@@ -64,7 +64,7 @@ def settle(
     fixed = low == high
     if not fixed.any(): return s
     assert s.weights is not None and s.bias is not None
-    weights = np.where(fixed if s.op == "depthwise" else fixed[:, None, None, None], np.int8(0), s.weights)
+    weights = np.where(fixed if s.op == "depthwise" else fixed[:, None, None, None], np.int8(s.zero_other), s.weights)
     scales = np.where(fixed[:, None], (1 << 30, -1), s.scales)  # a quarter of the bias
     return replace(s, weights=weights, bias=np.where(fixed, 4*(low - s.zero_out), s.bias), scales=scales)
 
@@ -93,7 +93,7 @@ def _reaches(steps, flow):
 def _spared(s, reach, gone, fixed):
     "bool (channels in,): which of them a convolution can do without, if the channels `gone` of its output are; `fixed`: those that are constant."
     folds = (reach[0] == reach[1]) & ((reach[0] == s.zero_in) | (not _hangs(s)))
-    return folds | ~s.weights[~(gone | fixed)].any((0, 1, 2))
+    return folds | ~(s.weights[~(gone | fixed)] != s.zero_other).any((0, 1, 2))
 
 def _take_back(s, gone, maps, reaches, outputs):
     "Of the channels that are `gone` {map: bool (channels,)}, take back those that a step needs."
@@ -140,7 +140,7 @@ def _narrowed(s, gone, read, made, reaches):
     if s.weights is None: return replace(s, **shapes)
     s = settle(s, reaches[read])  # a constant row may have had weights for a channel that is gone
     if s.op == "depthwise": return replace(s, weights=s.weights[..., kept], bias=s.bias[kept], scales=s.scales[kept], **shapes)
-    always = s.weights.astype(np.int64).sum((1, 2))[:, ~left]@reaches[read][0][~left]
+    always = (s.weights.astype(np.int64) - s.zero_other).sum((1, 2))[:, ~left]@reaches[read][0][~left]
     return replace(s, weights=s.weights[kept][..., left], bias=wrap_int32(s.bias + always)[kept], scales=s.scales[kept], **shapes)
 
 def alive(

@@ -19,8 +19,8 @@ def _up_to(n, multiple): return -(-n//multiple)*multiple
 def _taps(s): return s.kernel[0]*s.kernel[1]*(s.shape[2] if s.op == "conv" else 1)
 
 def _matrix(s):
-    "int64 (channels out, taps) of a conv or depthwise step."
-    return (s.weights.reshape(len(s.weights), -1) if s.op == "conv" else s.weights.reshape(-1, s.out[2]).T).astype(np.int64)
+    "int64 (channels out, taps) of a conv or depthwise step: its weights less their zero point."
+    return s.factors.reshape(len(s.weights), -1) if s.op == "conv" else s.factors.reshape(-1, s.out[2]).T
 
 def _is_matrix(s): return s.op == "conv" or s.op == "depthwise" and s.shape[2] == 1  # each output sees all inputs of its window
 
@@ -36,10 +36,11 @@ def _sums(s):
 
 def packable(s:Step) -> bool:
     "Whether any layout may pack a step: its op, weights, shifts and biases are such as kernels rely on."
-    if s.weights is None or not (_is_matrix(s) or _is_3x3(s)): return False
+    if s.weights is None or s.once or not (_is_matrix(s) or _is_3x3(s)): return False
     assert s.bias is not None
-    w, right = _matrix(s), _right(s)
-    return bool(w.min() > -128 and right.min() >= 1 and right.max() <= 30 and np.abs(s.bias).max() < 1 << 29)
+    bytes_, right = _matrix(s) + s.zero_other, _right(s)
+    whole = min(int(bytes_.min()), s.zero_other) > -128 or s.zero_other and not _is_matrix(s)  # which has halfwords
+    return bool(whole and right.min() >= 1 and right.max() <= 30 and np.abs(s.bias).max() < 1 << 29)
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6f1d2a02
 def _makes_two(s): return s.out[1] > 1 and _taps(s) <= 512  # pixels at once
@@ -51,10 +52,16 @@ def _scale_words(s, n, doubled=False):
     found[:s.out[2]] = np.stack([s.bias*(2 if doubled else 1), s.scales[:, 0], _right(s)], 1)
     return found
 
+def _v6m_taps(s):
+    "Taps of two pixels, and the parts of the window's sum: two of them times the zero point of the weights fit in a halfword."
+    more = -(-128*_taps(s)//(32767//2//abs(s.zero_other))) if s.zero_other else 0
+    return _up_to(_taps(s), 2) + _up_to(more, 2)
+
 def _v6m_conv(s):
     n, taps = _up_to(s.out[2], 4), _taps(s)
-    w = np.zeros((n, _up_to(taps, 2) if _makes_two(s) else taps), np.int8)
-    w[:s.out[2], :taps] = _matrix(s)
+    w = np.zeros((n, _v6m_taps(s) if _makes_two(s) else taps), np.int8)
+    w[:s.out[2], _up_to(taps, 2):] = -s.zero_other
+    w[:s.out[2], :taps] = _matrix(s) + s.zero_other
     return (w.reshape(n//4, 4, -1).swapaxes(1, 2) if _makes_two(s) else w).tobytes(), _scale_words(s, s.out[2]).tobytes()
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6f1d2a04
@@ -71,7 +78,7 @@ def _v6m_scratch(s):
     "Bytes: a word for a tap of two pixels, and windows at an edge; of a depthwise step a row of zero points."
     if not _is_matrix(s): return _up_to(s.out[2], 4)
     edge = 0 if s.kernel == (1, 1) else _up_to(_taps(s), 4)
-    return 4*_up_to(_taps(s), 2) + 2*edge if _makes_two(s) else edge
+    return 4*_v6m_taps(s) + 2*edge if _makes_two(s) else edge
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #00000008
 def _words_first(s):
@@ -80,10 +87,16 @@ def _words_first(s):
     taps = np.arange(_taps(s)).reshape(s.kernel[0], line)
     return np.concatenate([taps[:, :line//4*4].ravel(), taps[:, line//4*4:].ravel()])
 
+def _dsp_parts(s):
+    "(first, last) of the taps that are parts of the window's sum, halfwords."
+    first = _up_to(_taps(s), 4)
+    return first, first + (_up_to(-(-_taps(s)//256), 4) if s.zero_other else 0)
+
 def _dsp_conv(s):
-    n, taps, order = _up_to(s.out[2], 4), _up_to(_taps(s), 8), _words_first(s)
-    w = np.zeros((n, taps), np.int64)
-    w[:s.out[2], :len(order)] = _matrix(s)[:, order]
+    n, (first, last), order = _up_to(s.out[2], 4), _dsp_parts(s), _words_first(s)
+    w = np.zeros((n, taps := _up_to(last, 8)), np.int64)
+    w[:s.out[2], first:last] = -s.zero_other
+    w[:s.out[2], :len(order)] = _matrix(s)[:, order] + s.zero_other
     both = (w[0::2] + 256*w[1::2]).astype("<i2").reshape(n//4, 2, taps//4, 2, 2)  # four outputs, pair of them, word, taps 0 1 or 2 3, first or second
     return both.transpose(0, 2, 4, 1, 3).tobytes(), _scale_words(s, n, True).tobytes()
 
@@ -102,8 +115,8 @@ def _pack_dsp(s):
 def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."
     if not _is_matrix(s): return _up_to(s.out[2], 4)
-    taps, edge = _taps(s), 0 if s.kernel == (1, 1) else 2*_up_to(_taps(s), 4)
-    return (4 if _makes_two(s) else 2)*_up_to(taps, 8) + edge
+    edge = 0 if s.kernel == (1, 1) else 2*_up_to(_taps(s), 4)
+    return (4 if _makes_two(s) else 2)*_up_to(_dsp_parts(s)[1], 8) + edge
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6d766502
 _TURN = [0, 2, 1, 3]  # in which of four outputs, or of four channels, come
@@ -130,6 +143,7 @@ def _mve_depthwise(s):
     return b"".join(a.T.tobytes() + b.tobytes() for a, b in zip(w.reshape(n//16, 16, 9), scales)), b""
 
 def _pack_mve(s):
+    if s.zero_other: return None
     if _is_matrix(s): return _mve_conv(s)
     return _mve_depthwise(s) if _is_3x3(s) else None
 
@@ -148,6 +162,7 @@ class Layout:
     cores:tuple                  # For which it is the fastest, as zig spells them
     _pack:Callable|None = None   # (weights, constants) of a step, bytes; None: it isn't packed
     _scratch:Callable|None = None
+    _products:Callable|None = None # Of a packed matrix: taps that are multiplied for each output
     def pack(self, s:Step) -> tuple|None:
         "(weights, constants) of a step, bytes; None: it stays portable."
         if self._pack is None or s.weights is None: return None
@@ -156,12 +171,15 @@ class Layout:
     def scratch(self, s:Step) -> int:
         "Bytes that the kernel of a packed step needs meanwhile."
         return self._scratch(s) if self._scratch else 0
+    def products(self, s:Step) -> int:
+        "Taps that the kernel of a packed step multiplies for each output of a matrix, parts of the window's sum among them."
+        return self._products(s) if self._products else _taps(s)
 
 LAYOUTS = {l.name: l for l in (
     Layout("portable", 0, ()),
-    Layout("v6m", 1, ("cortex_m0", "cortex_m0plus", "cortex_m3"), _pack_v6m, _v6m_scratch),
-    Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch),
-    Layout("mve", 3, ("cortex_m55",), _pack_mve, _mve_scratch))}
+    Layout("v6m", 1, ("cortex_m0", "cortex_m0plus", "cortex_m3"), _pack_v6m, _v6m_scratch, lambda s: _v6m_taps(s) if _makes_two(s) else _up_to(_taps(s), 2)),
+    Layout("dsp", 2, ("cortex_m4", "cortex_m7", "cortex_m33"), _pack_dsp, _dsp_scratch, lambda s: _up_to(_dsp_parts(s)[1], 8)),
+    Layout("mve", 3, ("cortex_m55",), _pack_mve, _mve_scratch, lambda s: _up_to(_taps(s), 16)))}
 
 def layout(name:str) -> Layout:
     "The layout of that name."

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError
-from ..tflite.fixedpoint import divide_pot, exp_table, high_mul, byte_table, is_flat, resize_table, logistic_table, quantize_multiplier, reciprocal, scaled, wrap_int32
+from ..tflite.fixedpoint import byte_table, divide_pot, exp_table, high_mul, is_flat, logistic_table, quantize_multiplier, reciprocal, resize_table, scaled, scaled_once, sigmoid_table, wrap_int32
 from ..tflite.folding import folded
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, Tensor, to_int8
+from ..tflite.signed import signed
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000005
 OPS = "conv depthwise max_pool average_pool add mean global_average softmax lookup tee keep recall again concat resize arg_max mul".split()  # by number: mbn_op of mbn_format.h
@@ -35,7 +36,7 @@ class Step:
     dilation:tuple = (1, 1)   # Rows, columns from one tap of the kernel to the next
     zero_in:int = 0           # Zero points
     zero_out:int = 0
-    zero_other:int = 0        # Of what was put aside
+    zero_other:int = 0        # Of what was put aside, or of the weights
     low:int = -128            # Bounds of the output
     high:int = 127
     weights:np.ndarray|None = None  # int8 (channels out, rows, columns, channels in), or (rows, columns, channels out) of a depthwise one
@@ -47,6 +48,8 @@ class Step:
     part:tuple = (0, 0)             # Of a keep that writes a part of its tensor: from which byte on, and how many bytes that has
     other_first:bool = False        # Of a concat: what was put aside has the first channels
     counts_pads:bool = False        # A pool whose padding counts as `zero_in`: a PAD was folded into it
+    unsigned:bool = False           # An average of bytes less 128: it rounds as theirs, halves up
+    once:bool = False               # A conv whose sums are rounded once, halves up: a FULLY_CONNECTED of uint8
     @property
     def extent(self) -> tuple: return tuple((k - 1)*d + 1 for k, d in zip(self.kernel, self.dilation))  # rows, columns that its kernel spans
     @property
@@ -65,6 +68,11 @@ class Step:
     def ring(self) -> bool: return self.head and not self.sums and self.op != "resize"
     @property
     def macs(self) -> int: return 0 if self.weights is None else self.out[0]*self.out[1]*self.weights.size
+    @property
+    def factors(self) -> np.ndarray: # int64, as the weights
+        "What the input is multiplied by: the weights less their zero point."
+        assert self.weights is not None, "only steps that multiply have factors"
+        return self.weights.astype(np.int64) - self.zero_other
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #00000007
 class Untrained(MobileNetError):
@@ -77,6 +85,8 @@ _WORDS = {  # {op: what kind of network has it}
 
 def _refuse(model, op, why, remedy=_REPLACE, kind=MobileNetError):
     raise kind(f"Op {op.index} of {model.name}, {op.name} -> tensor {op.outputs[0] if op.outputs else '-'}: {why}. {remedy}")
+
+def _throughout(model): return f"The engine runs files whose layers are int8 throughout, or uint8 throughout. {to_int8(model)}"
 
 def _map(tensor):
     "A tensor's shape as (height, width, channels), or None."
@@ -94,7 +104,7 @@ def _same_padding(size, k, s):
 class _Graph:
     "A model's ops while they are turned into steps."
     def __init__(self, model):
-        self.model, self.steps, self.asides = model, [], []  # asides: (tensor, how many steps there are when it is made)
+        self.model, self.tensors, self.steps, self.asides = model, [signed(t) for t in model.tensors], [], []  # asides: (tensor, how many steps there are when it is made)
         self.begun = 0    # how many steps there are when the present chain begins: another stage reads its map, and no tee reaches back
         self.last = -1    # the tensor that the last step made
         self.alias = {}   # tensor -> the tensor whose bytes it is
@@ -109,16 +119,20 @@ class _Graph:
 
     def tensor(self, op, i):
         if i >= len(op.inputs) or op.inputs[i] < 0: return None
-        return self.model.tensors[op.inputs[i]]
+        return self.tensors[op.inputs[i]]
+
+    def output(self, op): return self.int8(op, self.tensors[op.outputs[0]])
+
+    def is_uint8(self, op): return self.model.tensors[op.inputs[0]].dtype == "uint8"
 
     def int8(self, op, t):
         if t.dtype != "int8" or t.scale is None or len(t.scale) != 1 or not t.scale[0] > 0:
-            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), f"The engine runs files whose layers are int8 throughout. {to_int8(self.model)}")
+            _refuse(self.model, op, f"tensor {t.index} is {t.dtype}" + ("" if t.scale is not None else " without a scale"), _throughout(self.model))
         return t
 
     def feed(self, op, i=0):
         "(tensor, its shape) of an input, which is the output of the step before: if need be, of a `recall`."
-        t = self.int8(op, self.model.tensors[op.inputs[i]])
+        t = self.int8(op, self.tensors[op.inputs[i]])
         if self.root(t.index) != self.last: self.go_back(op, self.root(t.index))
         shape = self.shapes[self.last]
         if t.shape[-1] != shape[2] and op.name != "FULLY_CONNECTED": _refuse(self.model, op, f"tensor {t.index} was reshaped from {shape} to {t.shape}")
@@ -163,21 +177,24 @@ def source(self:_Graph, root):
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #2ed764b2
 def _constants(g, op, x, w, zero, channels):
-    "(bias, scales, clamp) of an op that multiplies; `w` is (channels, taps)."
-    wt, b, y = g.tensor(op, 1), g.tensor(op, 2), g.int8(op, g.model.tensors[op.outputs[0]])
-    if wt.scale is None or wt.zero_point.any() or len(wt.scale) not in (1, channels): _refuse(g.model, op, "its weights are not quantized symmetrically, one scale per output channel", "Quantize it again with a current converter.")
-    once = op.name == "FULLY_CONNECTED" and len(wt.scale) == 1  # there TFLM multiplies the scales as float32
+    "(bias, scales, clamp) of an op that multiplies; `w` is (channels, taps), less their zero point."
+    wt, b, y, uint8 = g.tensor(op, 1), g.tensor(op, 2), g.output(op), g.is_uint8(op)
+    if wt.scale is None or (wt.zero_point.any() and not uint8) or len(wt.scale) not in (1, 1 if uint8 else channels): _refuse(g.model, op, "its weights are not quantized symmetrically, one scale per output channel", "Quantize it again with a current converter.")
+    once = uint8 != (op.name == "FULLY_CONNECTED" and len(wt.scale) == 1)  # there TFLM, and TFLite of uint8, multiply the scales as float32
     product = np.float64(x.scale[0]*wt.scale[0]) if once else np.float64(x.scale[0])*wt.scale.astype(np.float64)
     scales = np.broadcast_to(_scales(product/np.float64(y.scale[0])), (channels, 2))
     if b is not None and (b.data is None or b.dtype != "int32" or b.data.size != channels): _refuse(g.model, op, "its bias is no int32 constant")
-    bias = wrap_int32((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.astype(np.int64).sum(1))
+    bias = wrap_int32((0 if b is None else b.data.reshape(-1).astype(np.int64)) - zero*w.sum(1))
     if (scales[:, 1] > 30).any(): _refuse(g.model, op, "its output scale is far too small")
     return dict(bias=bias, scales=scales, low=clamp(op, y)[0], high=clamp(op, y)[1], zero_in=zero, zero_out=int(y.zero_point[0]))
 
 def _weights(g, op, rank):
+    "(int8 weights, their zero point); 0 if an int8 can hold what a uint8 is less its zero point."
     w = g.tensor(op, 1)
     if w is None or w.data is None or w.dtype != "int8" or len(w.shape) != rank: _refuse(g.model, op, f"its weights are not a constant int8 tensor of {rank} dimensions")
-    return w.data
+    if not g.is_uint8(op) or w.scale is None: return w.data, 0
+    zero, factors = int(w.zero_point[0]), w.data.astype(np.int16) - w.zero_point[0]
+    return (w.data, zero) if np.abs(factors).max() > 127 else (factors.astype(np.int8), 0)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #7ad25f92
 def _window(g, op, shape, kernel, stride, channels, dilation=(1, 1)):
@@ -189,13 +206,13 @@ def _window(g, op, shape, kernel, stride, channels, dilation=(1, 1)):
     if max(kernel) > 255: _refuse(g.model, op, f"its kernel spans {kernel}; the engine takes up to 255 rows and columns")
     pad = tuple(p + (_same_padding(n, k, s) if same else 0) for p, n, k, s in zip((above, left), whole, kernel, stride))
     out = *(-(-n//s) if same else (n - k)//s + 1 for n, k, s in zip(whole, kernel, stride)), channels
-    if out != _map(g.model.tensors[g.joined.get(op.outputs[0], op.outputs[0])]): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
+    if out != _map(g.tensors[g.joined.get(op.outputs[0], op.outputs[0])]): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
     if max(pad[0] - kernel[0], pad[1] - kernel[1]) >= 0 or any((n - 1)*s >= size + p for n, s, size, p in zip(out, stride, shape, pad)): _refuse(g.model, op, "some of its outputs see only padding")
     return pad, out
 
 def _convolution(g, op):
     x, shape = g.feed(op)
-    w, o, depthwise = _weights(g, op, 4), op.options, op.name == "DEPTHWISE_CONV_2D"
+    (w, zero), o, depthwise = _weights(g, op, 4), op.options, op.name == "DEPTHWISE_CONV_2D"
     kernel, stride, channels = w.shape[1:3], (o.get("stride_h", 1), o.get("stride_w", 1)), w.shape[3] if depthwise else w.shape[0]
     dilation = tuple(o.get(f"dilation_{side}_factor", 1) if k > 1 else 1 for side, k in zip("hw", kernel))
     if op.inputs[0] in g.spread: dilation = _undo_spreading(g, op, kernel, stride, dilation)
@@ -204,27 +221,28 @@ def _convolution(g, op):
     if np.prod(kernel)*(1 if depthwise else w.shape[3]) > MAX_TAPS: _refuse(g.model, op, f"it sums more than {MAX_TAPS} products")
     if g.pads.get(op.inputs[0], (x.zero_point[0],))[-1] != x.zero_point[0]: _refuse(g.model, op, "the PAD before it pads with another value than the zero point")
     pad, out = _window(g, op, shape, kernel, stride, channels, dilation)
-    flat = (w[0].reshape(-1, channels).T if depthwise else w.reshape(channels, -1))
-    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, dilation=dilation, weights=w[0] if depthwise else w,
+    flat = (w[0].reshape(-1, channels).T if depthwise else w.reshape(channels, -1)).astype(np.int64) - zero
+    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, dilation=dilation, weights=w[0] if depthwise else w, zero_other=zero,
                     **_constants(g, op, x, flat, int(x.zero_point[0]), channels)))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000b
 def _fully_connected(g, op):
     x, shape = g.feed(op)
-    w, y = _weights(g, op, 2), g.model.tensors[op.outputs[0]]
+    (w, zero), y = _weights(g, op, 2), g.tensors[op.outputs[0]]
     kernel, out = ((1, 1), shape[:2]) if w.shape[1] == shape[2] else (shape[:2], (1, 1))
     if w.shape[1] != math.prod(kernel)*shape[2] or max(kernel) > MAX_KERNEL: _refuse(g.model, op, f"it reads a map of {shape} with {w.shape[1]} weights each", "Put a global pool before it.")
     if math.prod(y.shape) != math.prod(out)*len(w): _refuse(g.model, op, f"its output should have {math.prod(out)*len(w)} values", "The file is broken.")
     if w.shape[1] > MAX_TAPS: _refuse(g.model, op, f"it sums more than {MAX_TAPS} products")
-    g.made(op, Step("conv", op.index, shape, (*out, len(w)), kernel, weights=w.reshape(len(w), *kernel, shape[2]), **_constants(g, op, x, w, int(x.zero_point[0]), len(w))))
+    g.made(op, Step("conv", op.index, shape, (*out, len(w)), kernel, weights=w.reshape(len(w), *kernel, shape[2]), zero_other=zero, once=g.is_uint8(op),
+                    **_constants(g, op, x, w.astype(np.int64) - zero, int(x.zero_point[0]), len(w))))
 
 def _reshape(g, op):
-    t, y = g.int8(op, g.model.tensors[op.inputs[0]]), g.int8(op, g.model.tensors[op.outputs[0]])
+    t, y = g.int8(op, g.tensors[op.inputs[0]]), g.output(op)
     if math.prod(t.shape) != math.prod(y.shape) or not same_meaning(t, y): _refuse(g.model, op, "it changes more than the shape")
     g.alias[y.index] = g.root(t.index)
 
 def _pad(g, op):
-    (t, _), pads, y = g.feed(op), g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
+    (t, _), pads, y = g.feed(op), g.tensor(op, 1), g.output(op)
     value = g.tensor(op, 2)
     users = [u for u in g.model.ops if y.index in u.inputs]
     if pads is None or pads.data is None or pads.shape != (4, 2) or pads.data[[0, 3]].any() or (pads.data < 0).any(): _refuse(g.model, op, "it pads other dimensions than rows and columns")
@@ -237,7 +255,7 @@ def _pad(g, op):
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000d
 def _mean(g, op):
     x, shape = g.feed(op)
-    axes, y = g.tensor(op, 1), g.int8(op, g.model.tensors[op.outputs[0]])
+    axes, y = g.tensor(op, 1), g.output(op)
     if axes is None or axes.data is None or sorted(np.mod(axes.data.reshape(-1), len(x.shape)).tolist()) != [1, 2] or len(x.shape) != 4: _refuse(g.model, op, "it is no mean over rows and columns")
     (multiplier, shift), n = _scales(np.float64(x.scale[0])/np.float64(y.scale[0]))[0], shape[0]*shape[1]
     more = min(n.bit_length() - 1, 32, 31 + int(shift))  # as QuantizedMeanOrSum: 1/n goes into the multiplier
@@ -245,28 +263,29 @@ def _mean(g, op):
     _pool(g, op, "mean", shape, scales=scales, zero_in=int(x.zero_point[0]), zero_out=int(y.zero_point[0]))
 
 def _pool_2d(g, op):
-    (x, shape), o, y = g.feed(op), op.options, g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), o, y = g.feed(op), op.options, g.output(op)
     kernel, stride, pads = (o.get("filter_height", 1), o.get("filter_width", 1)), (o.get("stride_h", 1), o.get("stride_w", 1)), g.pads.get(op.inputs[0])
     if not same_meaning(x, y): _refuse(g.model, op, "its input and output differ in scale or zero point")
     bounds = dict(zero_in=int(x.zero_point[0]), zero_out=int(y.zero_point[0]), **dict(zip(("low", "high"), clamp(op, y))))
-    if op.name == "AVERAGE_POOL_2D" and kernel == shape[:2] and _map(y) == (1, 1, shape[2]) and not pads: return _pool(g, op, "global_average", shape, **bounds)
+    if op.name == "AVERAGE_POOL_2D" and kernel == shape[:2] and _map(y) == (1, 1, shape[2]) and not pads: return _pool(g, op, "global_average", shape, unsigned=g.is_uint8(op), **bounds)
     pad, out = _window(g, op, shape, kernel, stride, shape[2])
     if pads and any((n - 1)*s + k > size + sum(p) for n, s, k, size, p in zip(out, stride, kernel, shape, (pads[:2], pads[2:4]))): _refuse(g.model, op, "it pads what a PAD has padded already")
     if pads: bounds["zero_in"] = pads[4]
-    g.made(op, Step(op.name.lower().removesuffix("_2d"), op.index, shape, out, kernel, stride, pad, counts_pads=bool(pads), **bounds))
+    g.made(op, Step(op.name.lower().removesuffix("_2d"), op.index, shape, out, kernel, stride, pad, counts_pads=bool(pads),
+                    unsigned=op.name == "AVERAGE_POOL_2D" and g.is_uint8(op), **bounds))
 
 def _pool(g, op, name, shape, **numbers):
     if shape[0]*shape[1] > 65536: _refuse(g.model, op, "it averages more than 65,536 pixels")
     g.made(op, Step(name, op.index, shape, (1, 1, shape[2]), kernel=shape[:2], **numbers))
 
 def _add(g, op):
-    constant = [i for i, t in enumerate(op.inputs) if g.model.tensors[t].constant]
+    constant = [i for i, t in enumerate(op.inputs) if g.tensors[t].constant]
     if len(constant) == 1 and len(op.inputs) == 2: return _add_constant(g, op, 1 - constant[0])
     roots = [g.root(t) for t in op.inputs]
     if len(roots) != 2 or roots[0] == roots[1]: _refuse(g.model, op, "it adds a tensor to itself")
     if g.last not in roots: g.go_back(op, roots[0])
     i = roots.index(g.last)
-    (x, shape), other, y = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]]), g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), other, y = g.feed(op, i), g.int8(op, g.tensors[op.inputs[1 - i]]), g.output(op)
     if g.shapes.get(roots[1 - i]) != shape: _refuse(g.model, op, f"its inputs differ in shape or one is a constant: {x.shape} and {other.shape}")
     g.made(op, Step("add", op.index, shape, shape, **g.source(roots[1 - i]), **_add_numbers(g, op, x, other, y)))
 
@@ -279,7 +298,7 @@ def _add_numbers(g, op, x, other, y):
 
 def _add_constant(g, op, i):
     "An ADD of a constant for each channel: a depthwise convolution with no weights makes a map of it, and a shortcut adds what was there."
-    (x, shape), other, y = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]]), g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), other, y = g.feed(op, i), g.int8(op, g.tensors[op.inputs[1 - i]]), g.output(op)
     c = shape[2]
     if other.data is None or other.data.size > 1 and (other.data.size, *other.shape[-1:]) != (c, c) or math.prod(y.shape) != math.prod(shape): _refuse(g.model, op, f"it adds a constant of the shape {other.shape}, which is none for each channel")
     start = g.root(op.inputs[i])
@@ -296,7 +315,7 @@ def _blocks(g, op):
     return tuple(map(int, block.data.reshape(-1))), tuple(tuple(map(int, e)) for e in edges.data)
 
 def _space_to_batch(g, op):
-    (t, _), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    (t, _), y = g.feed(op), g.output(op)
     block, ((above, below), (left, right)) = _blocks(g, op)
     users = [u for u in g.model.ops if y.index in u.inputs]
     if not same_meaning(t, y) or len(users) != 1 or "CONV_2D" not in users[0].name: _refuse(g.model, op, "its output goes to something else than one convolution")
@@ -313,7 +332,7 @@ def _undo_spreading(g, op, kernel, stride, dilation):
 
 def _batch_to_space(g, op):
     if op.inputs[0] not in g.joined: _refuse(g.model, op, "it joins blocks that no SPACE_TO_BATCH_ND made")
-    x, y = (g.model.tensors[t] for t in (op.inputs[0], op.outputs[0]))
+    x, y = (g.tensors[t] for t in (op.inputs[0], op.outputs[0]))
     if not same_meaning(x, y): _refuse(g.model, op, "its input and output differ in scale or zero point")
     g.alias[y.index] = g.root(x.index)
 
@@ -324,8 +343,14 @@ def _only_joined(g, t):
     readers = [u for u in g.model.ops if t in u.inputs]
     return bool(readers) and t not in [o.index for o in g.model.outputs] and all(u.name == "CONCATENATION" or u.name == "QUANTIZE" and _only_joined(g, u.outputs[0]) for u in readers)
 
+def _in_256ths(g, op, shape, out, table, align_corners, half_pixel_centers):
+    "Of uint8 TFLite resizes in float32: the same as integers as long as no share of a pixel has more than 8 bits."
+    sizes = [((a - 1)*256, max(b - 1, 1)) if align_corners else (a*(128 if half_pixel_centers else 256), b) for a, b in zip(shape, out[:2])]
+    if op.name == "RESIZE_BILINEAR" and (any(a % b for a, b in sizes) or (table[:, 1] % 4).any()):
+        _refuse(g.model, op, f"it makes {out[:2]} of {shape[:2]} uint8 pixels, whose shares are no 256ths", "Quantize the network to int8, or resize by a power of two.")
+
 def _resize(g, op):
-    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), y = g.feed(op), g.output(op)
     if not same_meaning(x, y) or _map(y) is None: _refuse(g.model, op, "its input and output differ in scale or zero point")
     out, how = (*_map(y)[:2], shape[2]), {k: bool(op.options.get(k)) for k in ("align_corners", "half_pixel_centers")}
     if out != _map(y): _refuse(g.model, op, f"its output should have the shape {out}", "The file is broken.")
@@ -335,12 +360,14 @@ def _resize(g, op):
     if same or shape[:2] == (1, 1) and _only_joined(g, y.index): g.alias[y.index] = g.root(x.index)
     if same: return
     if y.index in g.alias: g.wide.add(y.index)
-    else: g.made(op, Step("resize", op.index, shape, out, table=table))
+    else:
+        if g.is_uint8(op): _in_256ths(g, op, shape, out, table, **how)
+        g.made(op, Step("resize", op.index, shape, out, table=table, unsigned=g.is_uint8(op)))
 
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #c0ca7001
 def _concatenation(g, op):
-    y, parts, roots = g.int8(op, g.model.tensors[op.outputs[0]]), [g.int8(op, g.model.tensors[t]) for t in op.inputs], [g.root(t) for t in op.inputs]
+    y, parts, roots = g.output(op), [g.int8(op, g.tensors[t]) for t in op.inputs], [g.root(t) for t in op.inputs]
     axis = op.options.get("axis", 0) % len(y.shape)
     if not all(same_meaning(t, y) for t in parts) or op.options.get("fused_activation_function", "NONE") != "NONE": _refuse(g.model, op, "its inputs and output differ in scale or zero point")
     if any(r not in g.shapes for r in roots): _refuse(g.model, op, "it joins what no op makes, or what was joined already")
@@ -365,23 +392,24 @@ def _join_channels(g, op, roots, size):
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000f
 def _logistic(g, op):
-    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
-    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1: _refuse(g.model, op, "its output is not in 256ths")
-    g.made(op, Step("lookup", op.index, shape, shape, table=logistic_table(x.scale[0], int(x.zero_point[0]))))
+    (x, shape), y = g.feed(op), g.output(op)
+    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or x.scale[0]*(1 << 27) < 1 and not g.is_uint8(op): _refuse(g.model, op, "its output is not in 256ths")
+    table = (sigmoid_table if g.is_uint8(op) else logistic_table)(x.scale[0], int(x.zero_point[0]))
+    g.made(op, Step("lookup", op.index, shape, shape, table=table))
 
 def _lookup(g, op):
     "What one byte becomes, whatever the others are, is a table."
-    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), y = g.feed(op), g.output(op)
     g.made(op, Step("lookup", op.index, shape, shape, table=byte_table(op.name, x.scale[0], int(x.zero_point[0]), y.scale[0], int(y.zero_point[0]))))
     if x.index in g.wide: g.wide.add(y.index)
 
 def _mul(g, op):
     "A map times another, or times one pixel: the gate of squeeze-and-excite. Times a constant it is a table."
-    constant = [i for i, t in enumerate(op.inputs) if g.model.tensors[t].constant]
-    y, roots = g.int8(op, g.model.tensors[op.outputs[0]]), [g.root(t) for t in op.inputs]
+    constant = [i for i, t in enumerate(op.inputs) if g.tensors[t].constant]
+    y, roots = g.output(op), [g.root(t) for t in op.inputs]
     low, high = clamp(op, y)
     if len(constant) == 1 and len(roots) == 2:
-        (x, shape), k = g.feed(op, 1 - constant[0]), g.int8(op, g.model.tensors[op.inputs[constant[0]]])
+        (x, shape), k = g.feed(op, 1 - constant[0]), g.int8(op, g.tensors[op.inputs[constant[0]]])
         if k.data is None or k.data.size != 1: _refuse(g.model, op, f"it multiplies by a constant of the shape {k.shape}")
         products = (np.arange(-128, 128) - int(x.zero_point[0]))*(int(k.data.reshape(-1)[0]) - int(k.zero_point[0]))
         table = np.clip(_scaled(products, _scales(np.float64(x.scale[0])*np.float64(k.scale[0])/np.float64(y.scale[0]))[0]) + int(y.zero_point[0]), low, high)
@@ -391,7 +419,7 @@ def _mul(g, op):
     if not whole: _refuse(g.model, op, "its inputs don't fit its output", "The file is broken.")
     if g.last not in whole: g.go_back(op, whole[0])
     i = roots.index(g.last)
-    (x, shape), other = g.feed(op, i), g.int8(op, g.model.tensors[op.inputs[1 - i]])
+    (x, shape), other = g.feed(op, i), g.int8(op, g.tensors[op.inputs[1 - i]])
     if g.shapes.get(roots[1 - i]) not in (shape, (1, 1, shape[2])): _refuse(g.model, op, f"it multiplies maps of {x.shape} and {other.shape}")
     scales = _scales(np.float64(x.scale[0])*np.float64(other.scale[0])/np.float64(y.scale[0]))
     if (scales[:, 1] > 14).any(): _refuse(g.model, op, "its output has a far finer scale than its inputs")
@@ -399,13 +427,13 @@ def _mul(g, op):
 
 def _arg_max(g, op):
     "The first of the largest channels, as a byte: index - 128."
-    (x, shape), axis, y = g.feed(op), g.tensor(op, 1), g.model.tensors[op.outputs[0]]
+    (x, shape), axis, y = g.feed(op), g.tensor(op, 1), g.tensors[op.outputs[0]]
     if axis is None or axis.data is None or axis.data.size != 1 or int(axis.data.reshape(-1)[0]) % len(x.shape) != len(x.shape) - 1 or shape[2] > 256: _refuse(g.model, op, "it doesn't run over the channels, or over more than 256")
     if y.index not in [o.index for o in g.model.outputs]: _refuse(g.model, op, "its indices go on to another op", "Let the indices be the model's output.")
     g.made(op, Step("arg_max", op.index, shape, (*shape[:2], 1)))
 
 def _softmax(g, op):
-    (x, shape), y = g.feed(op), g.int8(op, g.model.tensors[op.outputs[0]])
+    (x, shape), y = g.feed(op), g.output(op)
     if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
     if not 0 < op.options.get("beta", 1) < 1e9: _refuse(g.model, op, f"its beta is {op.options['beta']:g}; a softmax has a positive one")
     if is_flat(x.scale[0], op.options.get("beta", 1)):
@@ -446,7 +474,7 @@ def graph_ends(model:Model) -> GraphEnds:
         roots.append(y.index)
         for op in reversed(model.ops):
             if op.name == "RESHAPE" and op.outputs[:1] == (roots[-1],): roots[-1] = op.inputs[0]
-    return GraphEnds(x, outputs, roots, nchw, skipped)
+    return GraphEnds(signed(x), list(map(signed, outputs)), roots, nchw, skipped)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #75553000
 def lower(
@@ -466,6 +494,7 @@ def lower(
     for op in model.ops if order is None else [model.ops[i] for i in order]:
         if op.index in end.skipped: continue
         if op.name not in _LOWER: _refuse(model, op, f"the engine has no such step{_WORDS.get(op.name, '')}", _TFLM_MAY if op.name in _WORDS else _REPLACE)
+        if {"int8", "uint8"} <= {model.tensors[t].dtype for t in (*op.inputs, *op.outputs) if t >= 0}: _refuse(model, op, "it mixes int8 and uint8", _throughout(model))
         if len(op.outputs) != 1: _refuse(model, op, f"it has {len(op.outputs)} outputs")
         _LOWER[op.name](g, op)
     wanted, parts = {g.root(y.index) for y in end.outputs}, {}
@@ -545,12 +574,13 @@ def _windows(step, x, outside=None):
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #40f91904
 def _ref_conv(step, x, _):
-    sums = sum((seen.astype(np.float64)@step.weights[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), np.float64(0))  # exact below 2**53
-    return _bounded(step, _scaled(wrap_int32(sums.astype(np.int64) + step.bias), step.scales))
+    sums = sum((seen.astype(np.float64)@step.factors[:, ky, kx].T.astype(np.float64) for ky, kx, seen in _windows(step, x)), np.float64(0))  # exact below 2**53
+    total = wrap_int32(sums.astype(np.int64) + step.bias)
+    return _bounded(step, scaled_once(total, *step.scales.T) if step.once else _scaled(total, step.scales))
 
 def _ref_depthwise(step, x, _):
     times = step.out[2]//step.shape[2]
-    sums = sum(np.repeat(seen, times, 2)*step.weights[ky, kx].astype(np.int64) for ky, kx, seen in _windows(step, x))
+    sums = sum(np.repeat(seen, times, 2)*step.factors[ky, kx] for ky, kx, seen in _windows(step, x))
     return _bounded(step, _scaled(wrap_int32(sums + step.bias), step.scales))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #b11f0de6
@@ -565,9 +595,9 @@ def _ref_mean(step, x, _):
     sums = x.astype(np.int64).sum((0, 1), keepdims=True)
     return _bounded(step, _scaled(sums - step.zero_in*x.shape[0]*x.shape[1], step.scales[0]))
 
-def _mean_of(sums, n): return np.where(sums > 0, (sums + n//2)//n, -((-sums + n//2)//n))
+def _mean_of(step, sums, n): return np.where((sums > 0) | step.unsigned, (sums + n//2)//n, -((-sums + n//2)//n))
 
-def _ref_global_average(step, x, _): return np.clip(_mean_of(x.astype(np.int64).sum((0, 1), keepdims=True), x.shape[0]*x.shape[1]), step.low, step.high).astype(np.int8)
+def _ref_global_average(step, x, _): return np.clip(_mean_of(step, x.astype(np.int64).sum((0, 1), keepdims=True), x.shape[0]*x.shape[1]), step.low, step.high).astype(np.int8)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #530e60cb
 def _ref_max_pool(step, x, _):
@@ -577,7 +607,7 @@ def _ref_max_pool(step, x, _):
 def _ref_average_pool(step, x, _):
     sums = sum(v for _, _, v in _windows(step, x, None if step.counts_pads else 0))
     counts = sum(v for _, _, v in _windows(step, np.ones_like(x), int(step.counts_pads)))
-    return np.clip(_mean_of(sums, counts), step.low, step.high).astype(np.int8)
+    return np.clip(_mean_of(step, sums, counts), step.low, step.high).astype(np.int8)
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #acc10a6c
 def _ref_softmax(step, x, _):
@@ -595,7 +625,7 @@ def _ref_resize(step, x, _):
     def between(x, at, axis):
         share = at[:, 1].reshape(-1, 1) if axis else at[:, 1].reshape(-1, 1, 1)
         return x.take(at[:, 0], axis)*(1024 - share) + x.take(np.minimum(at[:, 0] + (at[:, 1] > 0), x.shape[axis] - 1), axis)*share
-    return _mean_of(between(between(x, rows, 0), columns, 1), 1 << 20).astype(np.int8)
+    return _mean_of(step, between(between(x, rows, 0), columns, 1), 1 << 20).astype(np.int8)
 
 def _ref_lookup(step, x, _): return step.table[x.astype(np.int64) + 128]
 

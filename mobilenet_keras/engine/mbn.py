@@ -75,7 +75,7 @@ def _packed_steps(stage, kept, pixels, packs, constants):
         elif s.dilation != (1, 1): capacity = s.dilation[0] + 256*s.dilation[1]
         states += s.stateful
         is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
-        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None), *((1, 1) if s.sums else s.extent), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
+        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None) + 16*s.unsigned + 32*s.once, *((1, 1) if s.sums else s.extent), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
 
@@ -156,7 +156,7 @@ def _descriptions(model, x, shape, constants):
 
 def _minor(steps):
     "The least minor of the format in which an engine must be to read these steps."
-    return int(any(s.op in ("again", "concat", "resize", "arg_max", "mul") or s.dilation != (1, 1) or s.takes and s.kept is not None for s in steps))
+    return int(any(s.op in ("again", "concat", "resize", "arg_max", "mul") or s.dilation != (1, 1) or s.takes and s.kept is not None or s.unsigned or s.once or s.weights is not None and s.zero_other for s in steps))
 
 def _packed_outputs(end, steps, found):
     "The table of outputs."
@@ -205,6 +205,8 @@ class Compiled:
     whole:list           # The steps before dead channels were removed; where there are none, `steps`
     @property
     def arena(self) -> int: return self.plan.arena
+    @property
+    def minor(self) -> int: return self.data[5]  # of the format: what an engine must know
     @property
     def macs(self) -> int: return sum(s.macs for s in self.steps)  # that run
     @property

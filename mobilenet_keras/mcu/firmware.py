@@ -69,12 +69,12 @@ def linker_script(t:Target) -> str:
     holes = dict(MEMORY="\n".join(lines), VECTORS="VECTORS" if t.vectors else "FLASH", STACK=t.stack, SECOND=t.second_stack if t.cores > 1 else 0, STACK_IN="STACK" if t.stack_in else "RAM")
     return re.sub(r"@([A-Z_]+)@", lambda m: str(holes[m[1]]), (microcontroller_folder()/"boards/board.ld").read_text(encoding="utf-8"))
 
-def _flags(t, layout, gcc):
-    "How the engine is compiled: without the kernels that a portable file has no use of; those of the other layouts are in assembly, and what is around them can be small: at -O2 clang unrolls it to twice the size."
-    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_IN_RAM"]*(t.hot == "ram"), *["-DMBN_CORES=2"]*(t.cores > 1)]
+def _flags(t, layout, minor, gcc):
+    "How the engine is compiled: without the kernels that a portable file has no use of, or what came with a minor that it doesn't need; those of the other layouts are in assembly, and what is around them can be small: at -O2 clang unrolls it to twice the size."
+    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_MINOR=0"]*(minor == 0), *["-DMBN_IN_RAM"]*(t.hot == "ram"), *["-DMBN_CORES=2"]*(t.cores > 1)]
 
-def link(t, data, cc=None, layout=None):
-    "The `Elf` of a board's sources and the C file `data`, whose model has that layout; None: any that the core has kernels for."
+def link(t, data, cc=None, layout=None, minor=None):
+    "The `Elf` of a board's sources and the C file `data`, whose model has that layout and minor; None: any that the core has kernels for."
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder/"data.c").write_text(data)
@@ -82,7 +82,7 @@ def link(t, data, cc=None, layout=None):
         boards = microcontroller_folder()/"boards"
         sources = [p for p in (*engine_sources(), *board_sources(t)) if p.suffix == ".c"]
         (compiler, _), last = cross_compiler(t.core, cc), ["-nostdlib"] + ["-lgcc"]*(cc not in (None, "zig", "ziglang"))
-        command = [*compiler, *C_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *_flags(t, layout, cc not in (None, "zig", "ziglang"))]
+        command = [*compiler, *C_FLAGS, f"-I{boards}", *(f"-D{d}" for d in t.defines), *_flags(t, layout, minor, cc not in (None, "zig", "ziglang"))]
         run_compiler([*command, "-c", "data.c", "-o", "data.o"], folder)  # the model's own arrays; the rest is the same for every model
         run_compiler([*command, "-Wl,-T,board.ld", "-Wl,-e,reset", "-Wl,--gc-sections", *sources, "data.o", *last, "-o", "firmware.elf"], folder, keep=True)
         return Elf((folder/"firmware.elf").read_bytes())
@@ -203,7 +203,7 @@ def build(
 ) -> Firmware:
     "Compile and link a model, the engine and the console app for a board."
     model, t, compiled, image, expected = _parts(model, board, photo, hot, cores, keep_dead=keep_dead)
-    elf = link(t, data_source(compiled, t.id, image, expected, t.cores), cc, compiled.layout)
+    elf = link(t, data_source(compiled, t.id, image, expected, t.cores), cc, compiled.layout, compiled.minor)
     return Firmware(compiled.name, t, elf, "ziglang" if cc is None else str(cc), model)
 
 @patch
@@ -275,7 +275,7 @@ def write_sources(
     own = microcontroller_folder()/"boards"/t.id
     cmake, readme = ((own/name).read_text(encoding="utf-8") for name in ("CMakeLists.txt", "README.md")) if t.sdk else (_CMAKE, _README)
     c = lambda start: " ".join(name for name in files if name.startswith(start) and name.endswith((".c", ".cc")))
-    optimize, *macros = _flags(t, compiled.layout, True)
+    optimize, *macros = _flags(t, compiled.layout, compiled.minor, True)
     flags = " ".join([*gcc_flags(t.core), *macros])
     command = f"arm-none-eabi-gcc {flags} {optimize} {' '.join(C_FLAGS)} {' '.join(f'-D{d}' for d in t.defines)} -nostdlib -Tboards/board.ld -Wl,-e,reset -Wl,--gc-sections {c('engine')} {c('boards')} -lgcc -o firmware.elf"
     holes = dict(OPTIMIZE=optimize, ENGINE=c("engine"), BOARDS=c("boards"), FLAGS=flags, DEFINES=" ".join(t.defines), BOARD=t.id, NAME=" ".join(compiled.name.split()), VERSION=__version__,

@@ -424,7 +424,7 @@ def _op_findings(model, p):
 def _model_findings(model, p):
     "The same of the whole model; op is None, or the one that is meant."
     if model.subgraphs > 1: yield "error", None, f"{model.subgraphs} graphs; the app runs one", "convert a single inference function"
-    if any(t.dtype == "uint8" and t.constant for t in model.tensors): yield "error", None, "uint8 weights, the form of TensorFlow 1; TFLM computes in int8", "quantize the original to int8"
+    if any(t.dtype == "uint8" and t.constant for t in model.tensors): yield "error", None, "uint8 weights, the form of TensorFlow 1; TFLM computes in int8", "the engine takes it as it is (mobilenet build); or quantize the original to int8"
     boxes = {t for op in model.ops if op.name == _BOXES for t in op.outputs}  # which are float in every detector, and TFLM gives them so
     for t in (*model.inputs, *model.outputs):
         if t.dtype.startswith("float") and t.index not in boxes: yield "error", None, f"{t.name or 'a tensor'} is {t.dtype} at the model's ends", "quantize with int8 input and output: mobilenet quantize"

@@ -129,6 +129,34 @@ def softmax(self:Builder): return self.op(25, [self.last], self.shape, 1/256, -1
 @patch
 def logistic(self:Builder): return self.op(14, [self.last], self.shape, 1/256, -128, (0, {}))
 
+# %% ../../nbs/api/tflite/02_builder.ipynb #a1c0de02
+def _per_tensor(self, x, w, b):
+    "One scale and zero point for the weights `w`, and the bias `b` of them and the input `x`."
+    array = lambda i, dtype: np.frombuffer(self.buffers[int(self.tensors[i][2])][0], dtype).reshape([int(n) for n in self.tensors[i][0]])
+    (scales, axis), q = (np.array(self.tensors[w][4][2], np.float64), int(self.tensors[w][4][6])), array(w, np.int8)
+    real = q*scales.reshape([-1 if i == axis else 1 for i in range(q.ndim)])
+    low, high = min(real.min(), 0), max(real.max(), 1e-9)
+    scale = np.float32((high - low)/254)
+    zero = int(np.clip(round(1 - low/scale), 1, 255))
+    self.buffers[int(self.tensors[w][2])][0] = (np.clip(np.round(real/scale) + zero, 1, 255).astype(np.uint8) ^ 128).tobytes()
+    self.tensors[w][4] |= {2: [scale], 3: [np.int64(zero - 128)], 6: np.int32(0)}
+    if b < 0: return
+    product = np.float64(self.tensors[x][4][2][0])*scale
+    bias = np.round(array(b, np.int32)*np.array(self.tensors[b][4][2], np.float64)/product)
+    self.buffers[int(self.tensors[b][2])][0] = bias.astype(np.int32).tobytes()
+    self.tensors[b][4] |= {2: [np.float32(product)], 3: [np.int64(0)], 6: np.int32(0)}
+
+@patch
+def uint8(self:Builder):
+    "What was built so far, as TensorFlow 1 wrote it; behind that only `model`."
+    for code, inputs, *_ in self.ops:
+        if code in (3, 4, 9): _per_tensor(self, *inputs[:2], *[*inputs[2:], -1][:1])
+    for t in self.tensors:
+        if t[1] != 9: continue
+        t[1], t[4] = np.int8(3), t[4] | {3: [z + 128 for z in t[4][3]]}
+        if t[2]: self.buffers[int(t[2])][0] = bytes(v ^ 128 for v in self.buffers[int(t[2])][0])
+    return self
+
 # %% ../../nbs/api/tflite/02_builder.ipynb #3b4259bd
 @patch
 def model(self:Builder, name="example", outputs=None): # Indices of tensors; the last by default

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOFTMAX_LEAST', 'quantize_multiplier', 'high_mul', 'divide_pot', 'wrap_int32', 'scaled', 'scaled_once', 'is_flat',
-           'exp_table', 'reciprocal', 'logistic_table', 'byte_table', 'resize_table']
+           'exp_table', 'reciprocal', 'logistic_table', 'sigmoid_table', 'byte_table', 'resize_table']
 
 # %% ../../nbs/api/tflite/07_fixedpoint.ipynb #00000003
 import math
@@ -98,6 +98,15 @@ def logistic_table(
     below = np.array([reciprocal(int(e)) for e in _exp(-abs(x), 4)])  # 1/(1 + exp(-|x|))
     y = divide_pot(np.where(x > 0, below, np.where(x < 0, (1 << 31) - 1 - below, 1 << 30)), 23) - 128
     return np.where(centered <= -radius, -128, np.where(centered >= radius, 127, np.clip(y, -128, 127))).astype(np.int8)
+
+# %% ../../nbs/api/tflite/07_fixedpoint.ipynb #5b1f0c2f
+def sigmoid_table(
+    scale:float, zero:int, # Of the input, as int8
+) -> np.ndarray:           # int8 (256,), for inputs -128 to 127
+    "LOGISTIC of uint8 as TFLite computes it, less 128, for inputs less 128."
+    one, real = np.float32(1), np.float32(scale)*np.arange(-128 - zero, 128 - zero).astype(np.float32)
+    with np.errstate(over="ignore"): y = np.floor(one/(one + np.exp(-real))*np.float32(256) + np.float32(.5))
+    return (np.clip(y, 0, 255) - 128).astype(np.int8)
 
 # %% ../../nbs/api/tflite/07_fixedpoint.ipynb #f1ed7ab1
 def _halved(multiplier): # An int32 multiplier in 16 bits: DownScaleInt32ToInt16Multiplier

@@ -78,7 +78,7 @@ class TflmInterpreter:
         from tflite_micro import runtime as micro
         if any(t.dtype == "uint8" and t.constant for t in model.tensors):
             raise MobileNetError(f"{model.name} has uint8 weights, the form of TensorFlow 1; TensorFlow Lite Micro computes in int8. "
-                                 "Quantize the original to int8.")
+                                 "The engine runs it as it is: mobilenet build, or mobilenet compile. For TFLM, quantize the original to int8.")
         activations = sum(t.nbytes for t in model.tensors if not t.constant)
         arena = activations + 2048*len(model.tensors) + (1 << 20)  # every activation at once, and 2 KB a tensor for its bookkeeping
         self.micro = micro.Interpreter.from_bytes(model.interpretable, arena_size=arena//16*16)

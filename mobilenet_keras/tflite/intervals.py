@@ -67,7 +67,7 @@ def _multiplied(model, op, bounds, roundings):
         up, down = (v.reshape(len(v), -1, v.shape[-1]).sum(1) for v in (up, down))
         ends = [up @ a + down @ z for a, z in ((low, high), (high, low))]
     sums = [e.astype(np.int64) + (0 if b is None else b.data.astype(np.int64)) for e in ends]
-    once = w.dtype == "uint8" or (op.name == "FULLY_CONNECTED" and len(w.scale) == 1)  # there TFLite multiplies the scales as float32
+    once = (w.dtype == "uint8") != (op.name == "FULLY_CONNECTED" and len(w.scale) == 1)  # there TFLite multiplies the scales as float32
     product = np.float64(x.scale[0]*w.scale[0]) if once else x.scale.astype(np.float64)[0]*w.scale.astype(np.float64)
     return _requantized(sums, np.broadcast_to(product/np.float64(out.scale[0]), sums[0].shape), op, out, roundings)
 

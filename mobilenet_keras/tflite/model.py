@@ -200,6 +200,7 @@ class Model:
             raise MobileNetError(f"{self.name} has no complete graph: {len(inputs)} inputs, {len(self.ops)} ops, {len(outputs)} outputs.")
         self.inputs, self.outputs = [[self.tensors[t] for t in some] for some in (inputs, outputs)]
         self._origin = list(range(len(self.ops)))  # of each op, its number in the file
+        self._rewritten, self._least_version = frozenset(), 1  # of a view for `strip`: constants that have other values than in the file; version of its ops
         self._legacy = [q for i in range(len(self.tensors)) if (q := graph.Tensors(i).Quantization()) is not None
                         and q.ScaleLength() and q.QuantizedDimension() >= max(1, len(self.tensors[i].shape))]
         entries = [root.Metadata(i) for i in spend(root.MetadataLength())]
@@ -597,7 +598,7 @@ def _bare_graph(model, graph, buffers):
     biases = {op.inputs[2] for op in model.ops if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and len(op.inputs) > 2}
     def tensor(t):
         old = graph.Tensors(t.index)
-        table = {0: shared(t.shape), 1: np.int8(old.Type()), 2: np.uint32(buffers[t.index] if t.constant else 0),
+        table = {0: shared(t.shape), 1: np.int8(DTYPES.index(t.dtype)), 2: np.uint32(buffers[t.index] if t.constant else 0),
                  3: t.name if t.index in named else None, 5: np.bool_(old.IsVariable())}
         if t.scale is not None and not (t.index in biases and len(t.scale) > 1):
             table[4] = {2: shared(t.scale, np.float32), 3: shared(t.zero_point, np.int64), 6: np.int32(t.axis)}
@@ -619,11 +620,11 @@ def strip(self:Model) -> Model: # The same ops, constants and outputs in a small
         if self.subgraphs > 1 or any(o.IntermediatesLength() or o.BuiltinOptions2Type() or o.LargeCustomOptionsSize() for o in operators):
             raise MobileNetError(f"{self.name} has several graphs or ops of a newer schema, so its parts can't be copied one by one into a smaller file. Use it as it is; without its metadata alone it is Model.without_metadata() in Python.")
         of = {t.index: graph.Tensors(t.index).Buffer() for t in self.tensors if t.constant}
-        old = sorted({b for b in of.values() if self._buffers[b] is not None})
-        made = [t for t, b in of.items() if self._buffers[b] is None]  # what `folded` computed
+        made = [t for t, b in of.items() if self._buffers[b] is None or t in self._rewritten]  # what `folded` and `to_signed` computed
+        old = sorted({b for t, b in of.items() if t not in made})
         place = {t: 1 + (len(old) + made.index(t) if t in made else old.index(b)) for t, b in of.items()}
         codes = [root.OperatorCodes(i) for i in range(root.OperatorCodesLength())]
-        codes = [{0: np.int8(c.DeprecatedBuiltinCode()), 1: read_text(c.CustomCode()) if c.CustomCode() else None, 2: np.int32(c.Version()), 3: np.int32(c.BuiltinCode())} for c in codes]
+        codes = [{0: np.int8(c.DeprecatedBuiltinCode()), 1: read_text(c.CustomCode()) if c.CustomCode() else None, 2: np.int32(max(c.Version(), self._least_version)), 3: np.int32(c.BuiltinCode())} for c in codes]
         bare = _bare_graph(self, graph, place)
         buffers = [{}, *({0: self._buffers[b].tobytes()} for b in old), *({0: self.tensors[t].data.tobytes()} for t in made)]
         return Model(flatbuffer_bytes(lambda _: {0: np.uint32(root.Version()), 1: codes, 2: [bare], 4: buffers}, b"TFL3"), self.name)

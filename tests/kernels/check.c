@@ -201,6 +201,7 @@ static int made(test *t, int op, int layout) {
   memset(t, 0, sizeof *t);
   used = 0;
   c->step = s, s->op = (uint8_t)op, s->zero_in = zero_point(), s->zero_out = zero_point(), s->zero_other = zero_point();
+  if (op != MBN_ADD && !one_in(3)) s->zero_other = 0; /* of the weights: none */
   s->in_c = s->out_c = (uint16_t)channels();
   bounds(s);
   const int tame = layout && !one_in(4); /* weights, shifts and bounds are such as layouts pack; otherwise few are */
@@ -230,6 +231,7 @@ static int made(test *t, int op, int layout) {
     case MBN_AVERAGE_POOL:
       if (!window(t, between(1, MBN_MAX_KERNEL), between(1, MBN_MAX_KERNEL))) return 0;
       if (one_in(2)) s->flags |= MBN_COUNTS_PADS;
+      if (one_in(3)) s->flags |= MBN_UNSIGNED;
       break;
     case MBN_ADD:
       if (!group(t, between(1, 9)) || !(c->other = bytes((int64_t)c->n * s->in_c)) || !(t->constants = place(24, 4))) return 0;
@@ -258,7 +260,7 @@ static int made(test *t, int op, int layout) {
       if (!group(t, between(1, 9)) || !(t->constants = (int32_t *)(void *)bytes(256))) return 0;
       break;
     default: { /* MBN_MEAN, MBN_GLOBAL_AVERAGE */
-      s->in_h = (uint16_t)between(1, 9), s->in_w = (uint16_t)between(1, 9), s->out_h = s->out_w = 1, s->flags = MBN_HEAD;
+      s->in_h = (uint16_t)between(1, 9), s->in_w = (uint16_t)between(1, 9), s->out_h = s->out_w = 1, s->flags = MBN_HEAD | (op == MBN_GLOBAL_AVERAGE && one_in(3) ? MBN_UNSIGNED : 0);
       s->kh = s->kw = s->sh = s->sw = 1, t->pixels = s->in_h * s->in_w, c->n = 1;
       if (!(c->row[0] = bytes((int64_t)t->pixels * s->in_c)) || !(t->constants = place(8, 4))) return 0;
       t->constants[0] = multiplier(), t->constants[1] = one_in(3) ? between(-31, 8) : -between(0, 8);

@@ -8,19 +8,19 @@ static const int32_t *bias_of(const int32_t *constants) { return constants; }
 static const int32_t *multiplier_of(const mbn_step *s, const int32_t *constants) { return constants + s->out_c; }
 static const int8_t *shift_of(const mbn_step *s, const int32_t *constants) { return (const int8_t *)(constants + 2 * s->out_c); }
 
-/* Weight of output o and tap t of portable weights. */
+/* Weight of output o and tap t of portable weights, as the file has it. */
 static int32_t weight_of_tap(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   return s->op == MBN_CONV ? w[o * mbn_taps_of(s) + t] : w[t * s->out_c + o];
 }
 
-/* Shifts to the right by 1 to 30, no weight of -128, and sums that stay small: of DSP enough for 256 of them in 31 bits, of V6M for
+/* Shifts to the right by 1 to 30, no byte of -128, and sums that stay small: of DSP enough for 256 of them in 31 bits, of V6M for
  * a high product of halves. */
 static int can_be_packed(int layout, const mbn_step *s, const int8_t *w, const int32_t *constants) {
   for (int32_t o = 0; o < s->out_c; o++) {
     int32_t sum = 0;
     for (int32_t t = 0; t < mbn_taps_of(s); t++) {
-      const int32_t v = weight_of_tap(s, w, o, t);
-      if (v == -128) return 0;
+      const int32_t byte = weight_of_tap(s, w, o, t), v = byte - s->zero_other;
+      if (byte == -128 && (!s->zero_other || s->op == MBN_CONV || s->in_c == 1)) return 0; /* a halfword holds the difference */
       sum += v < 0 ? -v : v;
     }
     const int32_t bias = bias_of(constants)[o], shift = shift_of(s, constants)[o];
@@ -46,11 +46,13 @@ static int32_t tap_in_words(const mbn_step *s, int32_t i) {
 }
 
 static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
-  const int32_t taps = mbn_taps_of(s), even = taps + (taps & 1), all = (s->out_c + 3) / 4 * 4;
+  const int32_t taps = mbn_taps_of(s), even = taps + (taps & 1), size = s->zero_other < 0 ? -s->zero_other : s->zero_other, all = (s->out_c + 3) / 4 * 4;
+  int32_t words = even;                                                                   /* behind which lie parts of the sum of up to 128 * taps, */
+  if (size) for (int32_t held = 0; held < 128 * taps || words & 1; words++) held += 32767 / 2 / size; /* two of which times the zero point are a halfword */
   if (s->op == MBN_DEPTHWISE && s->in_c > 1) {
     for (int32_t o = 0; o < s->out_c; o++, weights += 28) {
       for (int32_t x = 0; x < 3; x++)
-        for (int32_t y = 0; y < 3; y++) put_halfword(weights + 6 * x + 2 * y, weight_of_tap(s, w, o, 3 * y + x));
+        for (int32_t y = 0; y < 3; y++) put_halfword(weights + 6 * x + 2 * y, weight_of_tap(s, w, o, 3 * y + x) - s->zero_other);
       put_halfword(weights + 18, -shift_of(s, constants)[o]);
       ((int32_t *)(void *)(weights + 20))[0] = bias_of(constants)[o], ((int32_t *)(void *)(weights + 20))[1] = multiplier_of(s, constants)[o];
     }
@@ -60,7 +62,8 @@ static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constant
     if (s->out_w == 1 || taps > 512)
       for (int32_t t = 0; t < taps; t++) weights[o * taps + t] = (int8_t)(o < s->out_c ? weight_of_tap(s, w, o, t) : 0);
     else
-      for (int32_t t = 0; t < even; t++) weights[o / 4 * even * 4 + 4 * t + o % 4] = (int8_t)(o < s->out_c && t < taps ? weight_of_tap(s, w, o, t) : 0);
+      for (int32_t t = 0; t < words; t++)
+        weights[o / 4 * words * 4 + 4 * t + o % 4] = (int8_t)(o >= s->out_c ? 0 : t < taps ? weight_of_tap(s, w, o, t) : t < even ? 0 : -s->zero_other);
   for (int32_t o = 0; o < s->out_c; o++) put_scale(s, constants, o, 1, scales + 3 * o);
 }
 
@@ -69,17 +72,18 @@ static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constant
     static const int order[8] = {1, 2, 4, 5, 7, 8, 0, 3};
     for (int32_t o = 0; o < s->out_c; o++) {
       int8_t *quad = weights + o / 4 * MBN_DSP_QUAD;
-      for (int i = 0; i < 8; i++) put_halfword(quad + i / 2 * 16 + o % 4 * 4 + i % 2 * 2, weight_of_tap(s, w, o, order[i]));
-      put_halfword(quad + 64 + o % 2 * 4 + o % 4 / 2 * 2, weight_of_tap(s, w, o, 6));
+      for (int i = 0; i < 8; i++) put_halfword(quad + i / 2 * 16 + o % 4 * 4 + i % 2 * 2, weight_of_tap(s, w, o, order[i]) - s->zero_other);
+      put_halfword(quad + 64 + o % 2 * 4 + o % 4 / 2 * 2, weight_of_tap(s, w, o, 6) - s->zero_other);
       put_scale(s, constants, o, 2, (int32_t *)(void *)(quad + 72) + o % 4 * 3);
     }
     return;
   }
-  const int32_t taps = mbn_up_to(mbn_taps_of(s), 8);
+  const int32_t own = (mbn_taps_of(s) + 3) / 4 * 4, parts = s->zero_other ? (mbn_taps_of(s) + 1023) / 1024 * 4 : 0, taps = (own + parts + 7) / 8 * 8;
   for (int32_t o = 0; o < mbn_up_to(s->out_c, 4); o += 2)
     for (int32_t i = 0; i < taps; i++) {
       const int32_t t = tap_in_words(s, i), within = i % 4;
-      const int32_t even = t < 0 || o >= s->out_c ? 0 : weight_of_tap(s, w, o, t), odd = t < 0 || o + 1 >= s->out_c ? 0 : weight_of_tap(s, w, o + 1, t);
+      const int32_t part = i >= own && i < own + parts ? -s->zero_other : 0; /* what a part of the sum meets */
+      const int32_t even = o >= s->out_c ? 0 : t < 0 ? part : weight_of_tap(s, w, o, t), odd = o + 1 >= s->out_c ? 0 : t < 0 ? part : weight_of_tap(s, w, o + 1, t);
       put_halfword(weights + o / 4 * 4 * taps + i / 4 * 16 + within % 2 * 8 + o % 4 / 2 * 4 + within / 2 * 2, 256 * odd + even);
     }
   for (int32_t o = 0; o < mbn_up_to(s->out_c, 4); o++)

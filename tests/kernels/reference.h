@@ -59,19 +59,22 @@ static int64_t products(const mbn_call *c, const int8_t *weights, int32_t p, int
     for (int32_t kx = 0; kx < s->kw; kx++)
       for (int32_t i = 0; i < (depthwise ? 1 : s->in_c); i++)
         if (tap(c, p, ky, kx, depthwise ? o / (s->out_c / s->in_c) : i, &x))
-          sum += (int64_t)(x - s->zero_in) * weights[depthwise ? (ky * s->kw + kx) * s->out_c + o : ((o * s->kh + ky) * s->kw + kx) * s->in_c + i];
+          sum += (int64_t)(x - s->zero_in) * (weights[depthwise ? (ky * s->kw + kx) * s->out_c + o : ((o * s->kh + ky) * s->kw + kx) * s->in_c + i] - s->zero_other);
   return sum;
 }
 
-/* Sum of the weights of output channel o. */
+/* Sum of the weights of output channel o, less their zero point. */
 static int64_t weights_of(const mbn_step *s, const int8_t *weights, int32_t o) {
   const int32_t taps = s->kh * s->kw * (s->op == MBN_DEPTHWISE ? 1 : s->in_c);
   int64_t sum = 0;
   for (int32_t t = 0; t < taps; t++) sum += s->op == MBN_DEPTHWISE ? weights[t * s->out_c + o] : weights[o * taps + t];
-  return sum;
+  return sum - taps * s->zero_other;
 }
 
-static int64_t mean_of(int64_t sum, int64_t count) { return (sum > 0 ? sum + count / 2 : sum - count / 2) / count; }
+static int64_t mean_of(const mbn_step *s, int64_t sum, int64_t count) {
+  if (s->flags & MBN_UNSIGNED) return (sum + 128 * count + count / 2) / count - 128; /* reference_ops::AveragePool of uint8 */
+  return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+}
 
 static int32_t pool_of(const mbn_call *c, int32_t p, int32_t ch) {
   const mbn_step *s = c->step;
@@ -83,7 +86,7 @@ static int32_t pool_of(const mbn_call *c, int32_t p, int32_t ch) {
       sum += x, count++;
       if (x > largest) largest = x;
     }
-  return (int32_t)bounded(s->op == MBN_MAX_POOL ? largest : mean_of(sum, count), s->low, s->high);
+  return (int32_t)bounded(s->op == MBN_MAX_POOL ? largest : mean_of(s, sum, count), s->low, s->high);
 }
 
 static int32_t add_of(const mbn_call *c, int32_t i) {
@@ -111,7 +114,7 @@ static int32_t sum_of(const mbn_call *c, int32_t count, int32_t ch) {
   const mbn_step *s = c->step;
   int64_t sum = 0;
   for (int32_t i = 0; i < count; i++) sum += c->row[0][i * s->in_c + ch];
-  if (s->op == MBN_GLOBAL_AVERAGE) return (int32_t)bounded(mean_of(sum, count), s->low, s->high);
+  if (s->op == MBN_GLOBAL_AVERAGE) return (int32_t)bounded(mean_of(s, sum, count), s->low, s->high);
   const int32_t centred = (int32_t)(sum - (int64_t)s->zero_in * count);
   return (int32_t)bounded((int64_t)MultiplyByQuantizedMultiplier(centred, c->constants[0], c->constants[1]) + s->zero_out, s->low, s->high);
 }

@@ -107,9 +107,35 @@ static inline void expand(expansion *e, uint32_t x, uint32_t y) {
   else d[0] = even(x), d[1] = odd(x), e->at = d + 2;
 }
 
+/* Two parts of a sum, or what is left of it. */
+static uint32_t two_parts(int32_t *sum) {
+  uint32_t both = 0;
+  for (int i = 0; i < 32; i += 16) {
+    int32_t part;
+    __asm__("ssat %0, #16, %1" : "=r"(part) : "r"(*sum));
+    both |= (uint32_t)(uint16_t)part << i, *sum -= part;
+  }
+  return both;
+}
+
+/* The sum of a window as more taps, which meet the weights' zero point. */
+MBN_HOT static void expand_sum(expansion *e, const uint32_t *from, int32_t taps) {
+  int32_t x = 0, y = 0;
+  for (; from < e->at; from += 1 + e->two) {
+    __asm__("smlad %0, %1, %2, %0" : "+r"(x) : "r"(from[0]), "r"(0x10001));
+    if (e->two) __asm__("smlad %0, %1, %2, %0" : "+r"(y) : "r"(from[1]), "r"(0x10001));
+  }
+  for (int32_t i = 0, pairs = mbn_up_to((taps + 255) / 256, 4) / 2; i < pairs; i++) {
+    *e->at++ = two_parts(&x);
+    if (e->two) *e->at++ = two_parts(&y);
+  }
+}
+
 /* Zeros up to a multiple of 8 taps. Returns how many words there are. */
-static int32_t end_expansion(expansion *e, const int8_t *scratch, int32_t taps) {
-  uint32_t *const start = (uint32_t *)(void *)(intptr_t)scratch, *const end = start + (mbn_up_to(taps, 8) >> (e->two ? 0 : 1));
+static int32_t end_expansion(expansion *e, const mbn_call *c) {
+  const mbn_step *s = c->step;
+  uint32_t *const start = (uint32_t *)(void *)(intptr_t)c->scratch, *const end = start + (mbn_dsp_taps(s) >> (e->two ? 0 : 1));
+  if (mbn_zero_w(s)) expand_sum(e, start, mbn_taps_of(s));
   while (e->at < end) *e->at++ = 0;
   return (int32_t)(end - start);
 }
@@ -141,7 +167,7 @@ MBN_HOT static void conv_1x1(const mbn_call *c) {
     expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
     expand_line(&e, x, x + in, in);
     if (left) expand(&e, bytes_at(x + in - left, left), n == 2 ? bytes_at(x + 2 * in - left, left) : 0);
-    matrix(c, n == 2, end_expansion(&e, c->scratch, in), out);
+    matrix(c, n == 2, end_expansion(&e, c), out);
     p -= n, x += n * in, out += n * s->out_c;
   }
 }
@@ -164,7 +190,7 @@ MBN_HOT static void expand_window(expansion *e, const mbn_step *s, const int8_t 
 MBN_HOT static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t taps = mbn_taps_of(s), most = mbn_makes_two(s) ? 2 : 1;
-  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * mbn_up_to(taps, 8);
+  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * mbn_dsp_taps(s);
   const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
   for (int32_t p = 0, n; p < c->n; p += n) {
     n = c->n - p < most ? 1 : most;
@@ -172,7 +198,7 @@ MBN_HOT static void conv_window(const mbn_call *c) {
     window_of(c, p, copy, x);
     window_of(c, p + n - 1, copy + mbn_up_to(taps, 4), y);
     expand_window(&e, s, x, y);
-    matrix(c, n == 2, end_expansion(&e, c->scratch, taps), c->out + p * s->out_c);
+    matrix(c, n == 2, end_expansion(&e, c), c->out + p * s->out_c);
   }
 }
 

@@ -8,6 +8,11 @@
 #define MBN_PACKED_H
 #include "../mbn_kernel.h"
 
+/* Weights with a zero point. Of a DEPTHWISE step halfwords hold the weights less their zero point, which a byte does not: MVE, which has
+ * none, doesn't pack it. Of a CONV a byte holds what is in the file, and the sum of all weights' inputs times the zero point is taken off:
+ * as more taps behind a window's own, whose inputs are parts of that sum, and whose weights are all the negative zero point; -128 has none.
+ * Inputs of DSP are halfwords. Those of V6M are such that two products fit in a halfword; where one pixel is made at a time, there are none. */
+
 /* Which layout this build is fast with. With -DMBN_PORTABLE_ONLY none; with -DMBN_EVERY_LAYOUT all, by kernels/unpacked.c, for tests. */
 #if !defined(MBN_PORTABLE_ONLY) && !defined(MBN_EVERY_LAYOUT) && defined(__arm__) && defined(__thumb__) && __ARM_ARCH_PROFILE == 'M'
 #if defined(__ARM_FEATURE_MVE)
@@ -22,6 +27,17 @@
 #define MBN_PACKS 1
 #else
 #define MBN_PACKS 0
+#endif
+
+/* The layout of a packed step: in most builds there is but one. */
+#if defined(MBN_HAS_MVE)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_MVE)
+#elif defined(MBN_HAS_DSP)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_DSP)
+#elif defined(MBN_HAS_V6M)
+#define MBN_LAYOUT(layout) ((void)(layout), MBN_V6M)
+#else
+#define MBN_LAYOUT(layout) (layout)
 #endif
 
 static inline int32_t mbn_up_to(int32_t n, int32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -42,12 +58,27 @@ enum { MBN_V6M_CHANNEL = 20 + 8 }; /* bytes of such a channel */
 /* Two pixels are made at once, unless there is no second one, or their taps would need too much memory. */
 static inline int mbn_makes_two(const mbn_step *s) { return s->out_w > 1 && mbn_taps_of(s) <= 512; }
 
+/* The largest part of a window's sum that is the input of one more tap. */
+static inline int32_t mbn_v6m_part(const mbn_step *s) { return 32767 / 2 / (mbn_zero_w(s) < 0 ? -mbn_zero_w(s) : mbn_zero_w(s)); }
+
+/* Words of taps of two pixels; those from mbn_up_to(mbn_taps_of(s), 2) on are parts of the sum. */
+static inline int32_t mbn_v6m_taps(const mbn_step *s) {
+  const int32_t taps = mbn_taps_of(s), more = mbn_zero_w(s) ? (128 * taps + mbn_v6m_part(s) - 1) / mbn_v6m_part(s) : 0;
+  return mbn_up_to(taps, 2) + mbn_up_to(more, 2);
+}
+
 /* DSP, CONV: per 4 outputs (the last may be none), per 4 taps (likewise, up to a multiple of 8): words {o0 o1: taps 0 2}, {o2 o3: taps 0 2},
  * {o0 o1: taps 1 3}, {o2 o3: taps 1 3}, each halfword 256 * w(odd output) + w(even output). Taps: all whole words of the window's
  * rows, then the 0 to 3 bytes that each row leaves. constants: {2 * bias, multiplier, shift} per output.
  * DEPTHWISE: per 4 channels, for the taps 1 2, 4 5, 7 8, 0 3 (row by row) 4 words {channel's two taps as halfwords}; tap 6 of the channels
  * 0 2, then 1 3; then {2 * bias, multiplier, shift} of each. */
 enum { MBN_DSP_QUAD = 30 * 4 }; /* bytes of 4 channels of DEPTHWISE */
+
+/* Halfwords of taps; those from mbn_up_to(mbn_taps_of(s), 4) on are parts of the sum. */
+static inline int32_t mbn_dsp_taps(const mbn_step *s) {
+  const int32_t taps = mbn_taps_of(s), more = mbn_zero_w(s) ? (taps + 255) / 256 : 0; /* 256 * 128 is what a halfword holds */
+  return mbn_up_to(mbn_up_to(taps, 4) + mbn_up_to(more, 4), 8);
+}
 
 /* MVE, CONV: per 4 outputs (the last may be none), of the outputs 0 and 2, then of 1 and 3: per 16 taps (likewise) 16 bytes of the one,
  * 16 of the other. constants: per 4 outputs 4 biases, 4 multipliers, 4 shifts to the left; of up to 16 taps {bias, multiplier, shift to the left} of
@@ -65,13 +96,14 @@ static inline int32_t mbn_mve_columns(const mbn_step *s) {
 typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
-static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
+static inline mbn_extent mbn_packed_extent(int any, const mbn_step *s) {
+  const int layout = MBN_LAYOUT(any);
   mbn_extent e = {0, 0};
   const int conv = mbn_is_matrix(s), fits = conv || (s->kh == 3 && s->kw == 3 && s->in_c == s->out_c && mbn_is_rectified(s));
-  if (!fits) return e;
-  if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), mbn_makes_two(s) ? 2 : 1), e.constants = 12u * s->out_c;
+  if (!fits || (mbn_zero_w(s) && (layout == MBN_MVE || (conv && mbn_zero_w(s) == -128)))) return e;
+  if (layout == MBN_V6M && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)(mbn_makes_two(s) ? mbn_v6m_taps(s) : mbn_taps_of(s)), e.constants = 12u * s->out_c;
   if (layout == MBN_V6M && !conv) e.weights = s->out_c * (uint64_t)MBN_V6M_CHANNEL;
-  if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 8), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
+  if (layout == MBN_DSP && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_dsp_taps(s), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
   if (layout == MBN_MVE && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 16), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_MVE && !conv) e.weights = (uint32_t)mbn_up_to(s->out_c, 16) / 16u * MBN_MVE_BLOCK;
@@ -81,8 +113,8 @@ static inline mbn_extent mbn_packed_extent(int layout, const mbn_step *s) {
 typedef struct { int32_t bias, multiplier, right; } mbn_scale;
 
 /* What output channel o is scaled by. */
-static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
-  const int depthwise = !mbn_is_matrix(s);
+static inline mbn_scale mbn_packed_scale(int any, const mbn_step *s, const int8_t *weights, const int32_t *constants, int32_t o) {
+  const int layout = MBN_LAYOUT(any), depthwise = !mbn_is_matrix(s);
   int32_t apart = 1; /* words from the bias to the multiplier */
   if (layout == MBN_MVE) {
     const int32_t turn = (o & 1) * 2 + (o >> 1 & 1); /* outputs 0 2 1 3 */
@@ -101,16 +133,17 @@ static inline mbn_scale mbn_packed_scale(int layout, const mbn_step *s, const in
 /* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
  * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
  * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise. */
-static inline uint32_t mbn_kernel_scratch(int layout, const mbn_step *s) {
+static inline uint32_t mbn_kernel_scratch(int any, const mbn_step *s) {
+  const int layout = MBN_LAYOUT(any);
   if (!MBN_PACKS || !s->packed) return 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_V6M && mbn_is_matrix(s)) {
     const uint32_t window = mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to((int32_t)taps, 4);
-    return mbn_makes_two(s) ? 4 * (uint32_t)mbn_up_to((int32_t)taps, 2) + 2 * window : window;
+    return mbn_makes_two(s) ? 4 * (uint32_t)mbn_v6m_taps(s) + 2 * window : window;
   }
   if (layout == MBN_V6M) return (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && mbn_is_matrix(s))
-    return (mbn_makes_two(s) ? 4 : 2) * (uint32_t)mbn_up_to((int32_t)taps, 8) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
+    return (mbn_makes_two(s) ? 4 : 2) * (uint32_t)mbn_dsp_taps(s) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
   if (layout == MBN_MVE && mbn_is_matrix(s)) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
   if (layout == MBN_DSP || layout == MBN_MVE) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;

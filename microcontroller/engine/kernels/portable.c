@@ -27,7 +27,7 @@ MBN_HOT static int32_t dot(const int8_t *x, const int8_t *w, int32_t n) {
   return sum;
 }
 
-static int32_t weight_sum(const int8_t *w, int32_t n) {
+static int32_t byte_sum(const int8_t *w, int32_t n) {
   int32_t sum = 0;
   while (n--) sum += *w++;
   return sum;
@@ -39,7 +39,7 @@ MBN_HOT static void pointwise(const mbn_call *c) {
   const requant q = requant_of(c);
   const int32_t in = s->in_c, out = s->out_c;
   int32_t p = 0;
-  for (; p + 4 <= c->n; p += 4) {
+  for (; p + 4 <= c->n && !mbn_zero_w(s); p += 4) {
     const int8_t *w = c->weights, *x = c->row[0] + p * in; /* w: (out, in), x: (4, in) */
     int8_t *y = c->out + p * out;
     for (int32_t o = 0; o < out; o++) {
@@ -54,9 +54,11 @@ MBN_HOT static void pointwise(const mbn_call *c) {
       y[3 * out + o] = requantize(s, &q, o, a3);
     }
   }
-  for (; p < c->n; p++)
-    for (int32_t o = 0; o < out; o++)
-      c->out[p * out + o] = requantize(s, &q, o, dot(c->row[0] + p * in, c->weights + o * in, in));
+  for (; p < c->n; p++) {
+    const int8_t *x = c->row[0] + p * in;
+    const int32_t less = mbn_zero_w(s) ? mbn_zero_w(s) * byte_sum(x, in) : 0;
+    for (int32_t o = 0; o < out; o++) c->out[p * out + o] = requantize(s, &q, o, dot(x, c->weights + o * in, in) - less);
+  }
 }
 
 /* Kernel columns kx0 <= kx < kx1 of output p lie inside the map; tap 0 is at column `at`. */
@@ -68,25 +70,54 @@ static tap_range taps_of(const mbn_call *c, int32_t p) {
   return r;
 }
 
+/* What the weights' zero point takes from all sums of a pixel: it times the sum of the window, those outside being zero_in. */
+static int32_t less_of(const mbn_call *c, tap_range r) {
+  const mbn_step *s = c->step;
+  const int32_t in = s->in_c, rows = c->ky1 - c->ky0, columns = r.kx1 - r.kx0;
+  int32_t sum = s->zero_in * (s->kh * s->kw - rows * columns) * in;
+  for (int32_t ky = c->ky0; ky < c->ky1; ky++) sum += byte_sum(c->row[ky] + (r.at + r.kx0) * in, columns * in);
+  return mbn_zero_w(s) * sum;
+}
+
+/* A step with MBN_ONCE: all taps lie inside. */
+static void dense(const mbn_call *c) {
+  const mbn_step *s = c->step;
+  const requant q = requant_of(c);
+  const int32_t line = s->kw * s->in_c, at = s->flags & MBN_HEAD ? c->column : 0; /* a head makes one pixel */
+  int8_t *out = c->out;
+  for (int32_t p = 0; p < c->n; p++) {
+    const int8_t *w = c->weights; /* (out_c, kh, kw, in_c) */
+    for (int32_t o = 0; o < s->out_c; o++) {
+      int32_t sum = 0;
+      for (int32_t ky = 0; ky < s->kh; ky++) {
+        const int8_t *x = c->row[ky] + (at + p) * s->in_c;
+        for (int32_t i = line; i; i--) sum += *x++ * (*w++ - mbn_zero_w(s));
+      }
+      *out++ = clamp(rescale_once((int32_t)((uint32_t)sum + (uint32_t)q.bias[o]), q.multiplier[o], q.shift[o]), s);
+    }
+  }
+}
+
 MBN_HOT void mbn_portable_conv(const mbn_call *c) {
   const mbn_step *s = c->step;
   const requant q = requant_of(c);
   const int32_t in = s->in_c, line = s->kw * in; /* line: bytes of one kernel row, contiguous in input and weights alike */
+  if (mbn_has(s, MBN_ONCE)) { dense(c); return; }
   if (!(s->flags & MBN_HEAD)) { pointwise(c); return; }
   for (int32_t p = 0; p < c->n; p++) {
     const tap_range r = taps_of(c, p);
-    const int32_t from = r.kx0 * in, to = r.kx1 * in;
+    const int32_t from = r.kx0 * in, to = r.kx1 * in, less = mbn_zero_w(s) ? less_of(c, r) : 0;
     const int inside = to - from == line && c->ky1 - c->ky0 == s->kh;
     for (int32_t o = 0; o < s->out_c; o++) {
       const int8_t *w = c->weights + o * s->kh * line; /* (kh, kw, in) */
       int32_t sum = 0;
       for (int32_t ky = c->ky0; ky < c->ky1; ky++) sum += dot(c->row[ky] + r.at * in + from, w + ky * line + from, to - from);
       if (!inside) {
-        int32_t outside = weight_sum(w, c->ky0 * line) + weight_sum(w + c->ky1 * line, (s->kh - c->ky1) * line);
-        for (int32_t ky = c->ky0; ky < c->ky1; ky++) outside += weight_sum(w + ky * line, from) + weight_sum(w + ky * line + to, line - to);
+        int32_t outside = byte_sum(w, c->ky0 * line) + byte_sum(w + c->ky1 * line, (s->kh - c->ky1) * line);
+        for (int32_t ky = c->ky0; ky < c->ky1; ky++) outside += byte_sum(w + ky * line, from) + byte_sum(w + ky * line + to, line - to);
         sum += s->zero_in * outside;
       }
-      c->out[p * s->out_c + o] = requantize(s, &q, o, sum);
+      c->out[p * s->out_c + o] = requantize(s, &q, o, sum - less);
     }
   }
 }
@@ -119,6 +150,9 @@ MBN_HOT static void depthwise_any(const mbn_call *c, const requant *q, tap_range
     int32_t sum = 0, outside = 0, t = 0;
     for (; t < inside; t++) sum += x[t][i] * w[t][o];
     for (; t < taps; t++) outside += w[t][o];
+    if (mbn_zero_w(s)) {
+      for (outside -= mbn_zero_w(s) * (taps - inside), t = 0; t < inside; t++) sum -= mbn_zero_w(s) * x[t][i];
+    }
     out[o] = requantize(s, q, o, sum + s->zero_in * outside);
     if (--left == 0) i++, left = times;
   }
@@ -131,7 +165,7 @@ MBN_HOT void mbn_portable_depthwise(const mbn_call *c) {
   for (int32_t p = 0; p < c->n; p++) {
     const tap_range r = taps_of(c, p);
     int8_t *out = c->out + p * s->out_c;
-    if (is_3x3 && r.kx1 - r.kx0 == 3) {
+    if (is_3x3 && r.kx1 - r.kx0 == 3 && !mbn_zero_w(s)) {
       const int8_t *const x[3] = {c->row[0] + r.at * s->in_c, c->row[1] + r.at * s->in_c, c->row[2] + r.at * s->in_c};
       depthwise_3x3(s, &q, x, c->weights, out);
     } else depthwise_any(c, &q, r, out);
@@ -143,19 +177,19 @@ MBN_HOT void mbn_portable_depthwise(const mbn_call *c) {
 /* The largest or the mean of a window; both, since neither takes much time in a MobileNet. */
 MBN_HOT void mbn_portable_pool(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t n = s->out_c, taps = s->kh * s->kw, pads = s->flags & MBN_COUNTS_PADS;
+  const int32_t n = s->out_c, taps = s->kh * s->kw, pads = s->flags & MBN_COUNTS_PADS, up = mbn_has(s, MBN_UNSIGNED) ? 128 : 0; /* to unsigned bytes */
   for (int32_t p = 0; p < c->n; p++) {
     const tap_range r = taps_of(c, p);
     const int32_t inside = (c->ky1 - c->ky0) * (r.kx1 - r.kx0), count = pads ? taps : inside;
     for (int32_t i = 0; i < n; i++) {
-      int32_t sum = pads ? (taps - inside) * s->zero_in : 0, top = pads && inside < taps ? s->zero_in : -128;
+      int32_t sum = (pads ? (taps - inside) * s->zero_in : 0) + up * count, top = pads && inside < taps ? s->zero_in : -128;
       for (int32_t ky = c->ky0; ky < c->ky1; ky++)
         for (int32_t kx = r.kx0; kx < r.kx1; kx++) {
           const int32_t x = c->row[ky][(r.at + kx) * n + i];
           sum += x, top = x > top ? x : top;
         }
       const int32_t mean = (sum + (sum > 0 ? count / 2 : -(count / 2))) / count;
-      c->out[p * n + i] = clamp((s->op == MBN_MAX_POOL ? top : mean) - s->zero_out, s); /* scale and zero point stay */
+      c->out[p * n + i] = clamp((s->op == MBN_MAX_POOL ? top : mean - up) - s->zero_out, s); /* scale and zero point stay */
     }
   }
 }
@@ -218,13 +252,13 @@ void mbn_portable_arg_max(const mbn_call *c) {
   }
 }
 
-/* 1024ths of a row times 1024ths of a column; halves away from zero. */
+/* 1024ths of a row times 1024ths of a column; halves away from zero, or of unsigned bytes up. */
 void mbn_resize(const mbn_step *s, const int8_t *low, const int8_t *high, int32_t share, const int16_t *column, int32_t n, int8_t *out) {
   for (; n; n--, column += 2) {
     const int32_t at = column[0] * s->in_c, next = at + (column[1] ? s->in_c : 0), right = column[1];
     for (int32_t i = 0; i < s->in_c; i++) {
       const int32_t sum = (1024 - share) * ((1024 - right) * low[at + i] + right * low[next + i]) + share * ((1024 - right) * high[at + i] + right * high[next + i]);
-      *out++ = (int8_t)((sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
+      *out++ = (int8_t)(mbn_has(s, MBN_UNSIGNED) ? (sum + (1 << 19)) >> 20 : (sum + (sum > 0 ? 1 << 19 : -(1 << 19))) / (1 << 20));
     }
   }
 }
@@ -236,10 +270,10 @@ MBN_HOT void mbn_sum_add(int32_t *sums, const int8_t *pixels, int32_t n, int32_t
 #endif
 
 void mbn_sum_end(const mbn_step *s, const int32_t *k, const int32_t *sums, int8_t *out) {
-  const int32_t count = s->in_h * s->in_w;
+  const int32_t count = s->in_h * s->in_w, up = mbn_has(s, MBN_UNSIGNED) ? 128 : 0; /* to unsigned bytes */
   for (int32_t i = 0; i < s->out_c; i++) {
-    const int32_t x = sums[i];
+    const int32_t x = sums[i] + up * count;
     if (s->op == MBN_MEAN) out[i] = clamp(rescale(x - s->zero_in * count, k[0], k[1]), s);
-    else out[i] = clamp((x + (x > 0 ? count / 2 : -(count / 2))) / count - s->zero_out, s); /* keeps scale and zero point */
+    else out[i] = clamp((x + (x > 0 ? count / 2 : -(count / 2))) / count - up - s->zero_out, s); /* keeps scale and zero point */
   }
 }

@@ -16,10 +16,14 @@
 #define MBN_OVERRIDES
 #endif
 #endif
+#if MBN_MINOR
+#define MBN_MORE [MBN_ARG_MAX] = mbn_portable_arg_max, [MBN_MUL] = mbn_portable_mul,
+#else
+#define MBN_MORE
+#endif
 #define ROW(conv, depthwise) \
   {[MBN_CONV] = conv, [MBN_DEPTHWISE] = depthwise, [MBN_MAX_POOL] = mbn_portable_pool, [MBN_AVERAGE_POOL] = mbn_portable_pool, \
-   [MBN_ADD] = mbn_portable_add, [MBN_SOFTMAX] = mbn_portable_softmax, [MBN_LOOKUP] = mbn_portable_lookup, \
-   [MBN_ARG_MAX] = mbn_portable_arg_max, [MBN_MUL] = mbn_portable_mul, MBN_OVERRIDES}
+   [MBN_ADD] = mbn_portable_add, [MBN_SOFTMAX] = mbn_portable_softmax, [MBN_LOOKUP] = mbn_portable_lookup, MBN_MORE MBN_OVERRIDES}
 
 #ifdef __GNUC__
 #pragma GCC diagnostic ignored "-Woverride-init" /* that a later entry replaces an earlier one is meant */

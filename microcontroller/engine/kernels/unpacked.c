@@ -19,7 +19,7 @@ static int32_t halfword(const int8_t *w, int32_t i) { return (int16_t)((uint8_t)
 static int32_t v6m_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   const int32_t taps = mbn_taps_of(s);
   if (!mbn_is_matrix(s)) return halfword(w + o * MBN_V6M_CHANNEL, t % 3 * 3 + t / 3);
-  return mbn_makes_two(s) ? w[o / 4 * 4 * mbn_up_to(taps, 2) + 4 * t + o % 4] : w[o * taps + t];
+  return mbn_makes_two(s) ? w[o / 4 * 4 * mbn_v6m_taps(s) + 4 * t + o % 4] : w[o * taps + t];
 }
 
 static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
@@ -29,7 +29,7 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
     w += o / 4 * MBN_DSP_QUAD;
     return t == 6 ? halfword(w, 32 + (channel & 1) * 2 + channel / 2) : halfword(w, (pair[t] * 4 + channel) * 2 + second[t]);
   }
-  const int32_t i = words_first(s, t), all = mbn_up_to(mbn_taps_of(s), 8);
+  const int32_t i = words_first(s, t), all = mbn_dsp_taps(s);
   const int32_t both = halfword(w, o / 4 * all * 2 + i / 4 * 8 + (i & 1) * 4 + (o & 2) + (i >> 1 & 1)); /* 256 * odd + even */
   const int32_t low = (int8_t)(uint8_t)(both & 255);
   return o & 1 ? (both - low) / 256 : low;
@@ -43,7 +43,7 @@ static int32_t mve_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
 
 static void unpacked(const mbn_call *c, int layout, weight_of weight) {
   const mbn_step *s = c->step;
-  const int conv = mbn_is_matrix(s), head = s->flags & MBN_HEAD;
+  const int conv = mbn_is_matrix(s), head = s->flags & MBN_HEAD, zero = conv ? mbn_zero_w(s) : 0;
   for (int32_t p = 0; p < c->n; p++)
     for (int32_t o = MBN_FIRST(c); o < MBN_LAST(c, s->out_c); o++) {
       const mbn_scale k = mbn_packed_scale(layout, s, c->weights, c->constants, o);
@@ -53,7 +53,7 @@ static void unpacked(const mbn_call *c, int layout, weight_of weight) {
           for (int32_t i = conv ? 0 : o, last = conv ? s->in_c - 1 : o; i <= last; i++, t++) {
             const int32_t at = head ? c->column + p * s->sw + kx : p;
             const int inside = !head || (ky >= c->ky0 && ky < c->ky1 && at >= 0 && at < c->width);
-            sum += (inside ? c->row[ky][at * s->in_c + i] : s->zero_in) * weight(s, c->weights, o, t);
+            sum += (inside ? c->row[ky][at * s->in_c + i] : s->zero_in) * (weight(s, c->weights, o, t) - zero);
           }
       c->out[p * s->out_c + o] = clamp(rescale((int32_t)((uint32_t)sum + (uint32_t)k.bias), k.multiplier, -k.right), s);
     }

@@ -104,9 +104,25 @@ MBN_HOT static uint32_t *expand_one(uint32_t *to, const int8_t *x, int32_t n) {
   return to;
 }
 
+static inline int32_t bounded(int32_t x, int32_t most) { return x > most ? most : x < -most ? -most : x; }
+
+/* The sums of the two windows as more taps up to `end`, which meet the weights' zero point. */
+MBN_HOT static void expand_sums(const mbn_step *s, const uint32_t *from, uint32_t *to, const uint32_t *end) {
+  const int32_t part = mbn_v6m_part(s);
+  int32_t x = 0, y = 0;
+  for (const uint32_t *last = from + mbn_taps_of(s); from < last; from++) {
+    const int32_t low = (int16_t)(uint16_t)*from;
+    x += low, y += (int32_t)(*from - (uint32_t)low) >> 16;
+  }
+  while (to < end) {
+    const int32_t a = bounded(x, part), b = bounded(y, part);
+    *to++ = (uint32_t)a + ((uint32_t)b << 16), x -= a, y -= b;
+  }
+}
+
 MBN_HOT static void conv_two(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t taps = mbn_up_to(mbn_taps_of(s), 2), line = s->kw * s->in_c, n = s->out_c, is_1x1 = mbn_is_1x1(s);
+  const int32_t taps = mbn_v6m_taps(s), line = s->kw * s->in_c, n = s->out_c, is_1x1 = mbn_is_1x1(s);
   const int32_t skipped = (ROUND - taps / 2 % ROUND) % ROUND;
   uint32_t *const words = (uint32_t *)(void *)c->scratch;
   int8_t *const copy = c->scratch + 4 * taps;
@@ -118,6 +134,7 @@ MBN_HOT static void conv_two(const mbn_call *c) {
       else window_of(c, p + i, copy + i * mbn_up_to(mbn_taps_of(s), 4), row[i]);
     uint32_t *to = words; /* a last word that an odd number of taps leaves meets weights of 0 */
     for (int32_t ky = 0; ky < s->kh; ky++) to = two ? mbn_v6m_expand_two(to, row[0][ky], row[1][ky], line) : expand_one(to, row[0][ky], line);
+    if (mbn_zero_w(s)) expand_sums(s, words, words + mbn_up_to(mbn_taps_of(s), 2), words + taps);
     int8_t *const out = c->out + p * n;
     const matrix_call m = {c->constants + 3 * MBN_FIRST(c), s->zero_out, n, out + MBN_LAST(c, n), 4 * taps - 4, out + MBN_FIRST(c), words, words + taps,
                            (uintptr_t)c->weights + (uintptr_t)(MBN_FIRST(c) * taps) - (uintptr_t)(words + 2), skipped * (two ? TWO_PIXELS_BYTES : ONE_PIXEL_BYTES)};
@@ -166,9 +183,14 @@ MBN_HOT static void conv_one(const mbn_call *c) {
   for (int32_t p = 0; p < c->n; p++) {
     if (mbn_is_1x1(s)) x[0] = c->row[0] + p * s->sw * line;
     else window_of(c, p, c->scratch, x);
+    int32_t less = 0;
+    if (mbn_zero_w(s)) {
+      for (int32_t ky = 0; ky < s->kh; ky++) for (int32_t i = 0; i < line; i++) less -= x[ky][i];
+      less *= mbn_zero_w(s);
+    }
     const int32_t *k = c->constants + 3 * MBN_FIRST(c);
     for (int32_t o = MBN_FIRST(c); o < MBN_LAST(c, s->out_c); o += 4) {
-      four_call m = {-line, c->weights + o * taps, taps, 0, {0, 0, 0, 0}};
+      four_call m = {-line, c->weights + o * taps, taps, 0, {less, less, less, less}};
       for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
       for (int32_t i = 0; i < 4 && o + i < MBN_LAST(c, s->out_c); i++, k += 3) {
         const int32_t v = shifted(high_mul((int32_t)((uint32_t)m.sum[i] + (uint32_t)k[0]), k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, shared
 from engine_models import PERSON, SMALL, VWW, WARNINGS, Judge, agree, needs_tflm, photos, some_images, v1
 from helpers import sample
+from PIL import Image
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine, engine_sources
@@ -18,6 +19,7 @@ from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu.toolchain import cross_compiler
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder, example
+from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 from mobilenet_keras.tflite.model import Model
 
 
@@ -349,7 +351,8 @@ def test_freestanding_and_at_most_20_kb(core, compiler, layouts, minor, most, tm
     total, wanted = 0, set()
     for source in (p for p in engine_sources() if p.suffix == ".c"):
         target = tmp_path / f"{source.stem}.o"
-        done = subprocess.run([*command, "-Os", "-ffreestanding", layouts, f"-DMBN_MINOR={minor}", *WARNINGS, "-c", source, "-o", target], capture_output=True, text=True,
+        flags = ["-Os", "-ffreestanding", layouts, f"-DMBN_MINOR={minor}", *WARNINGS]
+        done = subprocess.run([*command, *flags, "-c", source, "-o", target], capture_output=True, text=True,
                               env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig")})
         assert done.returncode == 0, done.stderr
         size, undefined = elf_facts(target.read_bytes())
@@ -440,3 +443,17 @@ def test_a_mobilenet_v3_of_keras(tensorflow, minimalistic):
                 assert (found.ravel() == wanted).all(), (step.op, step.index)
                 live += len(np.unique(found)) > 8
     assert live > 3 * len(compiled.steps), "in half of the maps something happens"
+
+
+def test_a_segmentation_of_513_pixels_is_litert_byte_for_byte():
+    """Coral's DeepLabv3 on MobileNetV2 0.5, uint8: dilation, a pooled pixel beside each other, bilinear resizing, ARG_MAX."""
+    if installed_runtimes()["litert-reference"] is not True:
+        pytest.skip("needs ai-edge-litert")
+    model = Model.open(shared("models/coral/deeplabv3_mnv2_dm05_pascal_quant.tflite"))
+    compiled = compile_model(model)
+    assert compiled.arena < 470_000, "LiteRT takes 7.6 MB"
+    engine, judge = Engine(compiled), load(model, "litert-reference")
+    photo = np.asarray(Image.open(shared("models/coral/cat.bmp")).convert("RGB").resize((513, 513)))
+    wanted = np.asarray(judge.run(photo[None])[0]).reshape(513, 513)
+    assert (engine.run((photo ^ 128).view(np.int8)).reshape(513, 513).astype(int) + 128 == wanted).all()
+    assert set(np.unique(wanted)) == {0, 8}, "background and cat"

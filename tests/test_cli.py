@@ -111,6 +111,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--no-compare": "don't ask the original", "--cores": "that make an inference",
     "--samples": "photos for calibration", "--calibration": "rule for ranges",
     "--equalize": "equalize channels", "--no-bias-correction": "keep in the biases", "--io-dtype": "type of input and output",
+    "--int8": "write a uint8 .tflite",
     "-n": "N at most so many photos", "--top": "N classes to name", "--as": "SYSTEM whose file", "--mistakes": "PNG write a picture",
     "--picture": "SVG write a picture", "--held": "the whole image lies in RAM", "--map": "list every buffer", "--emulator": "rp2040js is for",
     "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",
@@ -223,7 +224,8 @@ def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkey
 
 STEPS = ["compile", "build --board pico", "flash --board pico", "quantize", "verify", "export --runtime tflm"]
 FILES = ["coral/mobilenet_v1_0.25_128_quant.tflite", "mlperf_tiny/vww_96_float.tflite", "own.keras"]
-FINE = [("verify", FILES[0]), ("flash --board pico", FILES[2])]  # uint8 can be verified; flash says that it is no image, and to build one
+FINE = [("flash --board pico", FILES[2]), *((verb, FILES[0]) for verb in ("verify", "compile", "build --board pico", "flash --board pico"))]
+# uint8 can be verified, and the engine runs it; flash says of a .keras that it is no image, and to build one
 
 
 @pytest.mark.parametrize("verb, name", [step for step in itertools.product(STEPS, FILES) if step not in FINE])
@@ -485,12 +487,14 @@ def test_compile_says_what_memory_it_takes(tmp_path, monkeypatch, capsys):
     text = here("compile", model)[1]
     assert "Removed 1,928 channels" in text and ": 3.77 of 7.49 million multiply-adds remain" in text
     assert (tmp_path / "vww_96_int8.mbn").stat().st_size < 44_000
+    code, said, err = here("compile", shared("models/mlperf_tiny/vww_96_float.tflite"))
+    assert code == 2 and said == "" and "float32" in one_line(err)
 
 
 def test_uint8_files_are_compiled_as_they_are_and_converted_where_they_can_be(tmp_path):
     coral, out = shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"), tmp_path / "signed.tflite"
     facts = json.loads(mobilenet("compile", coral, "-o", tmp_path / "v1.mbn", "--board", "pico", "--json")[1])
-    assert facts["arena_streamed"] < 20_000 and facts["layout"] == "v6m" and facts["macs"] == 13_570_304
+    assert facts["arena_streamed"] < 20_000 and facts["layout"] == "v6m" and facts["whole_macs"] == 13_570_304
     code, said, err = mobilenet("convert", coral, "--int8", "-o", out)
     said += err
     assert code == 1 and not out.exists() and "29 of its 31 ops" in said and "go from -156 to 98" in said and "mobilenet build" in said

@@ -22,7 +22,7 @@ def _with_pads(s, reach): return np.stack([np.minimum(reach[0], s.zero_in), np.m
 
 def _sums(s, reach):
     "int64 (2, channels out): least and greatest sum, bias and all, of a step that multiplies."
-    reach, w, taps = _with_pads(s, reach), s.weights.astype(np.int64) - s.zero_other, (1, 2) if s.op == "conv" else (0, 1)
+    reach, w, taps = _with_pads(s, reach), s.factors, (1, 2) if s.op == "conv" else (0, 1)
     up, down = np.maximum(w, 0).sum(taps), np.minimum(w, 0).sum(taps)
     if s.op == "conv": return reach@up.T + reach[::-1]@down.T + s.bias
     reach = np.repeat(reach, s.out[2]//s.shape[2], 1)
@@ -93,7 +93,7 @@ def _reaches(steps, flow):
 def _spared(s, reach, gone, fixed):
     "bool (channels in,): which of them a convolution can do without, if the channels `gone` of its output are; `fixed`: those that are constant."
     folds = (reach[0] == reach[1]) & ((reach[0] == s.zero_in) | (not _hangs(s)))
-    return folds | ~(s.weights[~(gone | fixed)] != s.zero_other).any((0, 1, 2))
+    return folds | ~s.factors[~(gone | fixed)].any((0, 1, 2))
 
 def _take_back(s, gone, maps, reaches, outputs):
     "Of the channels that are `gone` {map: bool (channels,)}, take back those that a step needs."
@@ -140,7 +140,7 @@ def _narrowed(s, gone, read, made, reaches):
     if s.weights is None: return replace(s, **shapes)
     s = settle(s, reaches[read])  # a constant row may have had weights for a channel that is gone
     if s.op == "depthwise": return replace(s, weights=s.weights[..., kept], bias=s.bias[kept], scales=s.scales[kept], **shapes)
-    always = (s.weights.astype(np.int64) - s.zero_other).sum((1, 2))[:, ~left]@reaches[read][0][~left]
+    always = s.factors.sum((1, 2))[:, ~left]@reaches[read][0][~left]
     return replace(s, weights=s.weights[kept][..., left], bias=wrap_int32(s.bias + always)[kept], scales=s.scales[kept], **shapes)
 
 def alive(

@@ -206,12 +206,77 @@ def pad(rng):
     return pool(rng, 1 if chance(rng, .5) else 17, b, least)
 
 
+def dilated(rng):
+    """A convolution or a depthwise one whose taps lie apart."""
+    b = start(rng, 13, 13)
+    _, h, w, c = b.shape
+    apart, (kh, kw), valid = rng.integers(1, 5, 2).tolist(), rng.integers(1, 5, 2).tolist(), np.int8(chance(rng, .5))
+    spans = [(k - 1) * d + 1 for k, d in zip((kh, kw), apart, strict=True)]
+    if valid and (spans[0] > h or spans[1] > w):
+        valid = np.int8(0)
+    out = [n - k + 1 if valid else n for n, k in zip((h, w), spans, strict=True)]
+    if chance(rng, .5):
+        channels, act = int(rng.choice(CHANNELS)), activation(rng)
+        options = {0: valid, 1: np.int32(1), 2: np.int32(1), 3: act, 4: np.int32(apart[1]), 5: np.int32(apart[0])}
+        return multiply(rng, b, 3, (channels, kh, kw, c), 0, (1, *out, channels), (1, options), act, chance(rng, .8))
+    times, act = int(rng.choice([1, 1, 2, 3])), activation(rng)
+    options = {0: valid, 1: np.int32(1), 2: np.int32(1), 3: np.int32(times), 4: act, 5: np.int32(apart[1]), 6: np.int32(apart[0])}
+    return multiply(rng, b, 4, (1, kh, kw, c * times), 3, (1, *out, c * times), (2, options), act, chance(rng, .8))
+
+
+def resize(rng, bilinear):
+    b = start(rng, 17, 17)
+    rule = {**[{}, {"align_corners": True}, {"half_pixel_centers": True}][rng.integers(3)]}
+    if chance(rng, .4):  # by a power of two, the only way of uint8
+        times = 2 ** int(rng.integers(1, 4))
+        size = [(n - 1) * times + 1 if rule.get("align_corners") else n * times for n in b.shape[1:3]]
+    else:
+        size = rng.integers(1, 40, 2).tolist()
+    return b.resize(*size, bilinear, **rule)
+
+
+def two(rng):
+    """The input, and what a 1x1 depthwise convolution makes of it or of its mean: the index of both tensors."""
+    b = start(rng)
+    first, shape, _ = b.mark()
+    options = {1: np.int32(1), 2: np.int32(1), 3: np.int32(1)}
+    multiply(rng, b, 4, (1, 1, 1, shape[3]), 3, shape, (2, options), 0)
+    return b, first, shape
+
+
+def concatenation(rng):
+    b, first, shape = two(rng)
+    b.tensors[b.last][4] = b.tensors[first][4]
+    again = [first, b.last, *([b.last] if chance(rng, .3) else [])]
+    return b.concat([again[i] for i in rng.permutation(len(again))], 3)
+
+
+def mul(rng):
+    """Undefined in TFLM: scaled products that do not fit when the zero point is added."""
+    b, first, shape = two(rng)
+    scale = float(b.tensors[first][4][2][0]) * b.scale
+    act, pair = activation(rng), [first, b.last]
+    out = scale * 2 ** (rng.uniform(2, 9) if chance(rng, .7) else rng.uniform(-13, 20))
+    return b.op(18, pair if chance(rng, .5) else pair[::-1], shape, max(out, 6e-9 if act else 0), zero_point(rng), (21, {0: act}))
+
+
+def bytewise(rng, code):
+    """QUANTIZE, RELU, HARD_SWISH to any scale; RELU6 keeps it, since TFLM only bounds."""
+    b = start(rng)
+    same = code == 21
+    scale = b.scale if same else max(b.scale * 2 ** (rng.uniform(-3, 3) if chance(rng, .7) else rng.uniform(-8, 12)), 1e-7)
+    return b.bytewise(code, scale, b.zero if same else zero_point(rng))
+
+
 DRAW = {"CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": fully_connected, "ADD": add,
         "AVERAGE_POOL_2D": lambda rng: pool(rng, 1), "MAX_POOL_2D": lambda rng: pool(rng, 17), "MEAN": mean, "SOFTMAX": softmax,
-        "LOGISTIC": logistic, "PAD": pad, "RESHAPE": reshape}
+        "LOGISTIC": logistic, "PAD": pad, "RESHAPE": reshape, "dilated": dilated, "RESIZE_BILINEAR": lambda rng: resize(rng, True),
+        "RESIZE_NEAREST_NEIGHBOR": lambda rng: resize(rng, False), "CONCATENATION": concatenation, "MUL": mul,
+        "QUANTIZE": lambda rng: bytewise(rng, 114), "RELU": lambda rng: bytewise(rng, 19), "RELU6": lambda rng: bytewise(rng, 21),
+        "HARD_SWISH": lambda rng: bytewise(rng, 117)}
 
 
-EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW)]
+EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW if op not in ("CONCATENATION", "QUANTIZE", "HARD_SWISH"))]  # LiteRT has no such, or one op is none
 
 
 def as_uint8(rng, b):

@@ -21,14 +21,15 @@ def test_models_of_one_op_are_tflm_byte_for_byte(op):
     assert row["outputs_vary"] >= 24, "outputs that are constant prove little"
 
 
-@pytest.mark.parametrize("models", [20, pytest.param(2000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("op", conformance.DRAW)
+@pytest.mark.parametrize("models", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("op", [op.removeprefix("uint8 ") for op in conformance.EVERY if op.startswith("uint8 ")])
 def test_models_of_one_op_of_uint8_are_litert_byte_for_byte(op, models):
     """What LiteRT refuses is none of them: weights have any zero point, a scale for all."""
     row, different = conformance.measure(f"uint8 {op}", range(models))
     assert not different, different
-    assert row["refused"] <= .2 * models and row["tflm_refused"] == row["tflm_aborted"] == 0, row
-    assert row["outputs_vary"] >= .5 * models, "outputs that are constant prove little"
+    may = .7 if op == "RESIZE_BILINEAR" else .2  # which works in float32, and is the same in 256ths alone
+    assert row["refused"] <= may * models and row["tflm_refused"] == row["tflm_aborted"] == 0, row
+    assert row["outputs_vary"] >= .5 * (models - row["refused"]), "outputs that are constant prove little"
 
 
 def test_a_difference_is_noticed(monkeypatch):

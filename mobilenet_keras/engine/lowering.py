@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError
-from ..tflite.fixedpoint import byte_table, divide_pot, exp_table, high_mul, is_flat, logistic_table, quantize_multiplier, reciprocal, resize_table, scaled, scaled_once, sigmoid_table, wrap_int32
+from ..tflite.fixedpoint import byte_table, divide_pot, exp_table, hard_swish_defined, high_mul, is_flat, logistic_table, quantize_multiplier, reciprocal, resize_table, scaled, scaled_once, sigmoid_table, wrap_int32
 from ..tflite.folding import folded
 from ..tflite.intervals import clamp, same_meaning
 from ..tflite.model import Model, Tensor, to_int8
@@ -400,6 +400,7 @@ def _logistic(g, op):
 def _lookup(g, op):
     "What one byte becomes, whatever the others are, is a table."
     (x, shape), y = g.feed(op), g.output(op)
+    if op.name == "HARD_SWISH" and not hard_swish_defined(x.scale[0], y.scale[0]): _refuse(g.model, op, "its output's scale is far finer or coarser than its input's, for which TFLM has no shift")
     g.made(op, Step("lookup", op.index, shape, shape, table=byte_table(op.name, x.scale[0], int(x.zero_point[0]), y.scale[0], int(y.zero_point[0]))))
     if x.index in g.wide: g.wide.add(y.index)
 

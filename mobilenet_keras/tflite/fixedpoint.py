@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOFTMAX_LEAST', 'quantize_multiplier', 'high_mul', 'divide_pot', 'wrap_int32', 'scaled', 'scaled_once', 'is_flat',
-           'exp_table', 'reciprocal', 'logistic_table', 'sigmoid_table', 'byte_table', 'resize_table']
+           'exp_table', 'reciprocal', 'logistic_table', 'sigmoid_table', 'hard_swish_defined', 'byte_table',
+           'resize_table']
 
 # %% ../../nbs/api/tflite/07_fixedpoint.ipynb #00000003
 import math
@@ -114,8 +115,14 @@ def _halved(multiplier): # An int32 multiplier in 16 bits: DownScaleInt32ToInt16
 
 def _high_mul16(a, b): return np.minimum((a*b + (1 << 14)) >> 15, (1 << 15) - 1)
 
+def _in_16_bits(scale, to): return tuple(map(int, quantize_multiplier(np.float64(np.float32(1/128)*np.float32(scale)/np.float32(to)))))
+
+def hard_swish_defined(scale, out_scale) -> bool:
+    "Whether TFLM's shift of the output is one that 16 bits have: to the right, by 15 at most."
+    return -15 <= _in_16_bits(scale, out_scale)[1] <= 0
+
 def _hard_swish(x, scale, out_scale):
-    (outer, down), (inner, up) = (tuple(map(int, quantize_multiplier(np.float64(np.float32(1/128)*np.float32(scale))/np.float64(to)))) for to in (np.float32(out_scale), np.float32(3/32768)))
+    (outer, down), (inner, up) = _in_16_bits(scale, out_scale), _in_16_bits(scale, 3/32768)
     fine, saturated = x << 7, lambda v: np.clip(v, -(1 << 15), (1 << 15) - 1)
     gate = saturated(fine << max(up - 1, 0))
     gate = _high_mul16(gate, _halved(inner))

@@ -47,7 +47,7 @@ def built(folder):
 def seeds(folder):
     """Every kind of small model, with maps as small as its kernels allow, and four bytes each of how it is abused."""
     folder.mkdir()
-    smaller = lambda name, n: n if n < 4 else n // 8 + (26 if "strange" in name else 9)  # noqa: E731
+    smaller = lambda name, n: n if n < 4 else n // 8 + (26 if name.startswith(("strange", "dilated")) else 9)  # noqa: E731
     models = [make((1, *(smaller(name, n) for n in shape[1:3]), shape[3]), 0) for name, (make, shape) in SMALL.items()]
     b = Builder((1, 13, 11, 3)).conv(4, 3, 2).inverted_residual(4, 1, 2).inverted_residual(6, 2, 2).inverted_residual(6, 1, 2)
     models.append(b.conv(8).mean().dense(3).softmax().model())

@@ -80,7 +80,8 @@ static void abuse(mbn *m, const mbn_header *h, const script *how, const int8_t *
 static int8_t *outputs_of(mbn *m, const mbn_header *h, const int8_t *image, mbn_status *status, size_t *n) {
   const int8_t *out;
   const mbn_output *o = mbn_outputs(h);
-  memset((uint8_t *)m + MBN_CONTEXT_BYTES, 0, h->version >> 8 ? h->arena_bytes - MBN_CONTEXT_BYTES : h->kept_bytes); /* a file may read what no KEEP wrote */
+  const uint32_t free_to = mbn_input(m) ? (uint32_t)(mbn_input(m) - (int8_t *)m) : h->arena_bytes; /* a held image may be there already */
+  memset((uint8_t *)m + MBN_CONTEXT_BYTES, 0, h->version >> 8 ? free_to - MBN_CONTEXT_BYTES : h->kept_bytes); /* a file may read what no KEEP wrote */
   *status = mbn_run(m, image, &out);
   MUST(*status == MBN_OK || *status == MBN_BROKEN);
   if (*status) return 0;

@@ -1,9 +1,11 @@
 """The streaming engine against TensorFlow Lite Micro, byte for byte; its memory, its files, its C."""
+import importlib.util
 import os
 import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from helpers import sample
 from PIL import Image
 
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.engine.engine import Engine, engine_sources
+from mobilenet_keras.engine import engine as engine_module
+from mobilenet_keras.engine.engine import Engine, build_engine, engine_sources, engine_stamp
 from mobilenet_keras.engine.lowering import graph_ends, lower, reference
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu.toolchain import cross_compiler
@@ -457,3 +460,92 @@ def test_a_segmentation_of_513_pixels_is_litert_byte_for_byte():
     wanted = np.asarray(judge.run(photo[None])[0]).reshape(513, 513)
     assert (engine.run((photo ^ 128).view(np.int8)).reshape(513, 513).astype(int) + 128 == wanted).all()
     assert set(np.unique(wanted)) == {0, 8}, "background and cat"
+
+
+# ---- the shared library: built here, or in the wheel ----
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The folder of a wheel's library, empty; builds go to a cache of this test's own, by a compiler that copies what was built before."""
+    built, folder = build_engine(), tmp_path / "lib"
+    folder.mkdir()
+    (tmp_path / "cc.py").write_text(f"import shutil, sys\nshutil.copy({str(built)!r}, sys.argv[-1])\n")
+    monkeypatch.setattr(engine_module, "_wheels_folder", lambda: folder)
+    monkeypatch.setattr(engine_module, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(engine_module, "_compilers", lambda: [[sys.executable, str(tmp_path / "cc.py")]])
+    return folder
+
+
+def test_the_library_of_the_wheel_is_taken(installed, tmp_path, recwarn):
+    """By its stamp, without a compiler or a cache."""
+    library = installed / f"engine-{engine_stamp()}{engine_module._SUFFIX}"
+    shutil.copy(build_engine(), library)
+    assert build_engine.__wrapped__() == library and not recwarn.list and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("wrong", ["stamp", "bytes", "nothing"])
+def test_another_library_is_not_taken(installed, tmp_path, monkeypatch, wrong, recwarn):
+    """Neither one of other C, nor one that doesn't load; a warning says which and why. A pure wheel has none, and nothing to say."""
+    library = installed / f"engine-{'0' * 16 if wrong == 'stamp' else engine_stamp()}{engine_module._SUFFIX}"
+    if wrong == "stamp":
+        shutil.copy(build_engine(), library)
+    elif wrong == "bytes":
+        library.write_bytes(b"no library")
+    found = build_engine.__wrapped__()
+    assert found.parent == tmp_path / "cache" and found.read_bytes() == build_engine().read_bytes()
+    said = [str(w.message) for w in recwarn.list]
+    assert len(said) == (wrong != "nothing")
+    assert all(library.name in text and "compiled here instead" in text for text in said)
+    assert all(("not made of the C files in" in text) == (wrong == "stamp") for text in said)
+    found.unlink()
+    monkeypatch.setattr(engine_module, "_compilers", list)
+    with pytest.raises(MobileNetError, match="needs a C compiler: there is none"):
+        build_engine.__wrapped__()
+
+
+def test_a_stamp_is_of_flags_names_and_bytes(tmp_path, monkeypatch):
+    first = engine_stamp()
+    shutil.copytree(ROOT / "microcontroller/engine", tmp_path / "engine")
+    monkeypatch.setattr(engine_module, "microcontroller_folder", lambda: tmp_path)
+    assert engine_stamp() == first, "where the files lie does not matter"
+    source = tmp_path / "engine/mbn_run.c"
+    source.write_bytes(source.read_bytes().replace(b"+", b"-", 1))
+    changed = engine_stamp()
+    renamed = (source.rename(source.with_name("mbn_walk.c")), engine_stamp())[1]
+    monkeypatch.setattr(engine_module, "_FLAGS", [*engine_module._FLAGS, "-DMORE"])
+    assert len({first, changed, renamed, engine_stamp()}) == 4
+
+
+@pytest.fixture(scope="module")
+def wheels_script():
+    """.ci/wheels.py as a module."""
+    spec = importlib.util.spec_from_file_location("wheels", ROOT / ".ci/wheels.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_wheels_are_compiled_as_on_first_use(wheels_script, installed, monkeypatch):
+    """The same flags and files, whatever comes before them; only those that build_engine has been tested with all along."""
+    commands = []
+
+    def compiler(command, **_):
+        commands.append(command)
+        Path(command[-1]).write_bytes(b"a library")
+        return subprocess.CompletedProcess(command, 0, "", "")
+    monkeypatch.setattr(engine_module.subprocess, "run", compiler)
+    build_engine.__wrapped__()
+    assert wheels_script.library(engine_module, ["x86_64-linux-gnu.2.17"], "engine.so") == b"a library"
+    here, wheel = (command[command.index("-std=c99"):command.index("-o")] for command in commands)
+    assert here == wheel and [p for p in here if p.endswith(".c")] == [str(p) for p in engine_sources() if p.suffix == ".c"]
+    assert commands[1][:commands[1].index("-std=c99")][-5:] == ["ziglang", "cc", "-target", "x86_64-linux-gnu.2.17", "-s"]
+
+
+def test_a_universal_library_holds_each_machines(wheels_script):
+    """By the layout of mach-o/fat.h: big-endian, each part where its entry says, at a multiple of arm64's pages."""
+    parts = [struct.pack("<3I", 0xFEEDFACF, cpu, sub) + bytes([cpu & 255]) * n for cpu, sub, n in ((0x01000007, 3, 20_000), (0x0100000C, 0, 33))]
+    made = wheels_script.universal(parts)
+    magic, count, *entries = struct.unpack_from(">2I10I", made)
+    assert (magic, count) == (0xCAFEBABE, 2)
+    for part, (cpu, sub, at, size, align) in zip(parts, (entries[:5], entries[5:])):
+        assert made[at:at + size] == part and (cpu, sub) == struct.unpack_from("<2I", part, 4) and align == 14 and at % 2**align == 0

@@ -1,16 +1,21 @@
 """What a person gets from pip: the three ways to install, the extras on each platform, and a light base."""
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from exports import exports
 from packaging.requirements import Requirement
 
 PACKAGE = ROOT / "mobilenet_keras"
@@ -250,6 +255,104 @@ def test_extras_work_alone(wheels, index, tmp_path, version, extras):
     for extra in ["", *extras]:
         assert run(python, "-c", "import sys\n" + SMOKE[extra], cwd=tmp_path).split()[-1] == said[extra]
     assert "usage" in run(python.with_name("mobilenet"), "--help", cwd=tmp_path).lower()
+
+
+@pytest.fixture(scope="session")
+def platform_wheels(wheels, tmp_path_factory):
+    """A folder with the pure wheel and those that .ci/wheels.py makes of it."""
+    for module in ("ziglang", "wheel"):
+        pytest.importorskip(module, reason="needs the extra [dev]")
+    folder = tmp_path_factory.mktemp("platforms")
+    shutil.copy(wheels["wheel"], folder)
+    print(run(sys.executable, ROOT / ".ci/wheels.py", folder, cwd=folder))
+    return folder
+
+
+SYSTEMS = {  # platform tag -> (format, machines)
+    "manylinux2014_x86_64": ("ELF", {"x86_64"}),
+    "manylinux2014_aarch64": ("ELF", {"arm64"}),
+    "macosx_11_0_universal2": ("Mach-O", {"x86_64", "arm64"}),
+    "win_amd64": ("PE", {"x86_64"}),
+}
+OURS = set(re.findall(r"\bmbn_[a-z_]+", (PACKAGE / "engine/engine.py").read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", SYSTEMS)
+def test_a_wheel_for_each_system(platform_wheels, tag, tmp_path):
+    """The pure wheel and a library of the system's format that exports all that is called; nothing of where it was made."""
+    assert len(list(platform_wheels.iterdir())) == 1 + len(SYSTEMS)
+    pure, = platform_wheels.glob("*-any.whl")
+    made, = platform_wheels.glob(f"*-py3-none-{tag}.whl")
+    with zipfile.ZipFile(pure) as before, zipfile.ZipFile(made) as after:
+        names, info = set(after.namelist()), before.namelist()[-1].rsplit("/", 1)[0]
+        library, = names - set(before.namelist())
+        assert all(before.read(name) == after.read(name) for name in names - {library, f"{info}/WHEEL", f"{info}/RECORD"})
+        said, data = after.read(f"{info}/WHEEL").decode().splitlines(), after.read(library)
+    assert re.fullmatch(r"mobilenet_keras/engine/lib/engine-[0-9a-f]{16}\.(so|dll)", library) and library.endswith(".dll") == (tag == "win_amd64")
+    assert f"Tag: py3-none-{tag}" in said and "Root-Is-Purelib: false" in said and "Tag: py3-none-any" not in said
+    run(sys.executable, "-m", "wheel", "unpack", made, cwd=tmp_path)  # which checks every hash of RECORD
+    kind, found = exports(data)
+    assert (kind, set(found)) == SYSTEMS[tag] and {"mbn_open", "mbn_run", "mbn_counts"} <= OURS
+    assert all(names >= OURS for names in found.values()), found
+    assert str(ROOT).encode() not in data and tempfile.gettempdir().encode() not in data
+    assert all(tuple(map(int, version.split(b"."))) <= (2, 17) for version in re.findall(rb"GLIBC_([\d.]+)", data)), "manylinux2014 has glibc 2.17"
+    assert made.stat().st_size < pure.stat().st_size + 100_000 and len(data) < 200_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("llvm-lipo-16") and not shutil.which("llvm-lipo"), reason="needs llvm-lipo")
+def test_the_universal_library_is_one_to_llvm(platform_wheels, tmp_path):
+    wheel, = platform_wheels.glob("*universal2.whl")
+    with zipfile.ZipFile(wheel) as file:
+        library = Path(file.extract(next(n for n in file.namelist() if "/lib/engine-" in n), tmp_path))
+    lipo = shutil.which("llvm-lipo-16") or shutil.which("llvm-lipo")
+    assert run(lipo, library, "-archs", cwd=tmp_path).split() == ["x86_64", "arm64"]
+    for machine in ("x86_64", "arm64"):
+        run(lipo, library, "-thin", machine, "-output", "thin", cwd=tmp_path)
+        assert list(exports((tmp_path / "thin").read_bytes())[1]) == [machine]
+
+
+ALONE = """
+import importlib.util, os, shutil, sys, warnings; warnings.simplefilter("error")
+import numpy as np
+assert not [c for c in ("cc", "gcc", "clang", "zig") if shutil.which(c)] and not importlib.util.find_spec("ziglang")
+from mobilenet_keras.engine.engine import Engine, build_engine
+for path in sys.argv[1:]:
+    engine = Engine(path)
+    images = np.random.default_rng(0).integers(-128, 128, (4, *engine.shape)).astype(np.int8)
+    print(engine.run(images).tobytes().hex())
+print(build_engine())"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc",
+                    reason="runs the wheel for Linux x86-64")
+def test_the_engine_runs_where_there_is_no_compiler(platform_wheels, requirements, index, tmp_path):
+    """pip takes the wheel of this system, not the pure one; with the base alone and no compiler, an .mbn gives the bytes that it gives here."""
+    from mobilenet_keras.engine.engine import Engine
+    from mobilenet_keras.engine.mbn import compile_model
+    from mobilenet_keras.tflite.builder import example, example_v1
+    files = [tmp_path / "example.mbn", tmp_path / "v1.mbn"]
+    for file, model in zip(files, (example(), example_v1())):
+        file.write_bytes(compile_model(model).data)
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv/bin/python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--find-links", platform_wheels, "mobilenet-keras", cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", *requirements[""], cwd=tmp_path)
+    bare = {"PATH": str(tmp_path / "nothing"), "CC": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    *found, library = run(python, "-c", ALONE, *files, cwd=tmp_path, env=bare).split()
+    assert Path(library).parent.parts[-3:] == ("mobilenet_keras", "engine", "lib") and Path(library).is_relative_to(tmp_path / "venv")
+    assert not (tmp_path / "cache").exists()
+    for file, said in zip(files, found, strict=True):
+        engine = Engine(file)
+        images = np.random.default_rng(0).integers(-128, 128, (4, *engine.shape)).astype(np.int8)
+        assert bytes.fromhex(said) == engine.run(images).tobytes() and len(set(bytes.fromhex(said))) > 3
+    assert "the specification's bytes" in run(python, ROOT / ".ci/try_engine.py", cwd=tmp_path, env=bare)
+    # the pure wheel in its place has none, and says so
+    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--force-reinstall", *platform_wheels.glob("*-any.whl"), cwd=tmp_path)
+    with pytest.raises(AssertionError, match="The engine needs a C compiler: there is none. Install one, or: pip install"):
+        run(python, "-c", ALONE, *files, cwd=tmp_path, env=bare)
 
 
 def would_install(cwd, *arguments):

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+import mobilenet_keras
 from mobilenet_keras.engine.engine import Engine, build_engine
 from mobilenet_keras.engine.lowering import reference
 from mobilenet_keras.tflite.builder import example
 
 if __name__ == "__main__":
     library = build_engine()
-    if library.parent != Path(build_engine.__code__.co_filename).resolve().parent / "lib":
+    if library.parent != Path(mobilenet_keras.__file__).resolve().parent / "engine/lib":
         raise SystemExit(f"Wanted the wheel's own engine. Received: {library}")
     model = example()
     images = np.random.default_rng(0).integers(-128, 128, (16, 33, 31, 3)).astype(np.int8)

@@ -148,7 +148,7 @@ def test_photos_in_memory_are_judged_as_their_folder(tensorflow, tmp_path, folde
     assert [t.get_text() for t in real.plot().axes[0].get_xticklabels()] == found.classes
     for wrong, message in ((Part(pixels[:0], labels[:0], (), ("a",)), "no photos to evaluate"),
                            (Part(pixels[:, :9], labels, everything.paths, everything.classes), r"takes photos of \(24, 28, 3\)"),
-                           (Part(pixels, labels, everything.paths, ("x", "y", "z")), "the photos x, y, z")):
+                           (Part(pixels, labels, everything.paths, ("x", "y", "z")), r"the photos 3 \(x, y, z\)")):
         with pytest.raises(MobileNetError, match=message):
             evaluate(net, wrong)
 

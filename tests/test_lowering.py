@@ -9,7 +9,7 @@ from engine_models import Judge, in_blocks, needs_tflm, some_images
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.layouts import LAYOUTS
-from mobilenet_keras.engine.lowering import graph_ends, lower
+from mobilenet_keras.engine.lowering import forks, graph_ends, lower, ordered, reference
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.folding import misdeclared
@@ -78,6 +78,19 @@ def test_indices_of_the_largest_channel():
     assert engine.outputs[0][2:] == (1., -128)
     for image in some_images((18, 15, 3), 6):
         assert (engine.run(image).astype(int)[..., 0] + 128 == np.asarray(judge.run(image[None])).reshape(18, 15)).all()
+
+
+def test_a_branch_that_nobody_needs_is_no_reason_to_refuse():
+    """In the file's order it comes before the end; in the other it would be the last, which is an error of its own."""
+    b = Builder((1, 16, 16, 3)).conv(8, 3, 2)
+    start, unneeded = b.mark(), b.depthwise().last
+    model = b.back(start).conv(6).mean().dense(3).model()
+    assert forks(model) and unneeded not in [o.index for o in model.outputs]
+    with pytest.raises(MobileNetError, match="nothing needs its output"):
+        lower(model, ordered(model, ()))
+    engine = Engine(compile_model(model))
+    image = some_images((16, 16, 3), 2)[0]
+    assert (engine.run(image) == reference(lower(model), image)[-1].ravel()).all()
 
 
 def test_what_can_not_be_streamed_is_refused_by_name():

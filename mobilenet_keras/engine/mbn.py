@@ -243,9 +243,10 @@ def _least_steps(model, order, input):
     def least(steps): return plan(steps, input, group=1, needs=_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
     if not choices: return steps
     best, first = least(steps), set()
-    for some in (set(), set(choices), *({t} for t in choices)):  # each fork is turned once, and stays so where that helps
+    for some in (set(), set(choices), *({t} for t in choices[:16])):  # each fork is turned once, and stays so where that helps; of very many, the first
         turned = some ^ first if len(some) == 1 else some
-        found = lower(model, ordered(model, turned))
+        try: found = lower(model, ordered(model, turned))
+        except MobileNetError: continue  # as where a branch that nobody needs would come last
         if (arena := least(found)) < best: best, first, steps = arena, turned, found
     return steps
 

@@ -132,7 +132,8 @@ static inline int mbn_has(const mbn_step *s, int flag) { return MBN_MINOR && s->
 static inline int mbn_is_head(const mbn_step *s) { return s->flags & MBN_HEAD; }
 static inline int mbn_is_sum(const mbn_step *s) { return s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE; }
 static inline int mbn_is_pool(const mbn_step *s) { return s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL; }
-static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s) && !(MBN_MINOR && s->op == MBN_RESIZE); }
+static inline int mbn_resizes(const mbn_step *s) { return MBN_MINOR && s->op == MBN_RESIZE; }
+static inline int mbn_is_ring(const mbn_step *s) { return mbn_is_head(s) && !mbn_is_sum(s) && !mbn_resizes(s); }
 static inline int mbn_is_dilated(const mbn_step *s) { return MBN_MINOR && s->capacity && (s->op == MBN_CONV || s->op == MBN_DEPTHWISE); }
 
 /* A step with its kernel's taps side by side, as they are gathered for it. */

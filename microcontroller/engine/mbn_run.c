@@ -146,7 +146,7 @@ static int32_t resize_ready(mbn *m, const mbn_step *s);
 
 static int32_t ready(mbn *m, const mbn_step *s) {
   const mbn_state *r = state_of(m, s);
-  const int32_t n = mbn_is_ring(s) ? ring_ready(s, r) : mbn_is_sum(s) || !MBN_MINOR ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : resize_ready(m, s);
+  const int32_t n = mbn_is_sum(s) ? !r->sum.done && r->sum.count == (uint32_t)s->in_h * s->in_w : mbn_resizes(s) ? resize_ready(m, s) : ring_ready(s, r);
   return n < s->group ? n : s->group;
 }
 
@@ -380,7 +380,7 @@ static void forward(mbn *m, int i, const int8_t *pixels, int32_t n) {
     pixels = out;
   }
   if (m->status) return;
-  if (i < end) { (mbn_is_ring(step_of(m, i)) ? ring_take : mbn_is_sum(step_of(m, i)) || !MBN_MINOR ? sum_take : resize_take)(m, step_of(m, i), pixels, n); return; }
+  if (i < end) { (mbn_is_sum(step_of(m, i)) ? sum_take : mbn_resizes(step_of(m, i)) ? resize_take : ring_take)(m, step_of(m, i), pixels, n); return; }
   const uint32_t bytes = (uint32_t)(n * step_of(m, end - 1)->out_c);
   int8_t *out = arena_of(m) + st->out + m->written;
   if (st->out + m->written + bytes > m->read) { m->status = MBN_BROKEN; return; } /* would overtake what is still to be read */
@@ -411,9 +411,9 @@ static void drain(mbn *m) {
     const int32_t n = ready(m, s);
     if (n <= 0) { i = previous_head(m, i, first); continue; }
     int8_t *out = place_of(m, i);
-    if (mbn_is_ring(s)) ring_make(m, i, n, out);
-    else if (mbn_is_sum(s) || !MBN_MINOR) sum_make(m, i, out);
-    else resize_make(m, i, n, out);
+    if (mbn_is_sum(s)) sum_make(m, i, out);
+    else if (mbn_resizes(s)) resize_make(m, i, n, out);
+    else ring_make(m, i, n, out);
     forward(m, i + 1, out, n);
     yield_now(m);
     const int next = next_head(m, i, end);

@@ -132,10 +132,9 @@ MBN_HOT static void expand_sum(expansion *e, const uint32_t *from, int32_t taps)
 }
 
 /* Zeros up to a multiple of 8 taps. Returns how many words there are. */
-static int32_t end_expansion(expansion *e, const mbn_call *c) {
-  const mbn_step *s = c->step;
-  uint32_t *const start = (uint32_t *)(void *)(intptr_t)c->scratch, *const end = start + (mbn_dsp_taps(s) >> (e->two ? 0 : 1));
-  if (mbn_zero_w(s)) expand_sum(e, start, mbn_taps_of(s));
+static int32_t end_expansion(expansion *e, const mbn_call *c, int32_t all) {
+  uint32_t *const start = (uint32_t *)(void *)(intptr_t)c->scratch, *const end = start + (all >> (e->two ? 0 : 1));
+  if (mbn_zero_w(c->step)) expand_sum(e, start, mbn_taps_of(c->step));
   while (e->at < end) *e->at++ = 0;
   return (int32_t)(end - start);
 }
@@ -159,7 +158,7 @@ MBN_HOT static void expand_line(expansion *e, const int8_t *x, const int8_t *y, 
 
 MBN_HOT static void conv_1x1(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t in = s->in_c, most = mbn_makes_two(s) ? 2 : 1;
+  const int32_t in = s->in_c, all = mbn_dsp_taps(s), most = mbn_makes_two(s) ? 2 : 1;
   const int8_t *x = c->row[0];
   int8_t *out = c->out;
   for (int32_t p = c->n; p > 0;) {
@@ -167,7 +166,7 @@ MBN_HOT static void conv_1x1(const mbn_call *c) {
     expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
     expand_line(&e, x, x + in, in);
     if (left) expand(&e, bytes_at(x + in - left, left), n == 2 ? bytes_at(x + 2 * in - left, left) : 0);
-    matrix(c, n == 2, end_expansion(&e, c), out);
+    matrix(c, n == 2, end_expansion(&e, c, all), out);
     p -= n, x += n * in, out += n * s->out_c;
   }
 }
@@ -189,8 +188,8 @@ MBN_HOT static void expand_window(expansion *e, const mbn_step *s, const int8_t 
 
 MBN_HOT static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
-  const int32_t taps = mbn_taps_of(s), most = mbn_makes_two(s) ? 2 : 1;
-  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * mbn_dsp_taps(s);
+  const int32_t taps = mbn_taps_of(s), all = mbn_dsp_taps(s), most = mbn_makes_two(s) ? 2 : 1;
+  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * all;
   const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
   for (int32_t p = 0, n; p < c->n; p += n) {
     n = c->n - p < most ? 1 : most;
@@ -198,7 +197,7 @@ MBN_HOT static void conv_window(const mbn_call *c) {
     window_of(c, p, copy, x);
     window_of(c, p + n - 1, copy + mbn_up_to(taps, 4), y);
     expand_window(&e, s, x, y);
-    matrix(c, n == 2, end_expansion(&e, c), c->out + p * s->out_c);
+    matrix(c, n == 2, end_expansion(&e, c, all), c->out + p * s->out_c);
   }
 }
 

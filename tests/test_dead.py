@@ -46,18 +46,20 @@ def towards(steps, i, channel, sign):
     pull = np.zeros(steps[i].out)
     pull[..., channel] = sign
     for s in reversed(steps[:i + 1]):
-        (kh, kw), (h, w, _), before = s.kernel, s.out, np.zeros((s.shape[0] + 2 * s.kernel[0], s.shape[1] + 2 * s.kernel[1], s.shape[2]))
+        (kh, kw), (eh, ew), (h, w, _) = s.kernel, s.extent, s.out
+        before = np.zeros((s.shape[0] + 2 * eh, s.shape[1] + 2 * ew, s.shape[2]))
+        pull = np.resize(pull, s.out)  # another chain's map has another shape
         if s.weights is None:  # as far as it matters here, a pool stretches a map, and a shortcut's other side is of no account
             pull = np.resize(pull, s.shape)
             continue
         for ky in range(kh):
             for kx in range(kw):
-                y, x = ky - s.pad[0] + kh, kx - s.pad[1] + kw
+                y, x = ky * s.dilation[0] - s.pad[0] + eh, kx * s.dilation[1] - s.pad[1] + ew
                 added = (pull @ s.weights[:, ky, kx].astype(float) if s.op == "conv" else
                          (pull * s.weights[ky, kx]).reshape(h, w, s.shape[2], -1).sum(-1))
                 view = before[y:y + (h - 1) * s.stride[0] + 1:s.stride[0], x:x + (w - 1) * s.stride[1] + 1:s.stride[1]]
                 view += added
-        pull = before[kh:kh + s.shape[0], kw:kw + s.shape[1]]
+        pull = before[eh:eh + s.shape[0], ew:ew + s.shape[1]]
         pull = pull / max(np.abs(pull).max(), 1e-30)
     return np.where(pull >= 0, 127, -128).astype(np.int8)
 

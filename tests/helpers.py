@@ -1,4 +1,5 @@
 """What several test files call: the command line, small folders of photos, Keras 2's weight files, broken copies of files."""
+import importlib.util
 import io
 import json
 import os
@@ -15,6 +16,14 @@ from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.flatbuffer import flatbuffer_bytes
 from mobilenet_keras.tflite.model import Model
+
+
+def script(path):
+    """A Python file outside the package as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def mobilenet(*args, cwd=None, **env):

@@ -16,7 +16,7 @@ import threading
 import pytest
 from conftest import ROOT
 from fastcore.docments import docments
-from helpers import sample
+from helpers import sample, script
 
 from mobilenet_keras._modidx import d as INDEX
 from mobilenet_keras.boards import BOARDS
@@ -40,10 +40,7 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="session")
 def builder():
     """.ci/docs.py as a module."""
-    spec = importlib.util.spec_from_file_location("docs", ROOT / ".ci/docs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(ROOT / ".ci/docs.py")
 
 
 def page(site, name):

@@ -1,5 +1,4 @@
 """The streaming engine against TensorFlow Lite Micro, byte for byte; its memory, its files, its C."""
-import importlib.util
 import os
 import shutil
 import struct
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, shared
 from engine_models import PERSON, SMALL, VWW, WARNINGS, Judge, agree, needs_tflm, photos, some_images, v1
-from helpers import sample
+from helpers import sample, script
 from PIL import Image
 
 from mobilenet_keras.core import MobileNetError
@@ -519,10 +518,7 @@ def test_a_stamp_is_of_flags_names_and_bytes(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def wheels_script():
     """.ci/wheels.py as a module."""
-    spec = importlib.util.spec_from_file_location("wheels", ROOT / ".ci/wheels.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(ROOT / ".ci/wheels.py")
 
 
 def test_wheels_are_compiled_as_on_first_use(wheels_script, installed, monkeypatch):

@@ -614,6 +614,21 @@ def test_arena_of_detectors(alpha, size, classes, extra, boxes, most):
             assert (engine_models.flat(engine.run(image)) == judge(image)).all() and engine.canaries_intact
 
 
+def test_a_chain_that_can_not_be_cut_has_room_for_its_states():
+    """Thirty heads inside one shortcut, while a map that was kept for a later chain lives: more states than a plan usually leaves room for."""
+    b = Builder((1, 20, 18, 3)).conv(4, 3, 2)
+    start, first = b.mark(), b.mean().dense(3).last
+    shortcut = b.back(start).depthwise(3, 2).mark()
+    for _ in range(30):
+        b.depthwise()
+    total = b.op(0, [shortcut[0], b.last], b.shape, b.scale, b.zero, (11, {})).last
+    model = b.back(start).conv(3, 5, 3).model("long", [first, total, b.last])
+    for kind in KINDS:
+        executed(model, kind, {})
+    image = some_images((20, 18, 3), 2)[0]
+    assert (engine_models.flat(Engine(compile_model(model)).run(image)) == engine_models.Judge(model)(image)).all()
+
+
 def test_a_kept_map_that_something_overwrites_is_noticed():
     """Each map that a later chain reads, moved onto an output that was written before it is read again."""
     make, shape = engine_models.SMALL["second chain"]

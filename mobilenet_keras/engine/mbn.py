@@ -165,7 +165,7 @@ def _packed_outputs(end, steps, found):
     for y, root in zip(end.outputs, end.roots):
         at, shape = (found.kept[root], kept[root]) if root in kept else (found.arena - found.stages[-1].out_bytes, steps[-1].out)
         h, w, c = (1, 1, y.shape[1]) if len(y.shape) == 2 and y.shape[1] < 1 << 16 else (1, *y.shape[1:]) if len(y.shape) == 3 and y.scale is not None and max(y.shape) < 1 << 16 else shape
-        scale, zero = (1., -128) if steps[-1].op == "arg_max" and root not in kept or y.scale is None else (y.scale[0], y.zero_point[0])  # indices less 128
+        scale, zero = (1., -128) if y.scale is None else (y.scale[0], y.zero_point[0])  # indices less 128
         packed += struct.pack(_OUTPUT, at, h*w*c, h, w, c, 0, scale, zero)
     return packed
 

@@ -84,18 +84,17 @@ def operands(self:Stage) -> int: # Offset of what its kernels use meanwhile; 0: 
     return next((at for name, _, at, _ in self.buffers if name == "operands"), 0)
 
 # %% ../../nbs/api/engine/02_planner.ipynb #be9a0002
-_RESERVED = 24  # states of a stage while maps lie behind them
-
 @dataclass(frozen=True)
 class _Kept:
     "Where the maps lie that keeps write: outputs before the states; or, if later chains read some, all behind them, each as long as it is needed."
     places:dict   # Tensor -> offset
     base:int      # Where states begin
     lives:tuple   # (first step, last step, end) of each behind the states
+    states:int=0  # Of a stage, for which there is room before those
     def floor(self, first, last, states):
         "Where the other buffers of a stage of steps[first:last] may begin; None: it has too many states."
         ends = [end for a, z, end in self.lives if a < last and first <= z]
-        return None if ends and states > _RESERVED else max(ends, default=0)
+        return None if ends and states > self.states else max(ends, default=0)
 
 def _keeps(steps):
     "({tensor: [its step, the last step, bytes]} of what keeps write, {tensor: last step of the last chain that reads it}, where the chain of each step begins)."
@@ -114,14 +113,16 @@ def _kept(steps, outputs):
         return _Kept(dict(zip(found, ats)), _round4(ats[-1]), ())
     for t, end in read.items():
         if t not in outputs: found[t][1] = end
-    start, places, lives = CONTEXT_BYTES + _RESERVED*STATE_BYTES, {}, []
+    cuts = _cuts(steps)
+    states = max(24, *(sum(s.stateful for s in steps[a:b]) for a, b in zip(cuts, cuts[1:])))  # of what can't be cut, at least
+    start, places, lives = CONTEXT_BYTES + states*STATE_BYTES, {}, []
     for t, (a, z, n) in sorted(found.items(), key=lambda f: (-f[1][1], f[1][0])):  # outputs lowest, then whatever is needed longest
         at = start
         for i, j, low, end in sorted(lives, key=lambda l: l[2]):
             if begins[a] <= j and begins[i] <= z and low < at + n: at = max(at, end)  # a stage may hold both
         places[t] = at
         lives.append((a, z, at, at + n))
-    return _Kept(places, CONTEXT_BYTES, tuple((a, z, end) for a, z, _, end in lives))
+    return _Kept(places, CONTEXT_BYTES, tuple((a, z, end) for a, z, _, end in lives), states)
 
 
 # %% ../../nbs/api/engine/02_planner.ipynb #5ca7c402

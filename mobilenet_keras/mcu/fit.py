@@ -145,7 +145,7 @@ def largest_fitting(
     t:Target,
 ) -> tuple|None: # (share of its channels, alpha or None, rows of the input)
     "The relative of a network with the most multiply-adds that fits a board; estimated, as its weights don't exist."
-    if any(s.op in ("keep", "recall", "again", "concat") for s in compiled.steps): return None  # no plain chain
+    if any(s.op in ("keep", "recall", "again", "concat", "mul", "resize") for s in compiled.steps): return None  # no plain chain of one scale
     (ram, flash), (rows, columns, channels) = available(t), compiled.steps[0].shape
     whole = required(compiled, t)
     metadata, around = whole[1] - _constant_bytes(compiled.steps) - rows*columns*channels, whole[0] - compiled.arena

@@ -82,7 +82,7 @@ def one(folder, size, schedule, seed, refit=False):
             found[f"{phase}_validation"] = run.validation_accuracy
         if phase == "frozen":
             found[phase] = run.evaluate(photos.test).accuracy
-    report = quantize(run, photos).report
+    report = quantize(run, photos).comparison
     found |= dict(full=report["float_accuracy"], int8=report["int8_accuracy"], agreement=report["agreement"])
     row = dict(photos=Path(folder).name, size=size, weights=start(size), schedule=schedule, epochs=run.settings["epochs"], seed=seed,
                test_photos=len(photos.test))

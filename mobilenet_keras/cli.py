@@ -449,8 +449,8 @@ def quantize(a):
     equalization = dict(auto=None, yes=True, no=False)[a.equalize]
     model = quantize(source, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype, classes=classes)
     path = model.save(a.out or default)
-    facts = dict(model=str(path), bytes=len(model.data), provenance=model.provenance, **model.report)
-    layers = f"{model.report['layers']}\n" if a.layers and model.report["layers"] else ""
+    facts = dict(model=str(path), bytes=len(model.data), provenance=model.provenance, **model.comparison)
+    layers = f"{model.comparison['layers']}\n" if a.layers and model.comparison["layers"] else ""
     return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
 
 # %% ../nbs/api/08_cli.ipynb #00000028

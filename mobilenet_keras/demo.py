@@ -66,8 +66,8 @@ def demo(
         note("5/5  Writing a TensorFlow Lite Micro app, for those who use it instead")
         app = str(export_tflm(model, folder/"tflm", photos.test[0]))
     else: note("5/5  No TensorFlow Lite Micro app: its package, which measures the memory, exists for Linux on x86-64 only")
-    return dict(folder=str(folder), model=str(path), uf2=str(uf2), board=ran.to_dict(), tflm=app, float_accuracy=model.report["float_accuracy"], int8_accuracy=model.report["int8_accuracy"],
-                n=model.report["n"], verified=verdict.ok, reference=verdict.reference, arena_bytes=verdict.arena_bytes, seen=_seen(model, photos.test))
+    return dict(folder=str(folder), model=str(path), uf2=str(uf2), board=ran.to_dict(), tflm=app, float_accuracy=model.comparison["float_accuracy"], int8_accuracy=model.comparison["int8_accuracy"],
+                n=model.comparison["n"], verified=verdict.ok, reference=verdict.reference, arena_bytes=verdict.arena_bytes, seen=_seen(model, photos.test))
 
 def _seen(model, part, count=4):
     "The first test digits, and the first that the model gets wrong, with what it saw: {digit, said, probability, index}."

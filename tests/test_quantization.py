@@ -112,7 +112,7 @@ def test_quantize_uint8_ends(network):
     model = q.quantize(net, photos, samples=24, io_dtype="uint8", equalization=False, calibration="min-max")
     assert (model.inputs[0].dtype, model.outputs[0].dtype) == ("uint8", "uint8")
     np.testing.assert_array_equal(ModelInput.of(model).values(pixels[:2]), pixels[:2])
-    report = model.report
+    report = model.comparison
     assert report["worst"] == min(report["layers"], key=lambda r: r["db"]) and report["kernels"].endswith("reference")
     assert report["candidates"][1]["db"] > report["candidates"][0]["db"]
 
@@ -177,7 +177,7 @@ def test_own_keras_file(tmp_path, capsys, outputs, activation, hidden):
     np.testing.assert_allclose([p.probabilities for p in said], wanted, atol=.03)
     assert [Engine(model).predict(x).scores.tolist() for x in photos.test.pixels[:4]] == [p.scores.tolist() for p in said[:4]]
     for name, scores in (("float", wanted), ("int8", np.array([p.probabilities for p in said]))):
-        assert model.report[f"{name}_accuracy"] == pytest.approx((scores.argmax(1) == photos.test.labels).mean())
+        assert model.comparison[f"{name}_accuracy"] == pytest.approx((scores.argmax(1) == photos.test.labels).mean())
     assert model.provenance == dict(source="own.keras", url="unknown", licence="unknown")
 
 
@@ -185,7 +185,7 @@ def test_own_network_in_memory_and_gray(tmp_path):
     """Without a file: `.preprocessing` is found by the layers, or named; what says neither is asked."""
     photos = own_photos("ab", channels=1)
     model = q.quantize(own_network(2, "softmax", channels=1), photos, **QUICK)
-    assert model.preprocessing.shape == (24, 24, 1) and model.report["agreement"] > .8
+    assert model.preprocessing.shape == (24, 24, 1) and model.comparison["agreement"] > .8
     plain = own_network(2, "softmax", scaling=False, channels=1)
     with pytest.raises(MobileNetError, match="Say it with --scale"):
         q.quantize(plain, photos, **QUICK)
@@ -204,7 +204,7 @@ def test_class_names_in_the_order_of_the_outputs(capsys):
     # labels 0 1 2 of a b c are outputs 1 2 0: what was right before isn't now, and the other way round
     real = q._float_scores(q.origin_of(net), photos.test.pixels).argmax(1)
     for model, labels in ((straight, photos.test.labels), (turned, np.array([1, 2, 0])[photos.test.labels])):
-        assert model.report["float_accuracy"] == pytest.approx((real == labels).mean())
+        assert model.comparison["float_accuracy"] == pytest.approx((real == labels).mean())
     for classes, said in ((["a", "b"], "3 outputs, so 3 classes. Received 2 names"), (["a", "a", "b"], "Received 3 names"),
                           (["a", "b", "d"], "trained for 3 classes: a, b, d. Received photos of 3: a, b, c. Without photos: d")):
         with pytest.raises(MobileNetError, match=said):
@@ -223,7 +223,7 @@ def test_a_file_whose_classes_were_never_named(capsys):
     net.classes, net.preprocessing = ["0", "1"], Preprocessing(24, 24, mean=0, std=1)
     model = q.quantize(net, own_photos(["dark", "light"]), samples=8, calibration="min-max", equalization=False)
     assert model.classes == ["dark", "light"] and "in alphabetical order: dark, light" in capsys.readouterr().err
-    assert model.report["candidates"][1]["db"] > 20, "biases were corrected"
+    assert model.comparison["candidates"][1]["db"] > 20, "biases were corrected"
     net.classes = ["cat", "dog"]
     with pytest.raises(MobileNetError, match="was trained for 2 classes: cat, dog"):
         q.quantize(net, own_photos(["dark", "light"]), **QUICK)
@@ -243,8 +243,8 @@ def test_a_float_file_without_its_network(network, tmp_path):
     assert [(op.name, ours.tensors[op.outputs[0]].shape) for op in ours.ops] == [(op.name, theirs.tensors[op.outputs[0]].shape) for op in theirs.ops]
     np.testing.assert_allclose(*(q._scores(m, photos.test.pixels)[1].astype(int) for m in (ours, theirs)), atol=3)
     assert (ours.classes, ours.provenance["licence"], ours.preprocessing) == (net.classes, "MIT", theirs.preprocessing)
-    assert ours.report["float_bytes"] == pytest.approx(theirs.report["float_bytes"], rel=.1)
-    assert ours.report["candidates"][0]["candidate"].startswith("the converter's rule")
+    assert ours.comparison["float_bytes"] == pytest.approx(theirs.comparison["float_bytes"], rel=.1)
+    assert ours.comparison["candidates"][0]["candidate"].startswith("the converter's rule")
     bare = Model(q.convert(net), "bare")
     with pytest.raises(MobileNetError, match="Say it with --scale"):
         q.quantize(bare, photos, **QUICK)
@@ -276,5 +276,5 @@ def test_the_float_file_is_as_good_on_real_photos(tmp_path):
     of_file = q.quantize(Model(q.convert(net), "file").with_metadata(photos.classes, run.preprocessing), photos, samples=100)
     shapes = lambda model: [(op.name, model.tensors[op.outputs[0]].shape) for op in model.ops]  # noqa: E731
     assert shapes(of_net) == shapes(of_file)
-    a, b = of_net.report, of_file.report
+    a, b = of_net.comparison, of_file.comparison
     assert abs(a["float_accuracy"] - b["float_accuracy"]) < .003 and abs(a["int8_accuracy"] - b["int8_accuracy"]) < .012 and b["agreement"] > .95

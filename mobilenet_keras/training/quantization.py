@@ -559,7 +559,7 @@ def quantize(
     io_dtype:str="int8",         # "int8" or "uint8": of input and output
     scale:str|None=None,         # How a network that doesn't say it takes photos: a name of `SCALES`
     classes:list|None=None,      # Names of its outputs, in order; None: as it says, else as the photos'
-) -> Model:               # Class names, preprocessing and provenance inside; `.report` holds the comparison
+) -> Model:               # Class names, preprocessing and provenance inside; `.comparison` holds float beside int8
     "Quantize to full-integer int8 and measure what it cost."
     if not isinstance(photos, Photos): raise MobileNetError(f"Wanted a `Run`, a Keras model or a float file, and photos from `Photos`, with their parts. Received: {type(source).__name__} and {type(photos).__name__}")
     if samples is not None and not (isinstance(samples, int) and samples >= 1): raise MobileNetError(f"samples is a whole number of photos, at least 1, or None. Received: {samples!r}")
@@ -575,8 +575,8 @@ def quantize(
     what, real, model, own = best
     model = model.with_metadata(classes=names, preprocessing=own, provenance=origin.provenance)
     name = "test" if len(photos.test) else "validation"
-    model.report = compare(origin, model, getattr(photos, name), name)
+    model.comparison = compare(origin, model, getattr(photos, name), name)
     layers = layer_sqnr(real, model, _some(judge.pixels, 50), rule) if real is not None else None
-    model.report.update(chosen=str(what or first), candidates=tried, layers=layers, worst=layers and layers.worst)
-    note(str(model.report))
+    model.comparison.update(chosen=str(what or first), candidates=tried, layers=layers, worst=layers and layers.worst)
+    note(str(model.comparison))
     return model

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERB_GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'EXIT_CODES', 'Failed', 'Verb', 'verb', 'arg', 'demo',
-           'boards', 'models', 'train', 'evaluate', 'convert', 'quantize', 'inspect', 'lint', 'verify', 'compile',
-           'export', 'build', 'simulate', 'flash', 'device_ask', 'device_selfcheck', 'micropython_flash',
+           'boards', 'models', 'train', 'evaluate', 'report', 'convert', 'quantize', 'inspect', 'lint', 'verify',
+           'compile', 'export', 'build', 'simulate', 'flash', 'device_ask', 'device_selfcheck', 'micropython_flash',
            'micropython_export', 'micropython_module', 'predict', 'parsers', 'parser', 'main']
 
 # %% ../nbs/api/08_cli.ipynb #00000003
@@ -250,7 +250,16 @@ def _trained(run, photos):
     if found: facts |= dict(test_accuracy=found.accuracy, unlike_training=found.unlike_training())
     text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
     if found: text += f", test accuracy {found.accuracy:.1%} ({len(photos.test)} photos{found.aside()})"
-    return facts, f"{text}\nThe run is in {run.folder}. Next: mobilenet quantize {quoted(run.folder)}"
+    facts["report"] = _reported(run, photos, known=found)
+    return facts, f"{text}\nThe run is in {run.folder}{', with a page on it, report.html' if facts['report'] else ''}. Next: mobilenet quantize {quoted(run.folder)}"
+
+def _reported(run, photos, model=None, known=None):
+    "Path of the page on a run, written anew, or None: one that can't be made is told, and takes nothing from the run."
+    from mobilenet_keras.report import make_report
+    path = run.folder/"report.html"
+    try: make_report(run, path, photos, model, known=known)
+    except MobileNetError as e: note(f"No report: {e}"); return None
+    return str(path)
 
 # %% ../nbs/api/08_cli.ipynb #0000001f
 @verb("learn", "mobilenet evaluate model.mbn my_photos",
@@ -272,6 +281,28 @@ def evaluate(a):
     facts = found.to_dict() | dict(folder=a.folder)
     if found.skipped: raise Failed(facts, str(found))
     return facts, str(found)
+
+# %% ../nbs/api/08_cli.ipynb #13000101
+@verb("learn", "mobilenet report runs/mobilenet_0.25_96-1",
+      arg("model", metavar="MODEL", help="folder of a run, or a .tflite or .mbn file of any origin"),
+      _photos("of a run, where they are now; of a file, labelled photos that judge it"),
+      _file(" (default: report.html in the run; of a file, its name and -report.html, here)"),
+      _board(", whose instructions are told (default: pico)"),
+      _PART, _NAMED, *_TOLD, _ALPHABETICAL)
+def report(a):
+    "Write one page on a model: accuracy, mistakes, where it looks, int8, memory, boards, origin, limits."
+    from mobilenet_keras.boards import board
+    path = Path(a.model)
+    board(a.board or "pico")
+    out = Path(a.out) if a.out else path/"report.html" if path.is_dir() else Path(f"{path.stem}-report.html")
+    if out.suffix.lower() not in (".html", ".htm"): raise MobileNetError(f"A report is a web page, so its name ends in .html. Received: {out}")
+    if a.photos and not Path(a.photos).exists(): raise MobileNetError(f"No such folder of photos: {a.photos}")
+    from mobilenet_keras.report import make_report
+    labels = None if _is_tflite(path) else a.labels
+    if labels is not None: a.labels = None
+    page = make_report(_described(a.model, a), out, a.photos, board=a.board or "pico", labels=labels, part=a.part, labels_in_names=a.labels_in_names, alphabetical=a.alphabetical)
+    missing = "".join(f"\n{line}" for line in page.facts["missing"])
+    return page.to_dict() | dict(report=str(out), bytes=out.stat().st_size), f"{out}: {out.stat().st_size:,} bytes, one page that needs nothing else.{missing}"
 
 # %% ../nbs/api/08_cli.ipynb #00000022
 def _onward(path, net):
@@ -450,8 +481,18 @@ def quantize(a):
     model = quantize(source, photos, a.samples, a.seed, None if a.calibration == "auto" else a.calibration, equalization, not a.no_bias_correction, a.io_dtype, classes=classes)
     path = model.save(a.out or default)
     facts = dict(model=str(path), bytes=len(model.data), provenance=model.provenance, **model.comparison)
+    if default.parent == getattr(source, "folder", None) and not a.out: facts["report"] = _kept(a, source, photos, model)
     layers = f"{model.comparison['layers']}\n" if a.layers and model.comparison["layers"] else ""
-    return facts, f"{layers}The int8 model is {path}. Next: mobilenet verify {quoted(path)}"
+    page = f", and the page on the run is {facts['report']}" if facts.get("report") else ""
+    return facts, f"{layers}The int8 model is {path}{page}. Next: mobilenet verify {quoted(path)}"
+
+# %% ../nbs/api/08_cli.ipynb #9152c377
+def _kept(a, run, photos, model):
+    "Beside a run's model.tflite, how it was made and what that cost; then its page, which tells it."
+    from mobilenet_keras.report import write_comparison
+    given = (("--samples", a.samples, None), ("--seed", a.seed, 0), ("--calibration", a.calibration, "auto"), ("--equalize", a.equalize, "auto"), ("--io-dtype", a.io_dtype, "int8"))
+    write_comparison(run.folder, model, [word for flag, value, usual in given if value != usual for word in (flag, str(value))] + ["--no-bias-correction"]*a.no_bias_correction)
+    return _reported(run, photos, model)
 
 # %% ../nbs/api/08_cli.ipynb #00000028
 _ELSEWHERE = {  # {suffix: (what it is, what to do with it)}

@@ -16,6 +16,7 @@ PUBLIC = { # module: its public names
     "boards": "BOARDS Board board",
     "run": "Run",
     "evaluation": "Evaluation evaluate",
+    "report": "make_report",
     "networks.pretrained": "list_models read_h5",
     "networks.models": "MobileNetV1 MobileNetV2 count_macs",
     "networks.heads": "classifier_head embed embedding_head few_shot retrieve",
@@ -46,8 +47,8 @@ STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_t
 
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods
-    "Run": "evaluation",
-    "Model": "tflite.folding tflite.signed tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm",
+    "Run": "evaluation report",
+    "Model": "tflite.folding tflite.signed tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm report",
     "Profile": "mcu.fit",
 }
 _MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names.split()}

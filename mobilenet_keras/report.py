@@ -54,7 +54,11 @@ def _unpathed(text): # A message for people, likewise
 # %% ../nbs/api/13_report.ipynb #13000008
 def _percent(p, digits=1): return "-" if p is None else f"{100*p:.{digits}f} %"
 
-def _size(n): return f"{n:,} bytes" if n < 10_000 else f"{n/1024:,.1f} KB" if n < 1 << 20 else f"{n/(1 << 20):,.2f} MB"
+def _size(n):
+    "Bytes in the unit that people read."
+    if n < 10_000: return f"{n:,} bytes"
+    value, unit = (n/1024, "KB") if n < 1 << 20 else (n/(1 << 20), "MB")
+    return f"{value:,.0f} {unit}" if value >= 100 or value == int(value) else f"{value:,.1f} {unit}"
 
 def _time(ms): return "-" if ms is None else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
@@ -124,6 +128,8 @@ class Subject:
     source:Any = None           # That, or the path of a .mbn, or a `Compiled`
     mbn:bytes|None = None       # Of a compiled file
     io:IOSpec|None = None       # Of the .tflite or .mbn
+    judge:Any = None            # What classifies instead of a .tflite: a `Compiled`, as on a board, or where the engine refuses it the `Model`
+    judged:IOSpec|None = None   # Of that
     comparison:dict|None = None # What `quantize` found
     photos:Photos|None = None   # In parts
     found:dict = field(default_factory=dict) # {"float" or "int8": `Evaluation`}
@@ -146,7 +152,9 @@ class Subject:
     @property
     def evaluation(self) -> Evaluation|None: return self.found.get(self.kind)
     @property
-    def runs(self): return self.run if self.run is not None and self.kind == "float" else self.source # What `evaluate` takes
+    def runs(self): return self.run if self.run is not None and self.kind == "float" else self.judge # What `evaluate` takes
+    @property
+    def meaning(self) -> IOSpec|None: return None if self.runs is self.run else self.judged # Of its scores
 
 def _written(path):
     "When a file was written."
@@ -233,12 +241,13 @@ def _photos_of(subject, given):
         subject.missing.append(f"Its photos, {_file_name(folder)}, can't be read any more: {_unpathed(e)}")
     return None
 
-def _evaluated(model, photos, **how):
-    "By an interpreter, or where none is installed by the engine, which computes the same bytes."
-    try: return evaluate(model, photos, **how)
-    except MissingExtra:
-        if not isinstance(model, Model): raise
-        return evaluate(compile_model(model), photos, **how)
+def _appoint(subject):
+    "Let the engine classify, in whose bytes a board answers; an interpreter where it can't."
+    subject.judge, subject.judged = subject.source, subject.io
+    if subject.model is None: return
+    try: compiled = compile_model(subject.model); Engine(compiled)
+    except MobileNetError: return
+    subject.judge, subject.judged = compiled, compiled.io
 
 def _judge_run(subject, known):
     "Classify the test part of a run's photos by both networks."
@@ -249,13 +258,13 @@ def _judge_run(subject, known):
         differs = subject.run.differs(photos)
         if differs: subject.missing.append(f"The network was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among those that judge it here, and the accuracy too good.")
         subject.found["float"] = known if known is not None and len(known) == len(part) else evaluate(subject.run, part)
-    if subject.model is not None: subject.found["int8"] = _evaluated(subject.model, part, labels=subject.classes or None)
+    if subject.model is not None: subject.found["int8"] = evaluate(subject.judge, part, labels=subject.classes or None)
 
 def _judge(subject, photos, how):
     "Classify the photos that were given with a file."
     if isinstance(photos, Photos): subject.photos = photos; photos = photos.test if len(photos.test) else photos.validation
     kind = "float" if subject.model is not None and subject.model.float_ops else "int8"
-    subject.found[kind] = _evaluated(subject.source, photos, **how)
+    subject.found[kind] = evaluate(subject.judge, photos, **how)
     subject.on = "photos" if isinstance(photos, Part) else f"photos of {_file_name(Path(photos).resolve())}"
 
 # %% ../nbs/api/13_report.ipynb #13000012
@@ -310,7 +319,7 @@ def _seen(subject, at):
 
 def _telling(subject):
     "Indices of photos: the worst mistakes, and of each class the surest that is right."
-    found, p = subject.evaluation, likely(subject.evaluation, subject.io)
+    found, p = subject.evaluation, likely(subject.evaluation, subject.meaning)
     sure = np.argsort(-p.max(1), kind="stable")
     best, classes = [], set()
     for i in sure[found.right[sure]]:
@@ -324,7 +333,7 @@ def _looks(subject, photos, cells):
     if not kept: return []
     batch = np.concatenate([np.concatenate([seen[None], covered(seen, cells)]) for _, seen in kept])
     part = Part(batch, np.zeros(len(batch), int), ("",)*len(batch), tuple(names))
-    p = likely(_evaluated(subject.runs, part, **({} if subject.runs is subject.run else dict(labels=names))), subject.io).reshape(len(kept), 1 + cells*cells, -1)
+    p = likely(evaluate(subject.runs, part, **({} if subject.runs is subject.run else dict(labels=names))), subject.meaning).reshape(len(kept), 1 + cells*cells, -1)
     target = p[:, 0].argmax(1)
     return [(i, seen, (p[k, 0, target[k]] - p[k, 1:, target[k]]).reshape(cells, cells)) for k, (i, seen) in enumerate(kept)]
 
@@ -350,6 +359,8 @@ def _lead(s):
     names = f": {', '.join(_e(c, 30) for c in s.classes[:12])}{f' and {n - 12:,} more' if n > 12 else ''}" if n else ""
     return f"<p class=lead>{what}{f' that tells {n:,} classes apart' if n else ''}{takes}{names}.</p>" + "".join(f"<p class=warn>{html.escape(plain(m, 600))}</p>" for m in s.missing)
 
+_RESIZED = dict(stretch="stretched to fit", crop="cut to fit about the centre", pad="made to fit with black borders")
+
 def _what(s):
     "What it is."
     io, date = s.io, lambda d: f"{d:%Y-%m-%d}" if d else ""
@@ -357,7 +368,7 @@ def _what(s):
     return _tiles(s) + _facts([
         ("network", _e(s.name)), ("classes", f"{len(s.classes):,}" if s.classes else "not named in the file"), ("input", _e(f"{io.input}" if io else f"float32 {s.rule.shape}" if s.rule else "")),
         ("output", _e("; ".join(o.meaning for o in io.outputs[:4])) if io else ""),
-        ("photos are", f"{s.rule.resize}{f', the central {s.rule.crop:.1%} of each side' if s.rule.crop != 1 else ''}" + (f" ({_e(s.model.assumed, 200)}: assumed)" if s.model is not None and s.model.assumed else "") if s.rule else ""),
+        ("photos are", f"{_RESIZED[s.rule.resize]}{f', the central {s.rule.crop:.1%} of each side' if s.rule.crop != 1 else ''}" + (f" ({_e(s.model.assumed, 200)}: assumed)" if s.model is not None and s.model.assumed else "") if s.rule else ""),
         ("multiply-adds", f"{t.macs:,}" if t else ""), ("parameters", f"{t.params:,}" if t else f"{s.run.net.count_params():,}" if s.run else ""),
         ("file's SHA-256", f"<code>{hashlib.sha256(s.model.data if s.model is not None else s.mbn).hexdigest()}</code>" if s.model is not None or s.mbn else ""),
         ("written", date(s.made)), ("this page", f"{date(datetime.datetime.now())}, mobilenet-keras {__version__}")])
@@ -379,7 +390,7 @@ def _samples(names, of_class): # `of_class`: from a class's index to [uint8 pixe
     "Some photos of each class."
     rows = [(i, seen) for i in range(len(names)) if (seen := of_class(i))]
     strip = lambda i, seen: f'<div class=strip><h4>{_e(names[i], 40)}</h4><div class=photos>{"".join(_picture(p, f"A photo of class {names[i]}", side=80) for p in seen)}</div></div>'
-    return "".join(strip(i, seen) for i, seen in rows[:12]) + (f"<p class=soft>Samples of {len(rows) - 12:,} more classes are left out.</p>" if len(rows) > 12 else "")
+    return f'<div class=strips>{"".join(strip(i, seen) for i, seen in rows[:12])}</div>' + (f"<p class=soft>Samples of {len(rows) - 12:,} more classes are left out.</p>" if len(rows) > 12 else "")
 
 def _spread(at, n=6): return at[np.linspace(0, len(at) - 1, min(n, len(at))).astype(int)] if len(at) else at
 
@@ -425,13 +436,13 @@ def _int8(s):
     layers = [r for r in c.get("layers") or () if isinstance(r, dict) and isinstance(r.get("db"), (int, float))]
     if layers:
         worst = sorted(layers, key=lambda r: r["db"])[:8]
-        row = lambda r: f'<div class=row><span class=name>op {_e(r.get("op"), 8)} {_e(r.get("name"), 24)} {_e("x".join(map(str, r.get("shape") or ())), 24)}</span>{_bar(r["db"]/50)}<span class=n>{r["db"]:.1f} dB</span></div>'
+        row = lambda r: f'<div class=row><span class=name title="{html.escape(plain(r.get("shape"), 40), quote=True)}">{_e(r.get("op"), 8)} {_e(str(r.get("name"))[:40].lower().replace("_", " "), 24)}</span>{_bar(r["db"]/50)}<span class=n>{r["db"]:.1f} dB</span></div>'
         parts.append(f"<h3>The noisiest layers</h3><p>Signal over quantization noise, of {len(layers)} layers the {len(worst)} with the least; below about 10 dB a layer is worth a look. Chosen: {_e(c.get('chosen', ''), 200)}.</p><div class=bars>{''.join(map(row, worst))}</div>")
     elif s.facts and s.model is not None: parts.append("<p class=soft>The noise of each layer was not kept with this file; mobilenet quantize RUN writes it beside the model.</p>")
     health = s.profile.health() if s.profile else None
     if health and health.rows:
         noted = [(r["index"], r["op"], r["weights"], r["note"]) for r in health.rows if r["note"]]
-        parts.append(f"<h3>How its 8 bits are used</h3><p>{html.escape(plain(health._summary(), 300))}</p>" + (f"<details><summary>{len(noted)} layers with a remark</summary>{_table(('op', 'kind', 'weights', 'remark'), noted)}</details>" if noted else ""))
+        parts.append(f"<h3>How its 8 bits are used</h3><p>{html.escape(plain(repr(health), 300))}</p>" + (f"<details><summary>{len(noted)} layers with a remark</summary>{_table(('op', 'kind', 'weights', 'remark'), noted)}</details>" if noted else ""))
     return "".join(parts)
 
 # %% ../nbs/api/13_report.ipynb #1300001e
@@ -446,7 +457,7 @@ def _confusion(found, most=24):
     cell = lambda i, j: f'<td class="{"hi" if share[i, j] > .55 else ""}{" d" if i == j else ""}" style="--s:{share[i, j]:.2f}" title="{html.escape(plain(found.classes[i], 40), quote=True)} called {html.escape(plain(found.classes[j], 40), quote=True)}: {c[i, j]:,}">{f"{c[i, j]:,}" if c[i, j] else ""}</td>'
     head = "".join(f"<th scope=col><span>{_e(name, 20)}</span></th>" for name in found.classes)
     body = "".join(f"<tr><th scope=row>{_e(name, 20)}</th>{''.join(cell(i, j) for j in range(n))}</tr>" for i, name in enumerate(found.classes))
-    return f'<div class=scroll tabindex=0><table class=confusion><caption>Rows: what it is. Columns: what it was called. Shades: shares of the row.</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class=scroll tabindex=0><table class=confusion><caption>Numbers are photos; shades are shares of a row.</caption><thead><tr><td class=axes><span>called →</span><span>is ↓</span></td>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 def _results(s):
     "How often it is right"
@@ -454,7 +465,8 @@ def _results(s):
     if found is None: return ""
     apart = found.unlike_training()
     low, high = found.interval
-    said = (f"<p>{_percent(found.accuracy)} of {len(found):,} {html.escape(s.on)} by the {s.kind} network; the true share lies between {_percent(low)} and {_percent(high)} with 95 % confidence."
+    how = ", on the engine, byte for byte as on a board" if s.judge is not None and s.runs is s.judge and not isinstance(s.judge, Model) else ""
+    said = (f"<p>{_percent(found.accuracy)} of {len(found):,} {html.escape(s.on)} by the {s.kind} network{how}; the true share lies between {_percent(low)} and {_percent(high)} with 95 % confidence."
             + (f" Without {len(found) - apart['n']} photos that resemble a training photo: {_percent(apart['accuracy'])}." if apart else "") + (f" Among the three likeliest: {_percent(found.top(3))}." if len(found.classes) > 4 else "")
             + (f" {len(found.skipped):,} files could not be read." if found.skipped else "") + f"{' ' + html.escape(plain(found.matched, 200)) if found.matched else ''}</p>")
     share = lambda v: [f"{_bar(v or 0)}<span class=n>{_percent(v)}</span>"]
@@ -468,7 +480,7 @@ def _examples(s):
     "Best and worst photos"
     found = s.evaluation
     if found is None: return ""
-    (best, worst), p = _telling(s), likely(found, s.io)
+    (best, worst), p = _telling(s), likely(found, s.meaning)
     def figure(i):
         if (seen := _seen(s, i)) is None: return ""
         true, said = found.classes[found.labels[i]], found.classes[found.predicted[i]]
@@ -637,15 +649,15 @@ nav{display:flex;flex-wrap:wrap;gap:.35rem;margin:1.2rem 0 0}nav a{color:var(--i
 .tiles,.cards,.two,.pairs{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,10.5rem),1fr));margin:1rem 0}.cards{grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr))}.two{grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr))}.pairs{grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem .95rem;min-width:0}.tile b{display:block;font-size:1.65rem;line-height:1.15;letter-spacing:-.02em;font-variant-numeric:tabular-nums}.tile span{font-size:.92rem}.card p{margin:.1em 0 .5em}.card small{margin-top:.5em}.no h4,.no b{color:var(--bad)}
 dl{margin:1rem 0;display:grid;gap:.35rem .9rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}dl div{display:grid;grid-template-columns:8.5rem minmax(0,1fr);gap:.7rem}dd{margin:0;min-width:0}code,pre{font:.86em/1.5 ui-monospace,"SF Mono",Consolas,monospace}pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;white-space:pre-wrap}
-.bars{max-width:46rem}.row{display:grid;grid-template-columns:minmax(5.5rem,28%) minmax(0,1fr) minmax(3.4rem,auto);gap:.7rem;align-items:center;margin:.22rem 0;font-size:.92rem}.card .row{grid-template-columns:2.8rem minmax(0,1fr) 9.2rem;font-size:.82rem;gap:.5rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.bars{max-width:46rem}.row{display:grid;grid-template-columns:minmax(5.5rem,34%) minmax(0,1fr) minmax(3.4rem,auto);gap:.7rem;align-items:center;margin:.22rem 0;font-size:.92rem}.card .row{grid-template-columns:2.8rem minmax(0,1fr) 9.2rem;font-size:.82rem;gap:.5rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{display:flex;height:.72em;background:var(--rail);border-radius:4px;overflow:hidden;min-width:3rem}.bar i{background:var(--t)}.bar.over i{background:var(--bad)}i.t{background:var(--t)!important}i.v{background:var(--v)!important}i.s{background:var(--s)!important}td .bar{display:inline-flex;width:5.5rem;vertical-align:middle;margin-right:.5rem}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;font-size:.9rem}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.4em}
-.photos{display:flex;flex-wrap:wrap;gap:.55rem}.photos figure{margin:0;max-width:8rem}figure{margin:0}figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:var(--rail)}figcaption{font-size:.82rem;line-height:1.35;margin-top:.25rem}figcaption b{color:var(--ink)}.strip{margin:.9rem 0}.pair{display:flex;flex-wrap:wrap;gap:.35rem}.pair figure{width:calc(50% - .2rem)}.pair img{width:100%}.pair p{margin:0;width:100%;font-size:.88rem;line-height:1.35}
+.photos{display:flex;flex-wrap:wrap;gap:.55rem}.photos figure{margin:0;max-width:8rem}figure{margin:0}figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:var(--rail)}figcaption{font-size:.82rem;line-height:1.35;margin-top:.25rem}figcaption b{color:var(--ink)}.strips{display:grid;gap:.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,31rem),1fr))}.strip img{width:4.7rem}.strip .photos{gap:.35rem}.pair{display:flex;flex-wrap:wrap;gap:.35rem}.pair figure{width:calc(50% - .2rem)}.pair img{width:100%}.pair p{margin:0;width:100%;font-size:.88rem;line-height:1.35}
 svg text{font-size:11px;fill:currentColor}.plot svg{width:100%;height:auto;display:block}.plot text{fill:var(--soft)}.grid{stroke:var(--line)}.cut{stroke:var(--soft);stroke-dasharray:2 3}polyline{fill:none;stroke-width:2;stroke-linejoin:round}polyline.t{stroke:var(--t)}polyline.v{stroke:var(--v)}circle.t{fill:var(--t)}circle.v{fill:var(--v)}circle{stroke:var(--paper);stroke-width:.6}.map svg{min-width:34rem}
-.scroll{overflow-x:auto;margin:.7rem 0;max-width:100%}table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}th,td{padding:.3rem .65rem;border-bottom:1px solid var(--line);text-align:left!important;vertical-align:middle}th.n,td.n{text-align:right!important}th{font-weight:600;color:var(--soft)}thead th{vertical-align:bottom}td bdi{display:inline-block;max-width:20rem}
-.confusion th,.confusion td{border:0;padding:.25rem;text-align:center!important}.confusion th[scope=row]{text-align:right!important;max-width:8rem;font-weight:400;line-height:1.2;color:var(--ink)}.confusion th[scope=col] span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:8rem;font-weight:400;color:var(--ink);line-height:1.15}.confusion tbody td{min-width:2.1rem;height:2.1rem;background:rgba(var(--shade),var(--s));border:1px solid var(--paper)}.confusion td.hi{color:var(--hi)}.confusion td.d{outline:1px solid var(--line);outline-offset:-2px}caption{text-align:left;font-size:.85rem;caption-side:bottom;padding-top:.5rem}
+.scroll{overflow-x:auto;margin:.7rem 0;max-width:100%}table{overflow-wrap:break-word;border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}th,td{padding:.3rem .65rem;border-bottom:1px solid var(--line);text-align:left!important;vertical-align:middle}th.n,td.n{text-align:right!important}th{font-weight:600;color:var(--soft)}thead th{vertical-align:bottom}td bdi{display:inline-block;max-width:18rem}td .n{display:inline-block;min-width:3.6rem}
+.confusion th,.confusion td{border:0;padding:.25rem;text-align:center!important}.confusion th[scope=row]{text-align:right!important;max-width:8rem;font-weight:400;line-height:1.2;color:var(--ink)}.confusion th[scope=col] span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:8rem;font-weight:400;color:var(--ink);line-height:1.15}.confusion tbody td{min-width:2.1rem;height:2.1rem;background:rgba(var(--shade),var(--s));border:1px solid var(--paper)}.confusion td.hi{color:var(--hi)}.confusion td.axes{vertical-align:bottom;text-align:right!important;font-size:.8rem;color:var(--soft);line-height:1.3}.axes span{display:block}.confusion td.d{outline:1px solid var(--line);outline-offset:-2px}caption{text-align:left;font-size:.85rem;caption-side:bottom;padding-top:.5rem}
 details{margin:.6rem 0}summary{cursor:pointer;color:var(--t)}footer{color:var(--soft);font-size:.85rem;max-width:68rem;margin:2.5rem auto;padding:0 1.1rem}:focus-visible{outline:2px solid var(--t);outline-offset:2px}
-@media (max-width:480px){dl div{grid-template-columns:6.6rem minmax(0,1fr)}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:1.35rem}.pairs{grid-template-columns:1fr}.card .row{grid-template-columns:2.6rem minmax(0,1fr) 8.6rem}}
+@media (max-width:480px){dl div{grid-template-columns:6.6rem minmax(0,1fr)}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:1.35rem}.pairs{grid-template-columns:1fr}.strip img{width:3.2rem}td .bar{width:3.4rem}.card .row{grid-template-columns:2.6rem minmax(0,1fr) 8.6rem}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--t:#2f6fdf;--v:#d9661f;--s:#3a9a68;--bad:#b00;--rail:#eee;--hi:#fff;--shade:47,111,223}body{font-size:11pt}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}nav{display:none}.scroll{overflow:visible}.card,.tile,.pair,.strip,figure,tr,.plot{break-inside:avoid}h2,h3{break-after:avoid}}
 """
 
@@ -705,6 +717,7 @@ def _macs(s):
 
 def _gathered(s, photos, known, how):
     "Fill a `Subject` with all that takes time."
+    _appoint(s)
     if s.facts:
         s.photos = _photos_of(s, photos)
         if s.photos is not None: _judge_run(s, known)

@@ -135,7 +135,8 @@ def test_no_flag_is_required_and_what_writes_has_out():
     for verb, p in cli.parsers().items():
         assert not any(a.required for a in p._actions if a.option_strings), verb
     assert {verb for verb in VERBS if "--out" in flags_of(verb)} == {
-        "demo", "train", "convert", "quantize", "compile", "export", "build", "micropython export", "micropython module"}
+        "demo", "train", "report", "convert", "quantize", "compile", "export", "build", "micropython export",
+        "micropython module"}
     assert all("-o" in flags_of(verb) for verb in VERBS if "--out" in flags_of(verb))
 
 

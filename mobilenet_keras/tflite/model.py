@@ -170,7 +170,7 @@ def _check_start(data, name):
 
 class Model:
     "A `.tflite` file: its bytes, and a checked view of its first subgraph."
-    report:dict # What quantization cost; only a model that `quantize` made has it
+    comparison:dict # Float beside int8; only a model that `quantize` made has it
     _beside:Labels|None # Once it was looked for
     def __init__(self,
                  data:bytes,        # The whole file

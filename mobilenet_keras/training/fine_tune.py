@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np
 from fastcore.basics import patch
+from .. import __version__
 from ..core import MobileNetError, few, need, atomic_write
 from ..networks.heads import split_head
 from ..photos import Photos, check_seed
@@ -306,7 +307,7 @@ def save(self:_Trainer):
 @patch
 def describe(self:_Trainer, finished):
     "Write run.json."
-    versions = dict(python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
+    versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
     facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")

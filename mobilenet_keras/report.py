@@ -617,9 +617,8 @@ def _limits(s):
     "What was not tested"
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in limits(s)) + "</ul>"
 
-def _stride(s):
-    maps = [l.output.shape for l in s.run.net.layers if len(getattr(l.output, "shape", ())) == 4 and l.output.shape[1] and l.output.shape[1] > 1] if s.run else []
-    return max(1, 1 << round(math.log2(s.run.net.input_shape[1]/maps[-1][1]))) if maps else 32
+def _stride(s): # Of all convolutions together
+    return math.prod(l.strides[0] for l in s.run.net.layers if hasattr(l, "kernel") and hasattr(l, "strides")) if s.run else 32
 
 def _again(s):
     "How to make it again"

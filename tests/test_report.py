@@ -193,7 +193,8 @@ SOURCE = dict(image_size=[96, 96], resize="stretch", channels=3, validation=.15,
      dict(seed=7, channels=1, refit=True, group=False, labels_in_names=True), dict(network="mobilenetv2_0.35_96"),
      "--net v2 --no-augment --balanced --patience 4 --ema-decay 0.99 --label-smoothing 0.0 --learning-rate 0.001 --seed 7 --gray --refit "
      "--group none --labels-in-names", []),
-    (dict(pretrained=False), dict(group=r"(person\d+)", resize="crop", validation=.2, augment_scale=2), dict(preprocessing=dict(height=96, width=128)),
+    (dict(pretrained=False), dict(group=r"(person\d+)", resize="crop", validation=.2, augment_scale=2),
+     dict(preprocessing=dict(height=96, width=128)),
      r"--weights none --group '(person\d+)' --resize crop --validation 0.2 --augment-scale 2 --size 96x128", []),
     (dict(augment=dict(flip="both"), head_views=3, class_weights=dict(a=2.), new="x"), dict(test=.3), {}, "",
      ["augment = {'flip': 'both'}", "class_weights = {'a': 2.0}", "head_views = 3", "new = x", "test = 0.3"])])

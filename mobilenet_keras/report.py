@@ -60,7 +60,7 @@ def _size(n):
     value, unit = (n/1024, "KB") if n < 1 << 20 else (n/(1 << 20), "MB")
     return f"{value:,.0f} {unit}" if value >= 100 or value == int(value) else f"{value:,.1f} {unit}"
 
-def _time(ms): return "-" if ms is None else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
+def _time(ms): return "-" if ms is None else f"{ms/1000:,.0f} s" if ms >= 20_000 else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
 def _bar(share, kind="", title=""):
     return f'<span class="bar {kind}" title="{html.escape(title, quote=True)}"><i style="width:{100*min(max(share, 0), 1):.1f}%"></i></span>'
@@ -348,13 +348,15 @@ def _tiles(s):
     elif s.mbn: tiles.append(_tile(_size(read_header(s.mbn).arena_bytes), "RAM", "the whole photo held" if read_header(s.mbn).flags & HELD else "rows streamed in"))
     data = s.model.data if s.model is not None else s.mbn
     if data: tiles.append(_tile(_size(len(data)), "file", ".tflite" if s.model is not None else ".mbn"))
-    fit = next((f for f in s.fits if f.board == s.board and f.ms is not None), None)
+    fit = next((f for f in sorted(s.fits, key=lambda f: f.board != s.board) if f.ok and f.ms is not None), None)  # the board that was asked for, or another that it fits
     if fit: tiles.append(_tile(_time(fit.ms), "an inference", f"{html.escape(BOARDS[fit.board].name)}, estimated"))
     return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else ""
 
 def _lead(s):
     n, rule = len(s.classes), s.rule
-    what = f"A network of {len(s.model.ops)} ops" if s.model is not None and not s.facts else "A network"
+    named = re.fullmatch(r"mobilenet(v2)?_(\d\.\d+)_\d+", s.name) if s.facts else None
+    ops = f" of {len(s.model.ops):,} op{'s'*(len(s.model.ops) > 1)}" if s.model is not None and not s.facts else ""
+    what = f"MobileNetV{2 if named[1] else 1} of width {float(named[2]):g}" if named else f"A network{ops}"
     takes = f" on {'gray' if rule.channels == 1 else 'colour'} photos of {rule.height} x {rule.width} pixels" if rule else ""
     names = f": {', '.join(_e(c, 30) for c in s.classes[:12])}{f' and {n - 12:,} more' if n > 12 else ''}" if n else ""
     return f"<p class=lead>{what}{f' that tells {n:,} classes apart' if n else ''}{takes}{names}.</p>" + "".join(f"<p class=warn>{html.escape(plain(m, 600))}</p>" for m in s.missing)
@@ -369,7 +371,7 @@ def _what(s):
         ("network", _e(s.name)), ("classes", f"{len(s.classes):,}" if s.classes else "not named in the file"), ("input", _e(f"{io.input}" if io else f"float32 {s.rule.shape}" if s.rule else "")),
         ("output", _e("; ".join(o.meaning for o in io.outputs[:4])) if io else ""),
         ("photos are", f"{_RESIZED[s.rule.resize]}{f', the central {s.rule.crop:.1%} of each side' if s.rule.crop != 1 else ''}" + (f" ({_e(s.model.assumed, 200)}: assumed)" if s.model is not None and s.model.assumed else "") if s.rule else ""),
-        ("multiply-adds", f"{t.macs:,}" if t else ""), ("parameters", f"{t.params:,}" if t else f"{s.run.net.count_params():,}" if s.run else ""),
+        ("multiply-adds", f"{t.macs:,}" if t and t.macs else ""), ("parameters", f"{t.params:,}" if t and t.params else f"{s.run.net.count_params():,}" if s.run else ""),
         ("file's SHA-256", f"<code>{hashlib.sha256(s.model.data if s.model is not None else s.mbn).hexdigest()}</code>" if s.model is not None or s.mbn else ""),
         ("written", date(s.made)), ("this page", f"{date(datetime.datetime.now())}, mobilenet-keras {__version__}")])
 
@@ -629,7 +631,7 @@ def _again(s):
     if s.facts and s.model is not None: lines.append(" ".join(["mobilenet quantize RUN", *(quoted(plain(f, 40)) for f in (s.comparison or {}).get("flags") or () if isinstance(f, str))]))
     if s.facts: lines.append("mobilenet report RUN")
     else: lines = [f"mobilenet report {quoted(plain(s.name, 60) + ('.tflite' if s.model is not None else '.mbn'))}" + (" --photos DIR" if s.evaluation is not None else "")]
-    rows = [("versions", _e(", ".join(f"{k} {v}" for k, v in versions.items()), 300)), ("photos", _e(f"digest {d['digest']} of {d.get('train')} for training and {d.get('validation')} for validation", 200) if isinstance(d := s.facts.get("data"), dict) and "digest" in d else "")]
+    rows = [("versions", versions and _e(", ".join(f"{k} {v}" for k, v in versions.items()), 300)), ("photos", _e(f"digest {d['digest']} of {d.get('train')} for training and {d.get('validation')} for validation", 200) if isinstance(d := s.facts.get("data"), dict) and "digest" in d else "")]
     told_ = f"<p>Besides, what the command can't say: {_e('; '.join(more), 600)}. In Python fine_tune takes it.</p>" if more else ""
     exact = "<p>On the same versions and kind of processor this gives the same weights, bit for bit; elsewhere nearly the same accuracy.</p>" if s.facts else ""
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>{told_}{exact}{_facts(rows)}"
@@ -645,7 +647,7 @@ h1{font-size:clamp(1.5rem,5vw,2.3rem);line-height:1.15;margin:.1em 0 .3em;letter
 p,ul{max-width:46rem}p{margin:.5em 0}small,.soft,figcaption,caption,dt{color:var(--soft)}small{display:block;font-size:.8rem;line-height:1.35}.lead{font-size:1.1rem}.kicker{margin:0;color:var(--soft);font-size:.85rem;letter-spacing:.08em;text-transform:uppercase}
 .warn{border-left:4px solid var(--v);background:var(--card);padding:.5em .9em;border-radius:0 6px 6px 0}
 nav{display:flex;flex-wrap:wrap;gap:.35rem;margin:1.2rem 0 0}nav a{color:var(--ink);text-decoration:none;border:1px solid var(--line);background:var(--card);border-radius:99px;padding:.18rem .75rem;font-size:.88rem}nav a:hover,nav a:focus-visible{border-color:var(--t)}
-.tiles,.cards,.two,.pairs{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,10.5rem),1fr));margin:1rem 0}.cards{grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr))}.two{grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr))}.pairs{grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
+.tiles,.cards,.two,.pairs{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,10.5rem),1fr));margin:1rem 0}.cards{grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr))}.two{grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr))}.pairs{grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem .95rem;min-width:0}.tile b{display:block;font-size:1.65rem;line-height:1.15;letter-spacing:-.02em;font-variant-numeric:tabular-nums}.tile span{font-size:.92rem}.card p{margin:.1em 0 .5em}.card small{margin-top:.5em}.no h4,.no b{color:var(--bad)}
 dl{margin:1rem 0;display:grid;gap:.35rem .9rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}dl div{display:grid;grid-template-columns:8.5rem minmax(0,1fr);gap:.7rem}dd{margin:0;min-width:0}code,pre{font:.86em/1.5 ui-monospace,"SF Mono",Consolas,monospace}pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;white-space:pre-wrap}
 .bars{max-width:46rem}.row{display:grid;grid-template-columns:minmax(5.5rem,34%) minmax(0,1fr) minmax(3.4rem,auto);gap:.7rem;align-items:center;margin:.22rem 0;font-size:.92rem}.card .row{grid-template-columns:2.8rem minmax(0,1fr) 9.2rem;font-size:.82rem;gap:.5rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}

@@ -627,6 +627,7 @@ def _again(s):
     versions, lines, more = s.facts.get("versions") or {}, [], []
     if s.facts:
         command, more = train_command(s.facts, _stride(s))
+        if s.run is None: more.append("--output-stride, which only Keras could read off the network")
         lines = [f'pip install "mobilenet-keras[train]=={versions.get("mobilenet_keras", __version__)}"', command]
     if s.facts and s.model is not None: lines.append(" ".join(["mobilenet quantize RUN", *(quoted(plain(f, 40)) for f in (s.comparison or {}).get("flags") or () if isinstance(f, str))]))
     if s.facts: lines.append("mobilenet report RUN")
@@ -752,10 +753,11 @@ def make_report(
     board_of(board)
     if path is not None and Path(path).suffix.lower() not in (".html", ".htm"): raise MobileNetError(f"A report is a web page, so its name ends in .html. Received: {path}")
     how = {k: v for k, v in how.items() if v}
-    s = _subject(what, model)
-    if s.facts and how: raise MobileNetError(f"{', '.join(how)}: a run says that itself. Leave {'it' if len(how) == 1 else 'them'} out.")
-    if s.facts and isinstance(photos, Part): raise MobileNetError("A run's report wants photos with their parts: `Photos`, or a folder.")
+    of_run = isinstance(what, Run) or isinstance(what, (str, Path)) and Path(what).is_dir()
+    if of_run and how: raise MobileNetError(f"{', '.join(how)}: a run says that itself. Leave {'it' if len(how) == 1 else 'them'} out.")
+    if of_run and isinstance(photos, Part): raise MobileNetError("A run's report wants photos with their parts: `Photos`, or a folder.")
     if how and photos is None: raise MobileNetError(f"{', '.join(how)} say{'s' if len(how) == 1 else ''} how photos are read. Give photos, too.")
+    s = _subject(what, model)
     s.board = board
     _gathered(s, photos, known, how)
     sections = [(id, str(part.__doc__).rstrip("."), inner) for id, part in SECTIONS.items() if (inner := part(s))]

@@ -244,7 +244,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_text(encoding="utf-8") == page.html and "<iframe sandbox " in page._repr_html_() and "Report on " in repr(page)
 
 
-def test_of_a_run(trained, tmp_path):
+def test_of_a_run(trained):
     """`train` wrote a page, `quantize` another; the latter has all parts, and figures that were counted here."""
     from mobilenet_keras.photos import Photos
     from mobilenet_keras.run import Run
@@ -262,6 +262,10 @@ def test_of_a_run(trained, tmp_path):
     assert f"{min(r['db'] for r in facts['layers']):.1f} dB" in found.text and facts["chosen"] in found.text
     assert "mobilenet train fruit --alpha 0.25 --size 32 --weights none --epochs 3 --frozen-epochs 0 --batch-size 8 --out RUN" in found.text
     assert str(trained) not in page and "random weights, trained from the start" in found.text
+    moved = run.report(photos=trained / "fruit", board="pico2")
+    assert {k: (e["n"], e["accuracy"]) for k, e in moved.facts["evaluations"].items()} == {"float": (4, real.accuracy), "int8": (4, eight.accuracy)}
+    with pytest.raises(MobileNetError, match="part: a run says that itself. Leave it out"):
+        make_report(run, photos=trained / "fruit", part="test")
 
 
 def test_of_a_run_without_photos(trained, tmp_path, capsys):
@@ -275,10 +279,6 @@ def test_of_a_run_without_photos(trained, tmp_path, capsys):
     text = harmless(page).text
     assert code == 0 and "Its photos, gone, are no longer where they were" in out and "--photos FOLDER" in err
     assert "There is no int8 file yet" in text and "<h2>Training" in page and "<h2>How often" not in page and str(tmp_path) not in page
-    code, out, err = at_once(capsys, "report", tmp_path / "run", "--photos", trained / "fruit", "--json")
-    assert code == 0 and json.loads(out)["evaluations"]["float"]["n"] == json.loads((trained / "run/quantization.json").read_text())["n"]
-    said = one_line(at_once(capsys, "report", tmp_path / "run", "--photos", trained / "fruit", "--part", "test")[2])
-    assert said.endswith("a run says that itself. Leave it out.")
 
 
 @pytest.mark.slow
@@ -334,10 +334,13 @@ def test_in_a_browser(chromium, tmp_path, fruit):
     assert title == "fruit: model report" and "1" not in wrong and sum("Content Security Policy" in w for w in wrong) >= 2, wrong
 
 
-def test_real_files_of_others():
-    """What anyone's files give: a float one, one that says nothing of photos, a segmentation, and one for an Edge TPU."""
-    for name, says in [("mlperf_tiny/vww_96_float.tflite", "The engine can't run it"), ("mlperf_tiny/vww_96_int8.tflite", "assumed"),
-                       ("tflite_micro/person_detect.tflite", "instructions, as predicted")]:
-        page = make_report(shared(f"models/{name}"))
-        assert says in harmless(page.html).text, name
-        assert "/work/" not in page.html and "shared" not in page.html
+@pytest.mark.parametrize("name, says", [("mlperf_tiny/vww_96_float.tflite", "The engine can't run it"),
+                                        *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+                                            ("mlperf_tiny/vww_96_int8.tflite", "assumed"), ("tflite_micro/person_detect.tflite", "as predicted"),
+                                            ("coral/mobilenet_v1_0.25_128_quant_edgetpu.tflite", "compiled for an Edge TPU"),
+                                            ("coral/deeplabv3_mnv2_dm05_pascal_quant.tflite", "a map: the number of a class in each")])])
+def test_real_files_of_others(name, says):
+    """What anyone's files give: a float one, one that says nothing of photos, one for an Edge TPU, a segmentation."""
+    page = make_report(shared(f"models/{name}"))
+    assert says in harmless(page.html).text
+    assert "/work/" not in page.html and "shared" not in page.html

@@ -173,11 +173,17 @@ def write_comparison(
     facts = dict(sha256=hashlib.sha256(model.data).hexdigest(), flags=list(flags), **model.comparison)
     with atomic_write(Path(folder)/QUANTIZED) as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
+_TYPES:dict = dict(classes=list, history=list, settings=dict, photos=dict, provenance=dict, preprocessing=dict, data=dict, chosen=int, n=int, layers=list, flags=list, **dict.fromkeys(("float_accuracy", "int8_accuracy", "agreement"), float))
+
+def _sound(facts):
+    "What a JSON file says, without what has another type than the page can show."
+    return {k: v for k, v in facts.items() if isinstance(v, _TYPES.get(k, object))}
+
 def _kept_comparison(folder, model):
     "The same, if it is of these bytes; {} where it isn't, or can't be read."
     try: facts = json.loads(read_bounded(folder/QUANTIZED, 1 << 24))
     except (MobileNetError, ValueError, RecursionError): return {}
-    return facts if isinstance(facts, dict) and facts.get("sha256") == hashlib.sha256(model.data).hexdigest() else {}
+    return _sound(facts) if isinstance(facts, dict) and facts.get("sha256") == hashlib.sha256(model.data).hexdigest() else {}
 
 def _of_model(model, **more):
     "A `Subject` of a `.tflite`."
@@ -197,7 +203,7 @@ def _of_compiled(source):
 def _of_run(source, model=None):
     "Of a run or its folder."
     folder = Path(source.folder if isinstance(source, Run) else source)
-    facts, missing, run, at = run_facts(folder), [], source if isinstance(source, Run) else None, folder/"model.tflite"
+    facts, missing, run, at = _sound(run_facts(folder)), [], source if isinstance(source, Run) else None, folder/"model.tflite"
     if run is None:
         try: run = Run.open(folder)
         except MissingExtra: missing.append("Keras is not installed where this page was made, so the float network could not be asked.")
@@ -258,7 +264,9 @@ def _judge_run(subject, known):
         differs = subject.run.differs(photos)
         if differs: subject.missing.append(f"The network was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among those that judge it here, and the accuracy too good.")
         subject.found["float"] = known if known is not None and len(known) == len(part) else evaluate(subject.run, part)
-    if subject.model is not None: subject.found["int8"] = evaluate(subject.judge, part, labels=subject.classes or None)
+    if subject.model is None: return
+    try: subject.found["int8"] = evaluate(subject.judge, part, labels=subject.classes or None)
+    except MobileNetError as e: subject.missing.append(f"The int8 file of this run could not be judged on its photos: {_unpathed(e)}")
 
 def _judge(subject, photos, how):
     "Classify the photos that were given with a file."
@@ -536,7 +544,7 @@ def _boards(s):
     def card(f):
         b, used = BOARDS[f.board], lambda what, n, have: "" if n is None else f'<div class=row><span class=name>{what}</span>{_bar(n/have if have else 0, "over" if have and n > have else "")}<span class=n>{_size(n)}{f" of {_size(have)}" if have else ""}</span></div>'
         return (f'<div class="card {"" if f.ok else "no"}"><h4>{html.escape(b.name)}</h4><p><b>{"fits" if f.ok else "does not fit"}</b> with {html.escape(f.runtime)}{f", {_time(f.ms)}" if f.ms is not None else ""}</p>'
-                f'<div class=bars>{used("RAM", f.ram, f.usable_ram)}{used("flash", f.flash, f.usable_flash)}</div>{f"<small>{html.escape(plain(f.why, 240))}</small>" if f.why else ""}</div>')
+                f'<div class=bars>{used("RAM", f.ram, f.usable_ram)}{used("flash", f.flash, f.usable_flash)}</div>{f"<small>{html.escape(plain(_unpathed(f.why), 240))}</small>" if f.why else ""}</div>')
     if not s.fits: return ""
     ok = len([f for f in s.fits if f.ok])
     return f"<p>It fits {ok} of {len(s.fits)} boards. Bars show what it takes of what a board leaves to a model. RAM is the engine's to the byte; milliseconds are estimated. <b>Untested on hardware.</b></p><div class=cards>{''.join(map(card, s.fits))}</div>"
@@ -563,13 +571,13 @@ def train_command(
     named = re.fullmatch(r"mobilenet(v2)?_(\d\.\d+)_\d+", str(facts.get("network")))
     begun, shape = facts.get("provenance") or {}, facts.get("preprocessing") or {}
     size = f"{shape.get('height')}" if shape.get("height") == shape.get("width") else f"{shape.get('height')}x{shape.get('width')}"
-    words = [*(["--net v2"] if named and named[1] else []), f"--alpha {float(named[2]):g}" if named else "", f"--size {size}"]
-    if not named: more.append(f"the network {facts.get('network')}, which is not built by the command line")
+    words = [*(["--net v2"] if named and named[1] else []), f"--alpha {float(named[2]):g}" if named else "", f"--size {quoted(plain(size))}"]
+    if not named: more.append(f"the network {plain(facts.get('network'))}, which is not built by the command line")
     if not where["settings"].get("pretrained"): words.append("--weights none")
     elif not str(begun.get("source", "")).startswith("Keras Applications"): words.append(f"--weights {quoted(_file_name(begun.get('source', 'FILE')))}")
     if stride != 32: words.append(f"--output-stride {stride}")
     for place, key, flag, usual in _FLAGS:
-        if (value := where[place].get(key)) is not None and value != usual: words.append(f"{flag} {quoted(_short(value))}")
+        if (value := where[place].get(key)) is not None and value != usual: words.append(f"{flag} {quoted(plain(_short(value)))}")
     for place, key, flag, value in _SWITCHES:
         if key in where[place] and where[place][key] == value and type(where[place][key]) is type(value): words.append(flag)
     if isinstance(where["photos"].get("group"), str): words.append(f"--group {quoted(plain(where['photos']['group'], 200))}")
@@ -628,7 +636,8 @@ def _again(s):
     if s.facts:
         command, more = train_command(s.facts, _stride(s))
         if s.run is None: more.append("--output-stride, which only Keras could read off the network")
-        lines = [f'pip install "mobilenet-keras[train]=={versions.get("mobilenet_keras", __version__)}"', command]
+        version = str(versions.get("mobilenet_keras", __version__))
+        lines = [f'pip install "mobilenet-keras[train]=={version if re.fullmatch(r"[0-9][0-9a-z.]{0,20}", version) else __version__}"', command]
     if s.facts and s.model is not None: lines.append(" ".join(["mobilenet quantize RUN", *(quoted(plain(f, 40)) for f in (s.comparison or {}).get("flags") or () if isinstance(f, str))]))
     if s.facts: lines.append("mobilenet report RUN")
     else: lines = [f"mobilenet report {quoted(plain(s.name, 60) + ('.tflite' if s.model is not None else '.mbn'))}" + (" --photos DIR" if s.evaluation is not None else "")]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -279,6 +280,30 @@ def test_of_a_run_without_photos(trained, tmp_path, capsys):
     text = harmless(page).text
     assert code == 0 and "Its photos, gone, are no longer where they were" in out and "--photos FOLDER" in err
     assert "There is no int8 file yet" in text and "<h2>Training" in page and "<h2>How often" not in page and str(tmp_path) not in page
+
+
+def test_of_a_run_without_keras(tmp_path, fruit, monkeypatch):
+    """Its file, its photos and its history are told all the same; a run.json of nonsense is no crash, and no trap for a shell."""
+    monkeypatch.setitem(sys.modules, "keras", None)
+    folder, names = tmp_path / "run", sorted(CLASSES)
+    named(names).save(folder / "model.tflite")
+    rule = Preprocessing(24, 28).to_dict()
+    row = dict(phase="whole", epoch=1, loss=1., accuracy=.5, validation_loss=1.1, validation_accuracy=.4)
+    facts = dict(network="mobilenet_0.25_24", classes=names, preprocessing=rule, history=[row, row], chosen=-1, settings=SETTINGS,
+                 photos=SOURCE | dict(folder=str(fruit), image_size=[24, 28], augment_scale=1.))
+    (folder / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    page = make_report(folder)
+    text = harmless(page.html).text
+    assert page.facts["evaluations"]["int8"]["n"] > 3 and "Keras is not installed where this page was made" in text and "2 epochs" in text
+    assert "mobilenet train fruit --alpha 0.25 --size 24x28" in text and str(tmp_path) not in page.html
+    trap = "96; touch /tmp/owned; \"$(id)\""
+    odd = dict(facts, network=trap, history="x", chosen="x", settings=SETTINGS | dict(epochs=trap, optimizer=trap),
+               preprocessing=dict(height=trap, width=trap), provenance=[trap], versions=dict(mobilenet_keras=trap), classes=[trap] * 3, data=3)
+    (folder / "run.json").write_text(json.dumps(odd), encoding="utf-8")
+    (folder / "quantization.json").write_text('{"n": "x", "layers": [{"db": NaN}, 3]}')
+    text = harmless(make_report(folder).html).text
+    assert "could not be judged on its photos" in text and "[train]==0" in text
+    assert "--epochs '96; touch /tmp/owned; \"$(id)\"'" in text and "--size '96; touch" in text
 
 
 @pytest.mark.slow

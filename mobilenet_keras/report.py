@@ -62,6 +62,8 @@ def _size(n):
 
 def _time(ms): return "-" if ms is None else f"{ms/1000:,.0f} s" if ms >= 20_000 else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
+def _count(n, what): return f"{n:,} {what}{'s'*(n != 1)}"
+
 def _bar(share, kind="", title=""):
     return f'<span class="bar {kind}" title="{html.escape(title, quote=True)}"><i style="width:{100*min(max(share, 0), 1):.1f}%"></i></span>'
 
@@ -372,7 +374,7 @@ def _lead(s):
 _RESIZED = dict(stretch="stretched to fit", crop="cut to fit about the centre", pad="made to fit with black borders")
 
 def _what(s):
-    "What it is."
+    "What it is"
     io, date = s.io, lambda d: f"{d:%Y-%m-%d}" if d else ""
     t = s.profile
     return _tiles(s) + _facts([
@@ -413,7 +415,8 @@ def _photos(s):
     if p is not None:
         counts = {name: count(getattr(p, name).labels) for name, _ in _PARTS}
         seen = lambda i: [p.train.pixels[k] for k in _spread(np.flatnonzero(p.train.labels == i))]
-        near = p.duplicate_report().splitlines()[0] + ": what resembles each other stays in one part of a split that is drawn here." if p.duplicates else "No near-duplicates were found."
+        asked = (p.source or {}).get("group") is not False
+        near = f"{p.duplicate_report().splitlines()[0]}. They stay together where the parts are drawn; parts that are folders stay as they are." if p.duplicates else "none was found" if asked else "nobody looked for them (--group none)"
         more = _facts([("near-duplicates", html.escape(near)), ("left out", f"{len(p.skipped):,} files that could not be read" if p.skipped else "")])
     else:
         counts, more = {"test": count(found.labels)}, "<p class=soft>These are the photos that judge it here; on which it was trained isn't known.</p>"
@@ -447,12 +450,12 @@ def _int8(s):
     if layers:
         worst = sorted(layers, key=lambda r: r["db"])[:8]
         row = lambda r: f'<div class=row><span class=name title="{html.escape(plain(r.get("shape"), 40), quote=True)}">{_e(r.get("op"), 8)} {_e(str(r.get("name"))[:40].lower().replace("_", " "), 24)}</span>{_bar(r["db"]/50)}<span class=n>{r["db"]:.1f} dB</span></div>'
-        parts.append(f"<h3>The noisiest layers</h3><p>Signal over quantization noise, of {len(layers)} layers the {len(worst)} with the least; below about 10 dB a layer is worth a look. Chosen: {_e(c.get('chosen', ''), 200)}.</p><div class=bars>{''.join(map(row, worst))}</div>")
+        parts.append(f"<h3>The noisiest layers</h3><p>Signal over quantization noise, of {len(layers)} layers the {len(worst)} with the least; 6 dB more are a bit more. Chosen: {_e(c.get('chosen', ''), 200)}.</p><div class=bars>{''.join(map(row, worst))}</div>")
     elif s.facts and s.model is not None: parts.append("<p class=soft>The noise of each layer was not kept with this file; mobilenet quantize RUN writes it beside the model.</p>")
     health = s.profile.health() if s.profile else None
     if health and health.rows:
         noted = [(r["index"], r["op"], r["weights"], r["note"]) for r in health.rows if r["note"]]
-        parts.append(f"<h3>How its 8 bits are used</h3><p>{html.escape(plain(repr(health), 300))}</p>" + (f"<details><summary>{len(noted)} layers with a remark</summary>{_table(('op', 'kind', 'weights', 'remark'), noted)}</details>" if noted else ""))
+        parts.append(f"<h3>How its 8 bits are used</h3><p>{html.escape(plain(repr(health), 300))}</p>" + (f"<details><summary>{_count(len(noted), 'layer')} with a remark</summary>{_table(('op', 'kind', 'weights', 'remark'), noted)}</details>" if noted else ""))
     return "".join(parts)
 
 # %% ../nbs/api/13_report.ipynb #1300001e
@@ -528,7 +531,7 @@ def _memory(s):
     if c is None:
         h, (layout, stages) = read_header(s.mbn), read_stages(s.mbn)
         steps = [st for _, some in stages for st in some]
-        return (f"<p>A compiled file in {len(stages)} stages; its arena takes {_size(h.arena_bytes)}, {'with the whole photo held' if h.flags & HELD else 'rows streamed in'}. Weights are laid out for {_e(layout)}.</p>"
+        return (f"<p>A compiled file in {_count(len(stages), 'stage')}; its arena takes {_size(h.arena_bytes)}, {'with the whole photo held' if h.flags & HELD else 'rows streamed in'}. Weights are laid out for {_e(layout)}.</p>"
                 + _layers(steps, None, lambda st: sum(b - a for a, b in st.ranges)))
     core = target(s.board, sdk=True).core if has_firmware(BOARDS[s.board]) else ""
     each = step_instructions(c.plan.stages, c.packed, c.layout, core) if core and len(c.steps) <= 200 else None
@@ -536,7 +539,7 @@ def _memory(s):
     dead = f" {c.dead:,} channels that never change were left out." if c.dead else ""
     table = f"<details><summary>Stages, in bytes</summary>{c.plan._repr_html_().partition('</svg>')[2].join(('<div class=scroll tabindex=0>', '</div>'))}</details>"
     said = f" An inference takes {sum(each):,} instructions, as predicted." if each else ""
-    return (f"<p>Rows stream through the network in {len(c.plan.stages)} stages, so its arena takes {_size(c.arena)}.{tflm}{dead}</p><h3>The arena, stage by stage</h3><div class='scroll map' tabindex=0>{c.plan.svg()}</div>{table}"
+    return (f"<p>Rows stream through the network in {_count(len(c.plan.stages), 'stage')}, so its arena takes {_size(c.arena)}.{tflm}{dead}</p><h3>The arena, stage by stage</h3><div class='scroll map' tabindex=0>{c.plan.svg()}</div>{table}"
             f"<h3>Layer by layer, on {html.escape(BOARDS[s.board].name)}</h3><p>Compiled for it, with weights laid out for {html.escape(c.layout)}.{said}</p>" + _layers(c.steps, each, lambda st: None if st.weights is None else int(st.weights.size)))
 
 def _boards(s):
@@ -660,15 +663,15 @@ nav{display:flex;flex-wrap:wrap;gap:.35rem;margin:1.2rem 0 0}nav a{color:var(--i
 .tiles,.cards,.two,.pairs{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,10.5rem),1fr));margin:1rem 0}.cards{grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr))}.two{grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr))}.pairs{grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem .95rem;min-width:0}.tile b{display:block;font-size:1.65rem;line-height:1.15;letter-spacing:-.02em;font-variant-numeric:tabular-nums}.tile span{font-size:.92rem}.card p{margin:.1em 0 .5em}.card small{margin-top:.5em}.no h4,.no b{color:var(--bad)}
 dl{margin:1rem 0;display:grid;gap:.35rem .9rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}dl div{display:grid;grid-template-columns:8.5rem minmax(0,1fr);gap:.7rem}dd{margin:0;min-width:0}code,pre{font:.86em/1.5 ui-monospace,"SF Mono",Consolas,monospace}pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;white-space:pre-wrap}
-.bars{max-width:46rem}.row{display:grid;grid-template-columns:minmax(5.5rem,34%) minmax(0,1fr) minmax(3.4rem,auto);gap:.7rem;align-items:center;margin:.22rem 0;font-size:.92rem}.card .row{grid-template-columns:2.8rem minmax(0,1fr) 9.2rem;font-size:.82rem;gap:.5rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.bars{max-width:46rem}.row{display:grid;grid-template-columns:minmax(5.5rem,34%) minmax(0,1fr) minmax(3.4rem,auto);gap:.7rem;align-items:center;margin:.22rem 0;font-size:.92rem}.card .row{grid-template-columns:2.8rem minmax(0,1fr) 9.9rem;font-size:.82rem;gap:.5rem}.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .bar{display:flex;height:.72em;background:var(--rail);border-radius:4px;overflow:hidden;min-width:3rem}.bar i{background:var(--t)}.bar.over i{background:var(--bad)}i.t{background:var(--t)!important}i.v{background:var(--v)!important}i.s{background:var(--s)!important}td .bar{display:inline-flex;width:5.5rem;vertical-align:middle;margin-right:.5rem}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;font-size:.9rem}.legend i{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.4em}
-.photos{display:flex;flex-wrap:wrap;gap:.55rem}.photos figure{margin:0;max-width:8rem}figure{margin:0}figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:var(--rail)}figcaption{font-size:.82rem;line-height:1.35;margin-top:.25rem}figcaption b{color:var(--ink)}.strips{display:grid;gap:.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,31rem),1fr))}.strip img{width:4.7rem}.strip .photos{gap:.35rem}.pair{display:flex;flex-wrap:wrap;gap:.35rem}.pair figure{width:calc(50% - .2rem)}.pair img{width:100%}.pair p{margin:0;width:100%;font-size:.88rem;line-height:1.35}
+.photos{display:flex;flex-wrap:wrap;gap:.55rem}.photos figure{margin:0;max-width:8rem}.photos>figure>img{min-width:4.5rem}.strip .photos img{min-width:0}figure{margin:0}figure img{display:block;max-width:100%;height:auto;border-radius:6px;background:var(--rail)}figcaption{font-size:.82rem;line-height:1.35;margin-top:.25rem}figcaption b{color:var(--ink)}.strips{display:grid;gap:.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,31rem),1fr))}.strip img{width:4.7rem}.strip .photos{gap:.35rem}.pair{display:flex;flex-wrap:wrap;gap:.35rem}.pair figure{width:calc(50% - .2rem)}.pair img{width:100%}.pair p{margin:0;width:100%;font-size:.88rem;line-height:1.35}
 svg text{font-size:11px;fill:currentColor}.plot svg{width:100%;height:auto;display:block}.plot text{fill:var(--soft)}.grid{stroke:var(--line)}.cut{stroke:var(--soft);stroke-dasharray:2 3}polyline{fill:none;stroke-width:2;stroke-linejoin:round}polyline.t{stroke:var(--t)}polyline.v{stroke:var(--v)}circle.t{fill:var(--t)}circle.v{fill:var(--v)}circle{stroke:var(--paper);stroke-width:.6}.map svg{min-width:34rem}
 .scroll{overflow-x:auto;margin:.7rem 0;max-width:100%}table{overflow-wrap:break-word;border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}th,td{padding:.3rem .65rem;border-bottom:1px solid var(--line);text-align:left!important;vertical-align:middle}th.n,td.n{text-align:right!important}th{font-weight:600;color:var(--soft)}thead th{vertical-align:bottom}td bdi{display:inline-block;max-width:18rem}td:has(>.bar){white-space:nowrap}td .n{display:inline-block;min-width:3.6rem}
 .confusion th,.confusion td{border:0;padding:.25rem;text-align:center!important}.confusion th[scope=row]{text-align:right!important;max-width:8rem;font-weight:400;line-height:1.2;color:var(--ink)}.confusion th[scope=col] span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:8rem;font-weight:400;color:var(--ink);line-height:1.15}.confusion tbody td{min-width:2.1rem;height:2.1rem;background:rgba(var(--shade),var(--s));border:1px solid var(--paper)}.confusion td.hi{color:var(--hi)}.confusion td.axes{vertical-align:bottom;text-align:right!important;font-size:.8rem;color:var(--soft);line-height:1.3}.axes span{display:block}.confusion td.d{outline:1px solid var(--line);outline-offset:-2px}caption{text-align:left;font-size:.85rem;caption-side:bottom;padding-top:.5rem}
 details{margin:.6rem 0}summary{cursor:pointer;color:var(--t)}footer{color:var(--soft);font-size:.85rem;max-width:68rem;margin:2.5rem auto;padding:0 1.1rem}:focus-visible{outline:2px solid var(--t);outline-offset:2px}
-@media (max-width:480px){dl div{grid-template-columns:6.6rem minmax(0,1fr)}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:1.35rem}.pairs{grid-template-columns:1fr}.strip img{width:3.2rem}td .bar{width:3.4rem}.card .row{grid-template-columns:2.6rem minmax(0,1fr) 8.6rem}}
+@media (max-width:480px){dl div{grid-template-columns:6.6rem minmax(0,1fr)}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:1.35rem}.pairs{grid-template-columns:1fr}.strip img{width:3.2rem}td .bar{width:3.4rem}.card .row{grid-template-columns:2.6rem minmax(0,1fr) 9.8rem}}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--t:#2f6fdf;--v:#d9661f;--s:#3a9a68;--bad:#b00;--rail:#eee;--hi:#fff;--shade:47,111,223}body{font-size:11pt}*{-webkit-print-color-adjust:exact;print-color-adjust:exact}nav{display:none}.scroll{overflow:visible}.card,.tile,.pair,.strip,figure,tr,.plot{break-inside:avoid}h2,h3{break-after:avoid}}
 """
 

@@ -13,6 +13,7 @@ PUBLIC = { # module: its public names
     "core": "MissingExtra MobileNetError",
     "preprocessing": "Preprocessing open_photo",
     "photos": "Part Photo Photos",
+    "examples": "example_photos",
     "boards": "BOARDS Board board",
     "run": "Run",
     "evaluation": "Evaluation evaluate",
@@ -42,7 +43,7 @@ PUBLIC = { # module: its public names
     "mcu.openmv": "export_openmv",
     "mcu.tflm": "arena_sizes export_tflm lint_tflm run_tflm",
 }
-STAR = """MissingExtra MobileNetError Photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate Run quantize Model
+STAR = """MissingExtra MobileNetError Photos example_photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate Run quantize Model
     Classifier verify evaluate BOARDS build simulate flash Device Engine list_models""".split()
 
 # %% ../nbs/api/09_names.ipynb #00000007

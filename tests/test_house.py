@@ -17,7 +17,7 @@ FLOORS = (  # a module imports from its own line or those below it
     ("evaluation",),
     ("engine",),
     ("tflite",),
-    ("run", "photos", "records", "folders", "duplicates"),
+    ("run", "photos", "examples", "records", "folders", "duplicates"),
     ("boards", "preprocessing", "provenance"),
     ("core",),
     ("progress",))

@@ -17,6 +17,7 @@ from . import __version__
 from .core import MissingExtra, MobileNetError, few, quiet_logs, quoted, text_table, atomic_write
 from .mcu.registers import NOT_MODELLED
 from .progress import note
+from .training.choices import OPTIMIZERS, SCHEDULES
 
 # %% ../nbs/api/08_cli.ipynb #00000005
 class Failed(Exception):
@@ -172,8 +173,11 @@ def models(a):
       _epochs(" of the whole network (default: until 90,000 views were seen, but 10 to 50)"),
       arg("--frozen-epochs", type=int, metavar="N", help="passes of the head alone, first (default: 20 with weights, else 0)"),
       arg("--batch-size", type=int, metavar="N", default=32, help="photos per step (default: 32)"),
-      arg("--learning-rate", type=float, default=3e-3, help="peak of the schedule (default: 0.003)"),
-      arg("--weight-decay", type=float, default=5e-2, help="of all but biases and normalization (default: 0.05)"),
+      arg("--optimizer", choices=list(OPTIMIZERS), default="adamw", help="what takes the steps (default: adamw)"),
+      arg("--schedule", choices=list(SCHEDULES), help="course of the learning rate (default: cosine)"),
+      arg("--learning-rate", type=float, help="peak of the schedule (default: 0.003 with adamw; others have their own)"),
+      arg("--weight-decay", type=float, help="of all but biases and normalization (default: 0.05 with adamw, else 0.00004)"),
+      arg("--trainable", metavar="N", help="only the last N blocks and the head learn; or the layers whose names match a regular expression (default: all)"),
       arg("--output-stride", type=int, metavar="N", help="stop halving at this stride, for very small inputs"),
       arg("--resize", choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)"),
       arg("--gray", action="store_true", help="grayscale input"),
@@ -209,7 +213,8 @@ def train(a):
     if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
     net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
-                    class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience)
+                    class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience, optimizer=a.optimizer, schedule=a.schedule,
+                    trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable)
     return _trained(run, photos)
 
 # %% ../nbs/api/08_cli.ipynb #0000001a

@@ -185,9 +185,9 @@ def test_a_last_step_into_nothing_is_no_success(tmp_path, monkeypatch):
 
 
 def test_a_single_step_trains():
-    from mobilenet_keras.training.fine_tune import _schedule
-    assert float(_schedule(.1, 1, 9)(0)) == pytest.approx(.1) and float(_schedule(.1, 4, 9)(0)) == pytest.approx(.1)
-    assert float(_schedule(.1, 50, 9)(0)) == 0 and float(_schedule(.1, 50, 9)(9)) == pytest.approx(.1)
+    from mobilenet_keras.training.choices import cosine
+    assert float(cosine(.1, 1, 9)(0)) == pytest.approx(.1) and float(cosine(.1, 4, 9)(0)) == pytest.approx(.1)
+    assert float(cosine(.1, 50, 9)(0)) == 0 and float(cosine(.1, 50, 9)(9)) == pytest.approx(.1)
 
 
 def test_numpy_numbers_are_numbers(tmp_path):

@@ -22,6 +22,7 @@ from ..progress import Bar, note, shown_once
 from ..provenance import trained_on
 from ..run import RUN_FILES, RUN_FORMAT, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
 from .augment import Augment, check_augmentation, draw_augmentation
+from .choices import OPTIMIZERS, check_optimizer, check_schedule, check_trainable, cosine, make_optimizer, make_schedule
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
 if TYPE_CHECKING: import keras  # so that editors and checkers know it
@@ -86,21 +87,22 @@ class _Picture:
 # %% ../../nbs/api/training/01_fine_tune.ipynb #0000000c
 class _Watch(keras.callbacks.Callback):
     "A progress bar where someone watches, a line now and then where not; what happens between epochs is the trainer's business."
-    def __init__(self, trainer, phase, epochs, batches):
+    def __init__(self, trainer, phase, epochs, batches, before):
         super().__init__()
-        self.trainer, self.phase, self.epochs, self.batches = trainer, phase, epochs, batches
+        self.trainer, self.phase, self.epochs, self.batches, self.before = trainer, phase, epochs, batches, before  # epochs of an earlier phase
     def on_train_begin(self, logs=None):
         n = len(self.batches)
         self.bar = Bar(f"{self.phase} epoch {self.trainer.done + 1}/{self.epochs}", self.epochs*n, self.trainer.done*n, keep=True)
     def on_epoch_begin(self, epoch, logs=None):
-        self.batches.start(epoch)
-        self.trainer.reseed(self.phase, epoch)
+        self.batches.start(epoch - self.before)
+        self.trainer.reseed(self.phase, epoch - self.before)
     def on_train_batch_end(self, batch, logs=None):
         self.bar.advance()
         self.trainer.update_average()
     def on_test_begin(self, logs=None): self.trainer.swap()
     def on_test_end(self, logs=None): self.trainer.swap()
     def on_epoch_end(self, epoch, logs):
+        epoch -= self.before
         row = dict(phase=self.phase, epoch=epoch + 1, loss=logs["loss"], accuracy=logs["accuracy"],
                    validation_loss=logs["val_loss"], validation_accuracy=logs["val_accuracy"])
         facts = f"{self.phase} epoch {epoch + 1}/{self.epochs}: accuracy {row['accuracy']:.3f}, validation {row['validation_accuracy']:.3f}"
@@ -138,12 +140,6 @@ class _AdamW(keras.optimizers.Optimizer):
         self.mean.assign(mean), self.square.assign(square)
         for variable, new in zip(variables, ops.split(w, self.ends)): variable.assign(ops.reshape(new, variable.shape))
 
-def _schedule(learning_rate, steps, warmup):
-    "A rate that grows linearly and falls along a cosine to zero."
-    warmup = min(warmup, steps//5)
-    if not warmup: return keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps))
-    return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=learning_rate, warmup_steps=warmup)
-
 def _check_fit(net, photos):
     "`net` takes these photos and has an output per class."
     if hasattr(photos, "element_spec") or hasattr(photos, "class_names"): raise MobileNetError("Training wants photos in parts. Make them of this data set: photos = Photos.from_dataset(train), or Photos.from_dataset(train, test), then fine_tune(net, photos).")
@@ -163,11 +159,13 @@ def _identity(net, photos, settings):
     "What must be equal for a run to go on, as JSON keeps it."
     return json.loads(json.dumps(dict(settings=settings, data=data_digest(photos), classes=photos.classes, weights=[list(w.shape) for w in net.weights])))
 
+_LATER:dict = dict(optimizer="adamw", schedule=check_schedule("cosine"), trainable=None)  # what a run did before it wrote this down
+
 def _difference(there, here):
     "What differs between the identities of two runs, in words; empty where nothing does."
     if there.get("weights") != here["weights"]: return "another network"
     if there.get("classes") != here["classes"]: return "other classes"
-    a, b = there["settings"], here["settings"]
+    a, b = ({**_LATER, **which["settings"]} for which in (there, here))
     if a != b: return ", ".join(f"{k}={a.get(k)!r} there and {b.get(k)!r} here" for k in sorted({*a, *b}) if a.get(k) != b.get(k))
     return other_data(there.get("data", {}), here["data"])
 
@@ -224,6 +222,16 @@ def _deterministic():
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000015
 @contextlib.contextmanager
+def _held(body, learning):
+    "Only the layers of these names learn, or all (None), and as before at the end."
+    before = [(layer, layer.trainable) for layer in body.layers if learning is not None and layer.weights and layer.name not in learning]
+    try:
+        for layer, _ in before: layer.trainable = False
+        yield
+    finally:
+        for layer, could in before: layer.trainable = could
+
+@contextlib.contextmanager
 def _float16(net):
     "Layers compute in float16 (weights stay float32), and as before at the end: mixed precision (Micikevicius et al. 2017, arXiv:1710.03740)."
     before = [(layer, layer.dtype_policy) for layer in net.layers]
@@ -241,7 +249,9 @@ def _onednn():
 
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
-    def __init__(self, net, photos, settings, folder=None, identity=None):
+    def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None):
+        self.callbacks, self.given = list(callbacks), (optimizer, schedule)  # the latter are objects, or None: then the settings say all
+        self.callback_names = sorted({type(c).__name__ for c in self.callbacks})
         self.net, self.photos, self.settings, self.folder, self.identity, self.onednn = net, photos, settings, folder, identity, _onednn()
         self.history, self.phase, self.done, self.chosen, self.stopped, self.held = [], None, 0, -1, False, None
         self.optimizer, self.best, self.mean, self.picture = None, None, None, _Picture()  # lists of arrays, where there are any
@@ -287,11 +297,13 @@ def end_epoch(self:_Trainer, row):
         raise MobileNetError(f"The loss is {loss} after epoch {row['epoch']}: lower learning_rate. {kept}")
     self.history.append(row)
     self.phase, self.done = row["phase"], row["epoch"]
-    patience = self.settings["patience"] if self.phase == "whole" else None
+    patience, self.stopped = self.settings["patience"] if self.phase == "whole" else None, bool(self.model.stop_training)  # a callback wants it
+    if self.stopped and self.done < (most := self.settings["frozen_epochs" if self.phase == "head" else "epochs"]):
+        note(f"A callback ({', '.join(self.callback_names)}) stopped the training of the {'head' if self.phase == 'head' else 'whole network'} after epoch {self.done} of {most}.")
     if patience is not None:
         if self.best is None or row["validation_loss"] < self.history[self.chosen]["validation_loss"]:
             self.best, self.chosen = [a.copy() for a in self.mean or self.arrays()], len(self.history) - 1
-        self.stopped = len(self.history) - 1 - self.chosen >= patience
+        self.stopped |= len(self.history) - 1 - self.chosen >= patience
     self.optimizer = [np.array(v) for v in self.model.optimizer.variables]
     self.save()
 
@@ -309,7 +321,7 @@ def describe(self:_Trainer, finished):
     "Write run.json."
     versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
     facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
-                 versions=versions, **self.identity)
+                 versions=versions, callbacks=self.callback_names, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 @patch
@@ -321,6 +333,10 @@ def restore(self:_Trainer):
     assign_arrays(self.net.weights, groups["net"], path)
     self.optimizer, self.mean, self.best = (groups.get(k) for k in ("optimizer", "average", "best"))
     self.phase, self.done, self.history, self.chosen, self.stopped = (facts[k] for k in ("phase", "done", "history", "chosen", "stopped"))
+    before = run_facts(self.folder).get("callbacks", [])
+    if self.history and (before or self.callback_names):
+        note(f"Callbacks can't be restored: {'those of the beginning (' + ', '.join(before) + ')' if before else 'none'} {'are gone' if not self.callback_names else 'begin anew' if before else 'were there before, and ' + ', '.join(self.callback_names) + ' begins now'}, without what they counted; the rest goes on as it was.")
+    self.callback_names = sorted({*before, *self.callback_names})
     began, now = run_facts(self.folder).get("versions", {}).get("onednn", self.onednn), self.onednn
     if began is not None and now is not None and began != now:
         self.onednn = began
@@ -352,10 +368,11 @@ def recalibrate_batchnorm(
 @patch
 def fit(self:_Trainer, phase, model, batches, validation, epochs):
     "One phase with its own schedule, from where it was cut short."
-    if self.phase != phase: self.phase, self.done, self.optimizer, self.mean = phase, 0, None, None
+    if self.phase != phase: self.phase, self.done, self.optimizer, self.mean, self.stopped = phase, 0, None, None, False
     if self.done >= epochs or self.stopped: return
-    s, self.model = self.settings, model
-    optimizer = _AdamW(_schedule(s["learning_rate"], epochs*len(batches), len(batches)), s["weight_decay"])
+    s, self.model, (given, schedule) = {**_LATER, **self.settings}, model, self.given
+    rate = s["schedule"] and make_schedule(s["schedule"], s["learning_rate"], epochs*len(batches), len(batches), schedule)
+    optimizer = _AdamW(rate, s["weight_decay"]) if s["optimizer"] == "adamw" else make_optimizer(s["optimizer"], rate, s["weight_decay"], given)
     if phase == "whole" and s["mixed_precision"]: optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer, self.loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
@@ -363,8 +380,9 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     model.reset_metrics()
     if self.optimizer: assign_arrays(model.optimizer.variables, self.optimizer, self.folder/"checkpoint.npz")
     if phase == "whole" and s["ema_decay"] and self.mean is None: self.mean = self.arrays()
-    watch = _Watch(self, phase, epochs, batches)
-    try: model.fit(batches, validation_data=validation, initial_epoch=self.done, epochs=epochs, shuffle=False, verbose=0, callbacks=[watch])  # Keras would shuffle batches by Python's own random state
+    before = len(self.history) - self.done  # epochs of the head, of which a callback may have spared some
+    watch = _Watch(self, phase, epochs, batches, before)
+    try: model.fit(batches, validation_data=validation, initial_epoch=before + self.done, epochs=before + epochs, shuffle=False, verbose=0, callbacks=[*self.callbacks, watch])  # Keras would shuffle batches by Python's own random state
     finally: watch.close()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #8b7c227b
@@ -402,11 +420,19 @@ def whole(self:_Trainer):
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #16b40cf9
 @patch
+@contextlib.contextmanager
+def interrupted(self:_Trainer):
+    "Say at Ctrl-C, or at a notebook's stop button, what is kept."
+    try: yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted after {len(self.history)} of {self.settings['frozen_epochs'] + self.settings['epochs']} epochs, which are kept in {self.folder}: give the same command again, and it goes on there") from None
+
+@patch
 def run(self:_Trainer):
     "Both phases, from the start or from where a kill left them."
     s = self.settings
     keras.utils.set_random_seed(s["seed"])
-    with _locked(self.folder), _deterministic():
+    with _locked(self.folder), _deterministic(), self.interrupted():
         for left in self.folder.iterdir():  # what a kill left of a file that was being written
             if left.name.startswith(tuple(f".{name}." for name in RUN_FILES)): shutil.rmtree(left, ignore_errors=True)
         if (self.folder/"run.json").is_file() and run_facts(self.folder).get("finished"): return self.finished()
@@ -420,7 +446,7 @@ def run(self:_Trainer):
             self.save()
         if s["frozen_epochs"] and self.phase != "whole": self.fit("head", *self.frozen(), s["frozen_epochs"])
         if s["epochs"]:
-            with _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(): self.fit("whole", *self.whole(), s["epochs"])
+            with _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(), _held(self.body, s.get("trainable")): self.fit("whole", *self.whole(), s["epochs"])
         assign_arrays(self.net.weights, self.best or self.mean or self.arrays(), self.folder)
         with atomic_write(self.folder/"model.keras") as part: self.net.save(part)
         self.describe(True)
@@ -448,8 +474,8 @@ def default_epochs(
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000020
 _SETTINGS = dict(  # name: what it is, whether a value is that
     epochs=("a whole number of epochs, 0 or more", lambda v: _whole(v) and v >= 0), frozen_epochs=("a whole number of epochs, 0 or more", lambda v: _whole(v) and v >= 0),
-    learning_rate=("a number above 0, such as 0.003", lambda v: _number(v) and v > 0), batch_size=("a whole number of photos, at least 1", lambda v: _whole(v) and v >= 1),
-    weight_decay=("a number, 0 or more, such as 0.05", lambda v: _number(v) and v >= 0), label_smoothing=("a share in [0, 1)", lambda v: _number(v) and 0 <= v < 1),
+    learning_rate=("a number above 0, such as 0.003", lambda v: v is None or _number(v) and v > 0), batch_size=("a whole number of photos, at least 1", lambda v: _whole(v) and v >= 1),
+    weight_decay=("a number, 0 or more, such as 0.05", lambda v: v is None or _number(v) and v >= 0), label_smoothing=("a share in [0, 1)", lambda v: _number(v) and 0 <= v < 1),
     ema_decay=("a momentum in [0, 1), such as 0.99; 0 is none", lambda v: _number(v) and 0 <= v < 1), bn_momentum=("in [0, 1), such as 0.9", lambda v: _number(v) and 0 <= v < 1),
     patience=("a whole number of epochs, at least 1, or None", lambda v: v is None or _whole(v) and v >= 1), head_views=("a whole number, at least 1", lambda v: _whole(v) and v >= 1))
 
@@ -465,6 +491,19 @@ def _check_settings(s):
         if not good(s[name]): raise MobileNetError(f"{name} is {what}. Received: {s[name]!r}")
     if s.get("epochs") == s.get("frozen_epochs") == 0: raise MobileNetError("There is nothing to train with epochs=0 and frozen_epochs=0.")
 
+def _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks=()):
+    "Settings of what was chosen, each by name or as an object, with the defaults that belong to it."
+    chosen = check_optimizer(optimizer)
+    own = [] if isinstance(chosen, str) else [k for k, v in dict(schedule=schedule, learning_rate=learning_rate, weight_decay=weight_decay).items() if v is not None]
+    if own: raise MobileNetError(f"A Keras optimizer brings its own {own[0]}: leave out {own[0]}=, or name the optimizer, one of {', '.join(OPTIMIZERS)}.")
+    course = check_schedule("cosine" if schedule is None else schedule) if isinstance(chosen, str) else None
+    if course and "name" not in course and learning_rate is not None: raise MobileNetError("A Keras schedule brings its own learning_rate: leave out learning_rate=, or name the schedule.")
+    if not isinstance(callbacks, (list, tuple)) or not all(isinstance(c, keras.callbacks.Callback) for c in callbacks): raise MobileNetError(f"callbacks is a list of keras.callbacks.Callback objects. Received: {callbacks!r}")
+    if isinstance(chosen, str):
+        if learning_rate is None and course and "name" in course: learning_rate = OPTIMIZERS[chosen][2]
+        if weight_decay is None: weight_decay = OPTIMIZERS[chosen][3]
+    return dict(optimizer=chosen, schedule=course, learning_rate=learning_rate, weight_decay=weight_decay)
+
 def _has_gpu():
     try: return bool(keras.distribution.list_devices("gpu"))
     except (RuntimeError, AttributeError): return False  # how JAX and PyTorch say that there is none
@@ -474,10 +513,10 @@ def fine_tune(
     photos:Photos,               # At the network's size
     epochs:int|None=None,        # Of the whole network: by default as `default_epochs` says
     frozen_epochs:int|None=None, # Of the head alone before that: 20 with pretrained weights, else none
-    learning_rate:float=3e-3,    # Peak, of AdamW; see `find_learning_rate`
+    learning_rate:float|None=None, # Peak: 0.003 of AdamW, others as in `OPTIMIZERS`; see `find_learning_rate`
     batch_size:int=32,           # Photos per step
     augment:dict|bool=True,      # True: `AUGMENTATION`; a dict of your own; False: none
-    weight_decay:float=5e-2,     # Of AdamW, except on biases and batch normalization
+    weight_decay:float|None=None,# Except on biases and batch normalization: 0.05 of AdamW, others as in `OPTIMIZERS`
     label_smoothing:float=.1,    # Share of the target that is spread over all classes
     seed:int=0,                  # Of order, augmentation and dropout
     folder:str|Path|None=None,   # Where the run goes; by default a new folder below `runs/`, or that of the same run where it was cut short
@@ -487,28 +526,38 @@ def fine_tune(
     head_views:int=1,                 # Sets of cached features for the head: more take longer and show more
     bn_momentum:float=.9,        # Of batch normalization's running statistics while the whole network is trained
     mixed_precision:bool|None=None, # The body in float16 while the whole network is trained; None: where there is a GPU
+    optimizer="adamw",           # A name of `OPTIMIZERS`, or a Keras optimizer, which brings its own rate, schedule and decay
+    schedule=None,               # Of the rate in each phase: a name of `SCHEDULES`, a dict with its options, or a Keras LearningRateSchedule; None: "cosine"
+    trainable=None,              # What learns of the body: a number of last blocks, a pattern of layers' names, or a function of a layer; None: all
+    callbacks=(),                # `keras.callbacks.Callback`s, of whom each phase is a `fit`
 ) -> Run:                        # With the weights of the last epoch
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
+    choices = _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks)
     _check_fit(net, photos)
     pretrained = getattr(net, "pretrained", False)
     if epochs is None: epochs = default_epochs(len(photos.train))
     if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
-    settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=learning_rate, batch_size=batch_size, augment=check_augmentation(augment),
-                    weight_decay=weight_decay, label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
+    settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=choices["learning_rate"], batch_size=batch_size, augment=check_augmentation(augment),
+                    weight_decay=choices["weight_decay"], label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
                     ema_decay=ema_decay, patience=patience, head_views=head_views, bn_momentum=bn_momentum,
-                    mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision)))
+                    mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision),
+                    optimizer=choices["optimizer"], schedule=choices["schedule"]))
     _check_settings(settings)
-    sample_weights(photos.train.labels, photos.classes, settings["class_weights"]), _loss(net, label_smoothing), split_head(net)  # whatever is wrong is told before a folder is made
+    sample_weights(photos.train.labels, photos.classes, settings["class_weights"]), _loss(net, label_smoothing)  # whatever is wrong is told before a folder is made
+    settings["trainable"] = check_trainable(net, split_head(net)[0], trainable)
     identity = _identity(net, photos, settings)
-    return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity).run()
+    objects = [None if isinstance(v, (str, dict)) else v for v in (optimizer, schedule)]
+    return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks, *objects).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000021
 def resume(
     folder:str|Path,           # A run that was cut short
     photos:Photos|None=None,   # Its photos; by default they are read again from where they were
+    callbacks=(),              # As for `fine_tune`: those that it began with can't be restored
 ) -> Run:
     "Go on with a run that was killed; it ends with the bits with which it would have ended."
     folder = Path(folder)
+    _check_choices("adamw", None, None, None, callbacks)
     facts = run_facts(folder)
     if not facts.get("finished", True) and not (folder/"checkpoint.npz").is_file():
         raise MobileNetError(f"{folder} was stopped before its first checkpoint. Give the command that began it again.")
@@ -519,10 +568,13 @@ def resume(
     try: net = keras.models.load_model(folder/"model.keras", compile=False)
     except Exception as e: raise MobileNetError(f"{folder}/model.keras can't be read: {e}") from None
     net.preprocessing = Preprocessing.from_dict(facts["preprocessing"])
-    identity = _identity(net, photos, facts["settings"])
+    settings = {**_LATER, **facts["settings"]}
+    identity = _identity(net, photos, settings)
     differs = _difference(facts, identity)
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
-    return _Trainer(net, photos, facts["settings"], folder, identity).run()
+    if not isinstance(settings["optimizer"], str): make_optimizer(settings["optimizer"], None, 0)  # told now what can't be built
+    elif "name" not in (settings["schedule"] or {}): make_schedule(settings["schedule"], 0, 1, 1)
+    return _Trainer(net, photos, settings, folder, identity, callbacks).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000029
 @dataclass
@@ -559,15 +611,19 @@ def find_learning_rate(
     batch_size:int=32,     # As in training: larger batches bear larger rates
     augment:dict|bool=True,# As in training
     seed:int=0,            # Of order and augmentation
+    optimizer:str="adamw", # As in training, by name
 ) -> LearningRates:
     "Train the whole network for a moment with a growing learning rate, and put its weights back."
+    chosen = check_optimizer(optimizer)
+    if not isinstance(chosen, str): raise MobileNetError(f"find_learning_rate takes the optimizer's name, one of {', '.join(OPTIMIZERS)}. Received: {optimizer!r}")
     _check_fit(net, photos)
     if not (_number(lowest) and _number(highest) and 0 < lowest < highest and _whole(steps) and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
     settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
     _check_settings(settings)
     trainer = _Trainer(net, photos, settings)
     before, (model, batches, _) = trainer.arrays(), trainer.whole()
-    model.compile(_AdamW(lowest, 5e-2), trainer.loss, jit_compile=False)
+    decay = OPTIMIZERS[chosen][3]
+    model.compile(_AdamW(lowest, decay) if chosen == "adamw" else make_optimizer(chosen, lowest, decay), trainer.loss, jit_compile=False)
     rates, losses, mean = np.geomspace(lowest, highest, steps), [], 0.
     try:
         for i, rate in enumerate(rates):

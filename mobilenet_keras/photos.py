@@ -339,14 +339,17 @@ def contact_sheet(self:Photos,
                   side:int=72,   # Height of a photo, in pixels
                   rows:int=20,   # At most so many classes
 ) -> Image.Image:
-    "A picture with a row of training photos per class, evenly spread over its files."
+    "A picture with a row of training photos per class, evenly spread over its files; a bar below its name shows how many it has beside the others."
     p, label_width = self.preprocessing, 110
     width, classes = max(1, round(side*p.width/p.height)), self.classes[:rows]
     sheet = Image.new("RGB", (label_width + columns*(width + 4), len(classes)*(side + 4)), "white")
     draw, counts = ImageDraw.Draw(sheet), self.train.counts()
+    most = max(1, *counts.values())
     for row, name in enumerate(classes):
         at = np.flatnonzero(self.train.labels == row)
-        draw.text((4, row*(side + 4) + side//2 - 12), f"{name[:16]}\n{counts[name]} photos", fill="black")
+        middle = row*(side + 4) + side//2
+        draw.text((4, middle - 16), f"{name[:16]}\n{counts[name]} photos", fill="black")
+        draw.rectangle((4, middle + 12, 4 + (label_width - 14)*counts[name]//most, middle + 16), fill="steelblue")
         for column, i in enumerate(at[np.linspace(0, len(at) - 1, min(columns, len(at))).astype(int)]):
             photo = Image.fromarray(self.train.pixels[i].squeeze()).convert("RGB").resize((width, side))
             sheet.paste(photo, (label_width + column*(width + 4), row*(side + 4)))

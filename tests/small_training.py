@@ -38,7 +38,7 @@ def spots(n=30, seed=0):
     return Photos.from_arrays((pixels, labels), classes=["dark", "light"], validation=.3, augment_scale=1.5)
 
 
-CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, class_weights="balanced", ema_decay=.9, patience=3, head_views=2,
+CHOICES = dict(epochs=4, frozen_epochs=2, batch_size=8, int8_estimate=False, class_weights="balanced", ema_decay=.9, patience=3, head_views=2,
                augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, brightness=.15, contrast=.1, cutout=.3))
 
 

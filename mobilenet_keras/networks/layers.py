@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['KL', 'make_divisible', 'Style', 'activate', 'normalize', 'pad_for_stride_2', 'depthwise', 'depthwise_separable',
-           'inverted_residual', 'classifier_v1', 'classifier_v2']
+           'inverted_residual', 'classifier_v1', 'classifier_v2', 'float32_layers', 'in_float32']
 
 # %% ../../nbs/api/networks/01_layers.ipynb #00000003
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from ..core import need
@@ -113,3 +114,24 @@ def classifier_v2(x, classes:int, dropout:float, activation):
     x = KL.GlobalAveragePooling2D()(x)
     if dropout: x = KL.Dropout(dropout, name="dropout")(x)
     return KL.Dense(classes, activation=activation, name="predictions")(x)
+
+# %% ../../nbs/api/networks/01_layers.ipynb #030abfc0
+def float32_layers(
+    net, # A Keras model; its layers are changed, nested ones too
+) -> list: # (layer, its policy before) of those that were changed
+    "Let layers with float32 weights that compute in float16 or bfloat16 compute in float32."
+    changed = []
+    for layer in net.layers:
+        if hasattr(layer, "layers"): changed += float32_layers(layer)
+        elif layer.compute_dtype in ("float16", "bfloat16") and layer.variable_dtype == "float32":
+            changed.append((layer, layer.dtype_policy))
+            layer.dtype_policy = "float32"
+    return changed
+
+@contextmanager
+def in_float32(net):
+    "The same for a moment."
+    changed = float32_layers(net)
+    try: yield
+    finally:
+        for layer, policy in changed: layer.dtype_policy = policy

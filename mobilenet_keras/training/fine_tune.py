@@ -16,13 +16,14 @@ from fastcore.basics import patch
 from .. import __version__
 from ..core import MobileNetError, few, need, atomic_write
 from ..networks.heads import split_head
+from ..networks.layers import float32_layers
 from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
 from ..provenance import trained_on
 from ..run import RUN_FILES, RUN_FORMAT, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
 from .augment import Augment, check_augmentation, draw_augmentation
-from .choices import OPTIMIZERS, check_optimizer, check_schedule, check_trainable, cosine, make_optimizer, make_schedule
+from .choices import OPTIMIZERS, check_optimizer, check_schedule, check_trainable, make_optimizer, make_schedule
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
 if TYPE_CHECKING: import keras  # so that editors and checkers know it
@@ -107,7 +108,7 @@ class _Watch(keras.callbacks.Callback):
                    validation_loss=logs["val_loss"], validation_accuracy=logs["val_accuracy"])
         facts = f"{self.phase} epoch {epoch + 1}/{self.epochs}: accuracy {row['accuracy']:.3f}, validation {row['validation_accuracy']:.3f}"
         self.bar.say(facts)
-        if not self.bar.live and (epoch + 1 == self.epochs or (epoch + 1) % max(1, self.epochs//10) == 0): note(facts)
+        if not self.bar.live and (epoch + 1 == self.epochs or (epoch + 1) % max(1, self.epochs//10) == 0): self.bar.note(facts)
         self.trainer.end_epoch({k: v if isinstance(v, (str, int)) else round(float(v), 6) for k, v in row.items()})
         if self.trainer.stopped: self.model.stop_training = True
         if self.bar.notebook: self.trainer.picture.show(self.trainer.history, self.trainer.stopped or epoch + 1 == self.epochs)
@@ -147,6 +148,10 @@ def _check_fit(net, photos):
     shape, classes = tuple(net.input_shape[1:]), net.output_shape[-1]
     if shape != photos.preprocessing.shape: raise MobileNetError(f"The network takes {shape} and the photos are {photos.preprocessing.shape}. Give both the same size and channels.")
     if classes != len(photos.classes): raise MobileNetError(f"The network has {classes} outputs and the photos {len(photos.classes)} classes. Build it with classes=photos.classes.")
+    named = list(map(str, getattr(net, "classes", None) or ()))
+    if named and named != list(map(str, range(classes))) and named != list(photos.classes):
+        raise MobileNetError(f"The network's classes are {few(named)}, and the photos' are {few(photos.classes)}{', the same in another order' if sorted(named) == sorted(photos.classes) else ''}. "
+                             "To train it for these, give it a new classifier: classifier_head(net, photos.classes).")
 
 def _loss(net, label_smoothing):
     "Cross entropy for a head that ends in softmax, or in nothing."
@@ -249,7 +254,8 @@ def _onednn():
 
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
-    def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None):
+    def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None, int8_estimate=False):
+        self.int8_estimate = int8_estimate
         self.callbacks, self.given = list(callbacks), (optimizer, schedule)  # the latter are objects, or None: then the settings say all
         self.callback_names = sorted({type(c).__name__ for c in self.callbacks})
         self.net, self.photos, self.settings, self.folder, self.identity, self.onednn = net, photos, settings, folder, identity, _onednn()
@@ -374,7 +380,7 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     rate = s["schedule"] and make_schedule(s["schedule"], s["learning_rate"], epochs*len(batches), len(batches), schedule)
     optimizer = _AdamW(rate, s["weight_decay"]) if s["optimizer"] == "adamw" else make_optimizer(s["optimizer"], rate, s["weight_decay"], given)
     if phase == "whole" and s["mixed_precision"]: optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer, self.loss, metrics=["accuracy"], jit_compile=False)
+    model.compile(optimizer, self.loss, metrics=["accuracy"], jit_compile=False, auto_scale_loss=False)
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(None, self.targets[0][:1], self.targets[0][:1])  # what has all its variables is traced once, not twice
     model.reset_metrics()
@@ -418,6 +424,25 @@ def whole(self:_Trainer):
     batches = _Batches(self.augmented, self.targets[0], self.weights, self.settings["batch_size"], self.settings["seed"])
     return keras.Model(photo, self.head(self.body(photo))), batches, _InOrder(lambda at: self.rule(self.photos.validation.pixels[at]), self.targets[1])
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #5c3e0d12
+@patch
+def estimate_int8(self:_Trainer, photos=200):
+    "Tell what the network would be about in int8, now; nothing of the training depends on it."
+    from mobilenet_keras.training.quantization import convert, representative_photos
+    from mobilenet_keras.tflite.inputs import ModelInput
+    from mobilenet_keras.tflite.interpreters import load
+    from mobilenet_keras.tflite.model import Model
+    train, part = self.photos.train, self.photos.validation
+    if not len(part) or keras.backend.backend() != "tensorflow": return
+    at = np.linspace(0, len(part) - 1, min(photos, len(part))).astype(int)
+    try:
+        model = Model(convert(self.net, self.rule(train.pixels[representative_photos(train, 50)])), self.net.name)
+        scores = load(model).run(ModelInput.of(model, self.rule).values(part.pixels[at]))[0]
+    except MobileNetError as e: return note(f"What int8 would be can't be estimated yet: {e}")
+    right = lambda scores: (scores.reshape(len(at), -1).argmax(1) == part.labels[at]).mean()
+    real = np.concatenate([np.asarray(self.net(self.rule(part.pixels[at[i:i + 32]]), training=False)) for i in range(0, len(at), 32)])
+    note(f"After the head's phase, on {len(at)} validation photos: float {right(real):.1%}, int8 would be about {right(scores):.1%}.")
+
 # %% ../../nbs/api/training/01_fine_tune.ipynb #16b40cf9
 @patch
 @contextlib.contextmanager
@@ -445,6 +470,7 @@ def run(self:_Trainer):
             with atomic_write(self.folder/"model.keras") as part: self.net.save(part)
             self.save()
         if s["frozen_epochs"] and self.phase != "whole": self.fit("head", *self.frozen(), s["frozen_epochs"])
+        if self.int8_estimate and self.phase == "head": self.estimate_int8()
         if s["epochs"]:
             with _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(), _held(self.body, s.get("trainable")): self.fit("whole", *self.whole(), s["epochs"])
         assign_arrays(self.net.weights, self.best or self.mean or self.arrays(), self.folder)
@@ -529,11 +555,15 @@ def fine_tune(
     optimizer="adamw",           # A name of `OPTIMIZERS`, or a Keras optimizer, which brings its own rate, schedule and decay
     schedule=None,               # Of the rate in each phase: a name of `SCHEDULES`, a dict with its options, or a Keras LearningRateSchedule; None: "cosine"
     trainable=None,              # What learns of the body: a number of last blocks, a pattern of layers' names, or a function of a layer; None: all
+    int8_estimate:bool=True,     # Tell after the head's phase what int8 would be about, in some seconds
     callbacks=(),                # `keras.callbacks.Callback`s, of whom each phase is a `fit`
 ) -> Run:                        # With the weights of the last epoch
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
     choices = _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks)
     _check_fit(net, photos)
+    if float32_layers(net):
+        note("By Keras's global policy, the network computed in float16. Its layers are float32 from now on, and float16 is used while the whole network is trained (mixed_precision).")
+        if mixed_precision is None: mixed_precision = True
     pretrained = getattr(net, "pretrained", False)
     if epochs is None: epochs = default_epochs(len(photos.train))
     if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
@@ -546,8 +576,8 @@ def fine_tune(
     sample_weights(photos.train.labels, photos.classes, settings["class_weights"]), _loss(net, label_smoothing)  # whatever is wrong is told before a folder is made
     settings["trainable"] = check_trainable(net, split_head(net)[0], trainable)
     identity = _identity(net, photos, settings)
-    objects = [None if isinstance(v, (str, dict)) else v for v in (optimizer, schedule)]
-    return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks, *objects).run()
+    return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks,
+                    None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000021
 def resume(

@@ -51,6 +51,10 @@ def convert(
     if keras.backend.backend() != "tensorflow": raise MobileNetError(f"Conversion needs Keras's tensorflow backend. Received: {keras.backend.backend()}; set KERAS_BACKEND=tensorflow.")
     shape = tuple(net.input_shape[1:])
     if None in shape: raise MobileNetError(f"A .tflite file has one input size. Received a network with {shape}: build it with a fixed input_shape.")
+    from mobilenet_keras.networks.layers import in_float32
+    with in_float32(net): return _converted(tf, keras, net, shape, inputs, io_dtype)
+
+def _converted(tf, keras, net, shape, inputs, io_dtype):
     one = keras.Input(shape, batch_size=1, name="photo")
     model = keras.Model(one, net(one, training=False))
     values = [[np.asarray(v) for v in some] for some in (model.trainable_variables, model.non_trainable_variables)]
@@ -267,7 +271,7 @@ def requantize(
     last = {t: i for i, (r, _) in enumerate(pairs) for t in r.inputs}
     largest = max(t.nbytes for t in real.tensors if not t.constant)
     if inputs is not None: a = {start: _some(inputs, max(8, min(100, (1 << 26)//largest)))}; b = dict(a)
-    for i, (r, q) in enumerate(pairs):
+    for i, (r, q) in enumerate(track(pairs, "Correcting biases") if inputs is not None else pairs):
         out, clip = r.outputs[0], _clip(r)
         weights:tuple = ()
         if q.name in WEIGHTED:
@@ -309,7 +313,7 @@ def layer_sqnr(
     pairs = [(r, q) for r, q in _pairs(real, model) if q.name not in ("RESHAPE", "SQUEEZE", "PAD")]
     sums = [[0., 0., 0.] for _ in pairs]
     own = model.preprocessing or rule
-    for a, b in zip(traces(real, rule(pixels)), traces(model, ModelInput.of(model, own).values(pixels))):
+    for a, b in track(zip(traces(real, rule(pixels)), traces(model, ModelInput.of(model, own).values(pixels))), "Measuring each layer", len(pixels)):
         for s, (r, q) in zip(sums, pairs):
             x = a[r.outputs[0]].reshape(-1, a[r.outputs[0]].shape[-1])
             e = b[q.outputs[0]].reshape(x.shape) - x
@@ -414,8 +418,10 @@ def _scores(model, pixels):
     "(runtime, quantized scores) of reference kernels where they run."
     batch, states = ModelInput.of(model).values(pixels), installed_runtimes()
     for name in ("litert-reference", "tflite-runtime-reference", "tensorflow-reference", "tflm"):
-        outputs = run_isolated(model, batch, [name], states)[name][0] if states[name] is True else None
-        if outputs is not None: return name, outputs[0]
+        if states[name] is not True: continue
+        parts = (run_isolated(model, batch[i:i + 100], [name], states)[name][0] for i in range(0, len(batch), 100))  # what takes long shows that it goes on
+        outputs = [part and part[0] for part in track(parts, "Running int8 on the photos", -(-len(batch)//100))]
+        if all(part is not None for part in outputs): return name, np.concatenate(outputs)
     fast = load(model)
     return f"{fast.name} (fast kernels)", fast.run(batch)[0]
 
@@ -423,8 +429,8 @@ def _float_scores(origin, pixels):
     "(N, outputs) of the float network."
     if isinstance(origin.what, FloatGraph):
         real = plain_float(origin.what)
-        return np.stack([trace[real.outputs[0].index].ravel() for trace in traces(real, origin.preprocessing(pixels))])
-    return np.concatenate([np.asarray(origin.what(origin.preprocessing(pixels[i:i + 32]), training=False)) for i in range(0, len(pixels), 32)])
+        return np.stack([trace[real.outputs[0].index].ravel() for trace in track(traces(real, origin.preprocessing(pixels)), "Running float on the photos", len(pixels))])
+    return np.concatenate([np.asarray(origin.what(origin.preprocessing(pixels[i:i + 32]), training=False)) for i in track(range(0, len(pixels), 32), "Running float on the photos")])
 
 def _chosen(scores):
     "Class of each row of real scores; a single one is the probability of the second of two."
@@ -449,7 +455,7 @@ def _logits(model, pixels, rule):
     "Scores before the softmax, (N, classes), less each photo's mean, which a softmax ignores."
     last = next(op for op in model.ops[::-1] if op.name != "QUANTIZE")
     at = last.inputs[0] if last.name in FIXED else last.outputs[0]
-    scores = np.array([t[at].ravel() for t in traces(model, ModelInput.of(model, rule).values(pixels))])
+    scores = np.array([t[at].ravel() for t in track(traces(model, ModelInput.of(model, rule).values(pixels)), "Comparing scores", len(pixels))])
     return scores - scores.mean(1, keepdims=True) if scores.shape[1] > 1 else scores
 
 CALIBRATION_SIZES = (100, 300, 600)  # of calibration, that are tried

@@ -103,10 +103,11 @@ def _described(path, a):
     return Model.open(path).described(**given)
 
 def _photo_files(paths):
-    "Files named one by one or by folder."
+    "Files named one by one, by folder or by a .csv table."
     from mobilenet_keras.folders import photo_files
+    from mobilenet_keras.records import list_table
     files = []
-    for path in map(Path, paths): files += photo_files(path) if path.is_dir() else [path]
+    for path in map(Path, paths): files += photo_files(path) if path.is_dir() else list_table(path).sources if path.suffix.lower() == ".csv" else [path]
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
     return files
 
@@ -165,6 +166,7 @@ def models(a):
 # %% ../nbs/api/08_cli.ipynb #00000018
 @verb("learn", "mobilenet train my_photos --alpha 0.25 --size 96",
       arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/; or a .csv table (path,label), or .tfrecord files"),
+      arg("--example", choices=["digits", "faces", "flowers"], help="example photos instead, to try things with: those of two Python packages, or flowers, 229 MB, downloaded once"),
       arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices are the run's"),
       arg("--net", choices=["v1", "v2"], default="v1", help="network: MobileNetV1 or V2 (default: v1)"),
       arg("--alpha", type=float, default=.25, help="width multiplier (default: 0.25)"),
@@ -197,9 +199,13 @@ def train(a):
     "Fine-tune a MobileNet on a folder of photos; the same command goes on where it was killed."
     from mobilenet_keras.photos import Photos
     from mobilenet_keras.records import list_photos
+    if a.example and (a.photos or a.resume): raise MobileNetError(f"--example brings its own photos. Leave out {a.photos or '--resume'}, or --example.")
     if a.resume: return _train_on(a)
-    if not a.photos: raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --resume RUN.")
+    if not (a.photos or a.example): raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --example digits, or --resume RUN.")
     size = _pixels(a.size)
+    if a.example:
+        from mobilenet_keras.examples import example_photos
+        a.photos = str(example_photos(a.example))
     list_photos(a.photos, a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
     if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
     from mobilenet_keras.networks import models

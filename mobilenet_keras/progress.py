@@ -45,7 +45,8 @@ class Bar:
     def advance(self):
         self.done += 1
         if self.bar: self.bar.advance(self.task)
-        elif time.monotonic() - self.drawn > (.3 if self.notebook else QUIET): self._draw(self.html()) if self.notebook else self._log()
+        elif self.notebook and time.monotonic() - self.drawn > .3: self._draw(self.html())
+        elif not self.notebook and time.monotonic() - self.drawn > QUIET and self.done != self.total: self._log()
     def say(self, description):
         self.description = description
         if self.bar: self.bar.update(self.task, description=description)

@@ -318,6 +318,60 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "the whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
 
 
+def test_int8_is_estimated_early(whole, tmp_path, capsys, monkeypatch):
+    """Between the phases, and without a trace in the run."""
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.training import quantization
+    run = train(tmp_path / "run", int8_estimate=True, epochs=1)
+    assert "After the head's phase, on 9 validation photos: float " in (told := capsys.readouterr().err) and "int8 would be about " in told
+    plain = train(tmp_path / "plain", epochs=1)
+    assert weights(run) == weights(plain) and run.settings == plain.settings and "int8" not in capsys.readouterr().err
+
+    def fails(*args):
+        raise MobileNetError("no such op")
+    monkeypatch.setattr(quantization, "convert", fails)
+    train(tmp_path / "failed", int8_estimate=True, epochs=0)
+    assert "can't be estimated yet: no such op" in capsys.readouterr().err
+
+
+def test_a_network_for_other_classes_is_refused(tmp_path):
+    from mobilenet_keras.core import MobileNetError
+    from mobilenet_keras.networks.heads import classifier_head
+    from mobilenet_keras.training.fine_tune import find_learning_rate, fine_tune
+    net = tiny(0)
+    other = "classes are cat, dog, and the photos' are dark, light. To train it for these"
+    for names, why in [(["cat", "dog"], other), (["light", "dark"], "the same in another order")]:
+        net.classes = names
+        for use in (fine_tune, find_learning_rate):
+            with pytest.raises(MobileNetError, match=why):
+                use(net, spots())
+    for names in (["0", "1"], None, ["dark", "light"]):
+        net.classes = names
+        fine_tune(net, spots(), folder=tmp_path / str(names), **{**CHOICES, "epochs": 0, "frozen_epochs": 1})
+    assert classifier_head(tiny(0), ["cat", "dog"]).classes == ["cat", "dog"]
+
+
+@pytest.mark.slow
+def test_a_network_of_the_global_policy(tmp_path, capsys):
+    """Built in float16: it trains with mixed precision, and what is kept and quantized is float32."""
+    import keras
+
+    from mobilenet_keras.training.quantization import quantize
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        net = tiny(0)
+        assert {layer.dtype_policy.name for layer in net.layers} == {"mixed_float16"}
+        model = quantize(net, spots())
+        assert {layer.dtype_policy.name for layer in net.layers} == {"mixed_float16"}, "as it was"
+        from mobilenet_keras.training.fine_tune import fine_tune
+        run = fine_tune(net, spots(), folder=tmp_path / "run", **CHOICES)
+        assert "By Keras's global policy" in capsys.readouterr().err and run.settings["mixed_precision"]
+        assert {layer.dtype_policy.name for layer in run.net.layers} == {"float32"}
+        assert model.report["n"] == quantize(run, spots()).report["n"] and np.isfinite(run.history[-1]["loss"])
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
 def other_kernels(folder, command):
     """Train without a disturbance and with one, or go on; prints oneDNN's kernels, then the notes."""
     from mobilenet_keras import cli

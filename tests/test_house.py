@@ -107,6 +107,7 @@ def test_a_model_is_light():
 def test_public_names_resolve(tensorflow):
     from mobilenet_keras import all as star
     from mobilenet_keras import names
+    assert set(names.RETURNS) <= set(names.public_names()) and set(names.RETURNS.values()) <= set(names.METHODS)
     assert len(star.__all__) <= 25 and all(hasattr(star, name) for name in star.__all__)
     for name in names.public_names():
         assert names.resolve(name) is not None

@@ -302,3 +302,14 @@ def test_choices_are_told_by_name(folder):
     with pytest.raises(MobileNetError, match="Received: 'size'"):
         Photos.read(folder, size=32)
     assert Photos.read(folder, 16, "crop", 1, .2).preprocessing == Photos.from_folder(folder, 16, "crop", 1, .2).preprocessing
+
+
+def test_a_contact_sheet_shows_the_balance():
+    """A bar for each class, as long as its photos are many."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [40, 10])
+    photos = Photos.from_arrays((rng.integers(0, 256, (50, 8, 8, 3), np.uint8), labels), classes=["many", "few"], group=False)
+    sheet = np.asarray(photos.contact_sheet(side=72))
+    blue = [int((sheet[row * 76:row * 76 + 72, :110] == (70, 130, 180)).all(-1).any(0).sum()) for row in range(2)]
+    many, few = photos.train.counts().values()
+    assert blue[0] == 97 and abs(blue[1] - 97 * few / many) < 2

@@ -54,6 +54,22 @@ def test_a_kept_bar_says_how_it_ended(notebook, clock):
     assert len(notebook) == 2 and 'value="2" max="2"' in notebook[1] and notebook[1].endswith(" epoch 2 &lt;b&gt;</div>")
 
 
+def test_a_log_hears_of_long_work_now_and_then(clock, capsys):
+    """A line every half minute, with the time it took and the time that is left; nothing of what is short, or at its end."""
+    for _ in track(range(10), "Reading"):
+        clock.s += 20
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "Reading: 20%, 0:40 so far, 2:40 left" and len(told) == 4 and told[-1] == "Reading: 80%, 2:40 so far, 0:40 left"
+    for _ in track(iter("ab"), "Waiting"):
+        clock.s += 3600
+    bar = Bar("epoch", 100, done=50)
+    clock.s += 10
+    bar.done = 60
+    bar.note("epoch 6/10: 98 %")
+    told = capsys.readouterr().err
+    assert "Waiting: 1, 1:00:00 so far\n" in told and told.endswith("epoch 6/10: 98 %, 0:10 so far, 0:40 left\n")
+
+
 def test_notes_are_not_red_in_a_notebook(capsys, notebook):
     """Which shows standard error as if something had failed; elsewhere they stay out of the results."""
     note("98 % right")

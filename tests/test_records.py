@@ -1,6 +1,7 @@
 """Photos that a table or TFRecord files hold, as TensorFlow writes them; and files that nobody should trust."""
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,3 +114,6 @@ def test_a_table_is_evaluated_too(tmp_path):
     assert len(evaluate(path, tmp_path / "t.csv", "train")) == 2
     with pytest.raises(MobileNetError, match="no validation folder"):
         evaluate(path, tmp_path / "t.csv", "validation")
+    from mobilenet_keras.cli import _photo_files
+    listed = [*(tmp_path / f"{i}.jpg" for i in range(6)), Path("one.jpg")]
+    assert _photo_files([tmp_path / "t.csv", "one.jpg"]) == listed, "verify and predict take it, too"

@@ -9,7 +9,6 @@ __all__ = ['OPTIMIZERS', 'SCHEDULES', 'check_optimizer', 'check_schedule', 'cosi
 # %% ../../nbs/api/training/00a_choices.ipynb #769eee90
 import json, math, re
 from typing import Any
-import numpy as np
 from ..core import MobileNetError, few, need
 
 # %% ../../nbs/api/training/00a_choices.ipynb #346ad127
@@ -20,7 +19,7 @@ OPTIMIZERS:dict = {  # name: Keras's class, its arguments, peak of the learning 
 
 def _jsonable(config):
     "A Keras config as JSON keeps it."
-    return json.loads(json.dumps(config, default=lambda v: v.item() if isinstance(v, np.generic) else v.tolist() if isinstance(v, np.ndarray) else repr(v)))
+    return json.loads(json.dumps(config, default=lambda v: v.tolist() if hasattr(v, "tolist") else repr(v)))  # NumPy's
 
 def _record(thing): return dict(keras=type(thing).__name__, module=type(thing).__module__, config=_jsonable(thing.get_config()))
 
@@ -45,7 +44,7 @@ _OPTIONS:dict = dict(  # option: what it is, whether a value is that
 SCHEDULES:dict = dict(  # name: its options
     cosine=dict(warmup=1), constant={}, step=dict(at=[.5, .75], factor=.1), exponential=dict(end=.01), polynomial=dict(end=.01, power=1), cyclic=dict(low=.1, cycles=3, factor=1))
 
-def _plain(v): return [_plain(x) for x in v] if isinstance(v, (list, tuple, np.ndarray)) else v.item() if isinstance(v, np.generic) else v
+def _plain(v): return [_plain(x) for x in v] if isinstance(v, (list, tuple)) else v.tolist() if hasattr(v, "tolist") else v
 
 def check_schedule(
     schedule, # A name of `SCHEDULES`, {"name": one, option: value}, or a Keras LearningRateSchedule
@@ -149,7 +148,7 @@ def check_trainable(
     "Which layers of the body learn; `MobileNetError` where none could."
     if trainable is None: return None
     weighted = [layer.name for layer in body.layers if layer.weights]
-    if isinstance(trainable, (int, np.integer)) and not isinstance(trainable, bool):
+    if isinstance(trainable := _plain(trainable), int) and not isinstance(trainable, bool):
         blocks = list(_blocks(body).values())
         if not blocks: raise MobileNetError(f"trainable={trainable} counts blocks, and {net.name} has none that are named as a MobileNet's. Give a pattern of layers' names, of {few(weighted, 4)}, or a function of a layer.")
         if not 0 <= trainable <= len(blocks): raise MobileNetError(f"{net.name} has {len(blocks)} blocks, so trainable is 0 (the head alone) to {len(blocks)}, or None for all. Received: {trainable}")

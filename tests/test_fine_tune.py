@@ -318,6 +318,7 @@ def test_resume_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "the whole was trained on other photos: " in (err := capsys.readouterr().err) and "the accuracy too good" in err
 
 
+@pytest.mark.slow
 def test_int8_is_estimated_early(whole, tmp_path, capsys, monkeypatch):
     """Between the phases, and without a trace in the run."""
     from mobilenet_keras.core import MobileNetError
@@ -361,7 +362,7 @@ def test_a_network_of_the_global_policy(tmp_path, capsys):
     try:
         net = tiny(0)
         assert {layer.dtype_policy.name for layer in net.layers} == {"mixed_float16"}
-        model = quantize(net, spots())
+        model = quantize(net, spots(), scale="signed")
         assert {layer.dtype_policy.name for layer in net.layers} == {"mixed_float16"}, "as it was"
         from mobilenet_keras.training.fine_tune import fine_tune
         run = fine_tune(net, spots(), folder=tmp_path / "run", **CHOICES)

@@ -40,7 +40,14 @@ extern "C" {
   X(MBN_TOO_MANY_ROWS, "More rows were pushed than the input has, or none was expected: call mbn_begin first.") \
   X(MBN_NO_PIXELS, "The file does not say how photos become its input: prepare the int8 rows yourself.") \
   X(MBN_BUSY, "The model is in the middle of a call: this was called from its own yield function.") \
-  X(MBN_STOPPED, "The yield function asked to stop: call mbn_begin to start again.")
+  X(MBN_STOPPED, "The yield function asked to stop: call mbn_begin to start again.") \
+  MBN_STATUSES_2(X)
+#if MBN_MINOR > 1
+#define MBN_STATUSES_2(X) \
+  X(MBN_TOO_MANY_ALIKE, "So many classes are about as likely as the best one that the sum of a SOFTMAX exceeds 32 bits, which TensorFlow Lite Micro does not define.")
+#else
+#define MBN_STATUSES_2(X)
+#endif
 #define MBN_NAME(name, text) name,
 typedef enum { MBN_STATUSES(MBN_NAME) MBN_STATUS_COUNT } mbn_status;
 #undef MBN_NAME

@@ -7,8 +7,8 @@
 #define MBN_MAGIC 0x314e424du /* "MBN1" */
 #define MBN_VERSION 2          /* the version's low byte: an engine reads its own, and no other */
 #ifndef MBN_MINOR               /* its high byte: an engine reads all up to its own; a file has the least that it needs. 1: AGAIN, CONCAT, RESIZE, */
-#define MBN_MINOR 1            /* ARG_MAX, MUL, MBN_FROM_KEPT, dilation, weights with a zero point, MBN_UNSIGNED, MBN_ONCE. With -DMBN_MINOR=0 their */
-#endif                         /* code is left out: a firmware whose only model needs none of them is 3 KB smaller */
+#define MBN_MINOR 2            /* ARG_MAX, MUL, MBN_FROM_KEPT, dilation, weights with a zero point, MBN_UNSIGNED, MBN_ONCE. 2: MBN_INT4, a SOFTMAX of more than */
+#endif                         /* 4,095 channels. With -DMBN_MINOR=0 or 1 what came later is left out: a firmware whose only model needs none of 1 is 3 KB smaller */
 #define MBN_CONTEXT_BYTES 48  /* of struct mbn, at the start of the arena; the states follow */
 #define MBN_STATE_BYTES 12    /* of a state */
 #define MBN_MAX_KERNEL 7      /* rows and columns of a kernel */
@@ -57,6 +57,7 @@ typedef enum {
 #define MBN_FROM_KEPT 8   /* an ADD, MUL, RECALL or CONCAT of pixels that a KEEP wrote, instead of a TEE */
 #define MBN_UNSIGNED 16   /* an average of bytes that were unsigned: it rounds halves up, not away from zero */
 #define MBN_ONCE 32       /* a CONV without padding whose sums are rounded once, halves up: a dense layer of unsigned bytes */
+#define MBN_INT4 64       /* a CONV whose weights have 4 bits, -8 to 7, two in a byte */
 #define MBN_HELD 1        /* flags of a file: the input lies in the arena */
 #define MBN_NCHW 2        /* the .tflite took (channels, height, width); here rows are (width, channels) all the same */
 #define MBN_BGR 4         /* channel 0 of the input is blue */
@@ -100,7 +101,7 @@ typedef struct {
 } mbn_stage; /* 24 bytes */
 
 typedef struct {
-  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT, MBN_UNSIGNED, MBN_ONCE */
+  uint8_t op, flags;        /* mbn_op; MBN_HEAD, MBN_COUNTS_PADS, MBN_OTHER_FIRST, MBN_FROM_KEPT, MBN_UNSIGNED, MBN_ONCE, MBN_INT4 */
   uint8_t kh, kw, sh, sw;   /* kernel and stride; of a dilated kernel, what it spans */
   uint8_t pt, pl;           /* rows and columns of padding before the first; after the last they follow from the shapes */
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c; /* of its maps, NHWC */
@@ -113,7 +114,7 @@ typedef struct {
   uint32_t capacity;        /* TEE, KEEP, AGAIN and those that take their pixels: how many fit there; 1 of a larger map: the same for all.
                                CONV, DEPTHWISE: 0, or rows + 256 * columns from one tap of a dilated kernel to the next */
   uint32_t state;           /* which state is its own; those that take a TEE's pixels have the TEE's */
-  uint32_t weights;         /* file offset */
+  uint32_t weights;         /* file offset; with MBN_INT4 of each output its taps, the first in the low half of a byte, or as kernels/packed.h says */
   uint32_t constants;       /* file offset: CONV, DEPTHWISE int32 bias[out_c], int32 multiplier[out_c], int8 shift[out_c];
                                ADD int32 {multiplier, shift} of input, other, output; MEAN and MUL int32 {multiplier, shift};
                                SOFTMAX int32 exponent[256], by how far a value lies below the largest;
@@ -129,6 +130,7 @@ static inline const mbn_stage *mbn_stage_table(const mbn_header *h) { return (co
 static inline const mbn_step *mbn_step_table(const mbn_header *h) { return (const mbn_step *)(const void *)(mbn_stage_table(h) + h->stages); }
 static inline int mbn_zero_w(const mbn_step *s) { return MBN_MINOR ? s->zero_other : 0; } /* of the weights of CONV and DEPTHWISE */
 static inline int mbn_has(const mbn_step *s, int flag) { return MBN_MINOR && s->flags & flag; } /* a flag of minor 1 */
+static inline int mbn_is_int4(const mbn_step *s) { return MBN_MINOR > 1 && s->flags & MBN_INT4; }
 static inline int mbn_is_head(const mbn_step *s) { return s->flags & MBN_HEAD; }
 static inline int mbn_is_sum(const mbn_step *s) { return s->op == MBN_MEAN || s->op == MBN_GLOBAL_AVERAGE; }
 static inline int mbn_is_pool(const mbn_step *s) { return s->op == MBN_MAX_POOL || s->op == MBN_AVERAGE_POOL; }

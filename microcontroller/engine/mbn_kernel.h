@@ -52,6 +52,9 @@ void mbn_sum_end(const mbn_step *step, const int32_t *constants, const int32_t *
 /* RESIZE: `n` pixels of a row between two rows of the input, `share` 1024ths of which are of the second one; column: {lower pixel, 1024ths of the next}[n]. */
 void mbn_resize(const mbn_step *step, const int8_t *low, const int8_t *high, int32_t share, const int16_t *column, int32_t n, int8_t *out);
 
+/* SOFTMAX: whether the sums of `n` pixels fit in 31 bits, as of up to 4,095 channels all do. */
+int mbn_softmax_fits(const mbn_call *call);
+
 #ifdef MBN_COUNT /* tests: how many pixels each step has made, in how many groups */
 extern uint32_t mbn_counts[MBN_MAX_STEPS], mbn_groups[MBN_MAX_STEPS];
 #endif

@@ -221,6 +221,9 @@ static void run_kernel(mbn *m, int i, mbn_call *c) {
   c->weights = (const int8_t *)mbn_bytes(m->file) + s->weights;
   c->constants = (const int32_t *)(const void *)(mbn_bytes(m->file) + s->constants);
   c->scratch = arena_of(m) + stage_of(m)->scratch;
+#if MBN_MINOR > 1
+  if (s->op == MBN_SOFTMAX && s->out_c > 4095 && !mbn_softmax_fits(c)) { m->status = MBN_TOO_MANY_ALIKE; return; }
+#endif
   RUN(m->file->layout, mbn_kernels[m->file->layout][s->op], c);
   COUNT(i, c->n);
   (void)i;

@@ -7,7 +7,7 @@ __all__ = ['LAYOUTS', 'packable', 'Layout', 'layout', 'layout_for']
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #00000004
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 from ..core import MobileNetError
 from .dead import settle
@@ -57,8 +57,17 @@ def _v6m_taps(s):
     more = -(-128*_taps(s)//(32767//2//abs(s.zero_other))) if s.zero_other else 0
     return _up_to(_taps(s), 2) + _up_to(more, 2)
 
+def _nibbles(s, n, taps):
+    "uint8 (n channels out, taps): weights of 4 bits, plus 8; 8 where there is none."
+    w = np.zeros((n, taps), np.int64)
+    w[:s.out[2], :_taps(s)] = _matrix(s)
+    return (w + 8).astype(np.uint8)
+
 def _v6m_conv(s):
     n, taps = _up_to(s.out[2], 4), _taps(s)
+    if s.int4:
+        pairs = _nibbles(s, n, _up_to(taps, 2)).reshape(n//4, 4, -1, 2).swapaxes(1, 2)  # four outputs, two taps, output, which
+        return (pairs[..., 0] + 16*pairs[..., 1]).tobytes(), _scale_words(s, s.out[2]).tobytes()
     w = np.zeros((n, _v6m_taps(s) if _makes_two(s) else taps), np.int8)
     w[:s.out[2], _up_to(taps, 2):] = -s.zero_other
     w[:s.out[2], :taps] = _matrix(s) + s.zero_other
@@ -92,8 +101,15 @@ def _dsp_parts(s):
     first = _up_to(_taps(s), 4)
     return first, first + (_up_to(-(-_taps(s)//256), 4) if s.zero_other else 0)
 
+def _dsp_conv_4(s, n, taps, order):
+    w = _nibbles(s, n, taps)
+    w[:, :len(order)] = w[:, order]  # the others have none
+    w = w.reshape(n//4, 4, taps//4, 2, 2).astype(np.uint16)  # four outputs, which, word, taps 0 1 or 2 3, first or second
+    return (w[:, 0] | w[:, 1] << 4 | w[:, 2] << 8 | (w[:, 3] ^ 8) << 12).transpose(0, 1, 3, 2).astype("<u2").tobytes()
+
 def _dsp_conv(s):
     n, (first, last), order = _up_to(s.out[2], 4), _dsp_parts(s), _words_first(s)
+    if s.int4: return _dsp_conv_4(s, n, _up_to(last, 8), order), _scale_words(s, n, True).tobytes()
     w = np.zeros((n, taps := _up_to(last, 8)), np.int64)
     w[:s.out[2], first:last] = -s.zero_other
     w[:s.out[2], :len(order)] = _matrix(s)[:, order] + s.zero_other
@@ -108,7 +124,7 @@ def _dsp_depthwise(s):
     return b"".join(p.tobytes() + l.tobytes() + k.tobytes() for p, l, k in zip(pairs, last, scales)), b""
 
 def _pack_dsp(s):
-    if _sums(s).max() >= 1 << 23: return None
+    if _sums(s).max() >= 1 << (19 if s.int4 else 23): return None
     if _is_matrix(s): return _dsp_conv(s)
     return _dsp_depthwise(s) if _is_3x3(s) and s.out[2]%4 == 0 else None
 
@@ -116,7 +132,7 @@ def _dsp_scratch(s):
     "Bytes: two pixels' taps as halfwords, or one's; windows at an edge; of a depthwise step a row of zero points."
     if not _is_matrix(s): return _up_to(s.out[2], 4)
     edge = 0 if s.kernel == (1, 1) else 2*_up_to(_taps(s), 4)
-    return (4 if _makes_two(s) else 2)*_up_to(_dsp_parts(s)[1], 8) + edge
+    return (4 if _makes_two(s) else 2)*(_up_to(_dsp_parts(s)[1], 8) + 8*s.int4) + edge
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6d766502
 _TURN = [0, 2, 1, 3]  # in which of four outputs, or of four channels, come
@@ -131,6 +147,7 @@ def _mve_conv(s):
     w[:s.out[2], :_taps(s)] = _matrix(s)
     w, scales = w.reshape(n//4, 4, taps//16, 16)[:, _TURN].reshape(n//4, 2, 2, taps//16, 16), _left_words(s, n).reshape(n//4, 4, 3)
     scales = scales[:, _TURN] if taps == 16 else scales.transpose(0, 2, 1)
+    if s.int4: w = 16*w[:, :, :1] + w[:, :, 1:]
     return w.transpose(0, 1, 3, 2, 4).tobytes(), scales.tobytes()
 
 # %% ../../nbs/api/engine/01_layouts.ipynb #6d766504
@@ -143,7 +160,7 @@ def _mve_depthwise(s):
     return b"".join(a.T.tobytes() + b.tobytes() for a, b in zip(w.reshape(n//16, 16, 9), scales)), b""
 
 def _pack_mve(s):
-    if s.zero_other: return None
+    if s.zero_other or s.int4 and s.weights.min() < -7: return None
     if _is_matrix(s): return _mve_conv(s)
     return _mve_depthwise(s) if _is_3x3(s) else None
 
@@ -168,9 +185,13 @@ class Layout:
         if self._pack is None or s.weights is None: return None
         settled = settle(s)
         return self._pack(settled) if packable(settled) else None
-    def scratch(self, s:Step) -> int:
-        "Bytes that the kernel of a packed step needs meanwhile."
-        return self._scratch(s) if self._scratch else 0
+    def stored(self, s:Step) -> Step:
+        "The step with weights of 8 bits, if its 4 would keep it from being packed."
+        wide = replace(s, int4=False) if s.int4 else s
+        return wide if s.int4 and not self.pack(s) and self.pack(wide) else s
+    def scratch(self, s:Step, packed=True) -> int:
+        "Bytes that the kernel of a step needs meanwhile: of weights of 4 bits that aren't packed, an output's as bytes."
+        return _up_to(_taps(s), 4)*s.int4 if not packed else self._scratch(s) if self._scratch else 0
     def products(self, s:Step) -> int:
         "Taps that the kernel of a packed step multiplies for each output of a matrix, parts of the window's sum among them."
         return self._products(s) if self._products else _taps(s)

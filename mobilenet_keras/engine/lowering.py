@@ -50,6 +50,7 @@ class Step:
     counts_pads:bool = False        # A pool whose padding counts as `zero_in`: a PAD was folded into it
     unsigned:bool = False           # An average of bytes less 128: it rounds as theirs, halves up
     once:bool = False               # A conv whose sums are rounded once, halves up: a FULLY_CONNECTED of uint8
+    int4:bool = False               # A conv whose weights, -8 to 7, are stored in 4 bits
     @property
     def extent(self) -> tuple: return tuple((k - 1)*d + 1 for k, d in zip(self.kernel, self.dilation))  # rows, columns that its kernel spans
     @property
@@ -189,9 +190,9 @@ def _constants(g, op, x, w, zero, channels):
     return dict(bias=bias, scales=scales, low=clamp(op, y)[0], high=clamp(op, y)[1], zero_in=zero, zero_out=int(y.zero_point[0]))
 
 def _weights(g, op, rank):
-    "(int8 weights, their zero point); 0 if an int8 can hold what a uint8 is less its zero point."
+    "(int8 weights, their zero point); 0 if an int8 can hold what a uint8 is less its zero point, and of int4."
     w = g.tensor(op, 1)
-    if w is None or w.data is None or w.dtype != "int8" or len(w.shape) != rank: _refuse(g.model, op, f"its weights are not a constant int8 tensor of {rank} dimensions")
+    if w is None or w.data is None or w.dtype not in ("int8", "int4")[:2 - g.is_uint8(op)] or len(w.shape) != rank: _refuse(g.model, op, f"its weights are not a constant int8 or int4 tensor of {rank} dimensions")
     if not g.is_uint8(op) or w.scale is None: return w.data, 0
     zero, factors = int(w.zero_point[0]), w.data.astype(np.int16) - w.zero_point[0]
     return (w.data, zero) if np.abs(factors).max() > 127 else (factors.astype(np.int8), 0)
@@ -222,7 +223,7 @@ def _convolution(g, op):
     if g.pads.get(op.inputs[0], (x.zero_point[0],))[-1] != x.zero_point[0]: _refuse(g.model, op, "the PAD before it pads with another value than the zero point")
     pad, out = _window(g, op, shape, kernel, stride, channels, dilation)
     flat = (w[0].reshape(-1, channels).T if depthwise else w.reshape(channels, -1)).astype(np.int64) - zero
-    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, dilation=dilation, weights=w[0] if depthwise else w, zero_other=zero,
+    g.made(op, Step("depthwise" if depthwise else "conv", op.index, shape, out, kernel, stride, pad, dilation=dilation, weights=w[0] if depthwise else w, zero_other=zero, int4=not depthwise and g.tensor(op, 1).dtype == "int4",
                     **_constants(g, op, x, flat, int(x.zero_point[0]), channels)))
 
 # %% ../../nbs/api/engine/00_lowering.ipynb #0000000b
@@ -233,7 +234,7 @@ def _fully_connected(g, op):
     if w.shape[1] != math.prod(kernel)*shape[2] or max(kernel) > MAX_KERNEL: _refuse(g.model, op, f"it reads a map of {shape} with {w.shape[1]} weights each", "Put a global pool before it.")
     if math.prod(y.shape) != math.prod(out)*len(w): _refuse(g.model, op, f"its output should have {math.prod(out)*len(w)} values", "The file is broken.")
     if w.shape[1] > MAX_TAPS: _refuse(g.model, op, f"it sums more than {MAX_TAPS} products")
-    g.made(op, Step("conv", op.index, shape, (*out, len(w)), kernel, weights=w.reshape(len(w), *kernel, shape[2]), zero_other=zero, once=g.is_uint8(op),
+    g.made(op, Step("conv", op.index, shape, (*out, len(w)), kernel, weights=w.reshape(len(w), *kernel, shape[2]), zero_other=zero, once=g.is_uint8(op), int4=g.tensor(op, 1).dtype == "int4",
                     **_constants(g, op, x, w.astype(np.int64) - zero, int(x.zero_point[0]), len(w))))
 
 def _reshape(g, op):
@@ -435,7 +436,7 @@ def _arg_max(g, op):
 
 def _softmax(g, op):
     (x, shape), y = g.feed(op), g.output(op)
-    if y.scale[0] != 1/256 or y.zero_point[0] != -128 or shape[2] > 4095: _refuse(g.model, op, "its output is not in 256ths, or it has more than 4,095 classes")
+    if y.scale[0] != 1/256 or y.zero_point[0] != -128: _refuse(g.model, op, "its output is not in 256ths")
     if not 0 < op.options.get("beta", 1) < 1e9: _refuse(g.model, op, f"its beta is {op.options['beta']:g}; a softmax has a positive one")
     if is_flat(x.scale[0], op.options.get("beta", 1)):
         _refuse(g.model, op, f"its input's scale is {x.scale[0]:.2g}, as of a network that says the same of every photo: it isn't trained, or was calibrated with noise",
@@ -614,6 +615,7 @@ def _ref_average_pool(step, x, _):
 def _ref_softmax(step, x, _):
     e = step.table[x.max(-1, keepdims=True).astype(np.int64) - x]
     total = divide_pot(e, 12).sum(-1, keepdims=True)
+    if (total >> 31).any(): raise MobileNetError(f"Of {x.shape[-1]:,} classes so many are about as likely as the best one that the sum of the softmax (op {step.index}) exceeds 32 bits, which TensorFlow Lite Micro does not define.")
     unused = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # of its 32 bits
     per = np.vectorize(reciprocal, otypes=[np.int64])((total << unused) - (1 << 31))
     return np.minimum(divide_pot(high_mul(per, e), 12 - unused + 31 - 8) - 128, 127).astype(np.int8)

@@ -26,7 +26,7 @@ from ..tflite.model import Model
 from ..tflite.prediction import IOSpec, int8_output
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000005
-MAGIC, VERSION, MINOR = 0x314e424d, 2, 1  # a file's version is VERSION + 256*the least minor that it needs
+MAGIC, VERSION, MINOR = 0x314e424d, 2, 2  # a file's version is VERSION + 256*the least minor that it needs
 
 Header = collections.namedtuple("Header", """magic version layout file_bytes crc arena_bytes flags align stages steps outputs labels
     in_h in_w in_c reserved in_scale in_zero kept_bytes pixels label_text label_bytes metadata metadata_bytes""")
@@ -58,11 +58,17 @@ def _constant_arrays(s):
     if s.op in ("lookup", "resize"): return (s.table,)
     return (s.table.astype("<i4"),) if s.table is not None else (s.scales.astype("<i4"),) if len(s.scales) else ()
 
+def _halves(w):
+    "uint8 (channels out, bytes): two weights of 4 bits in each, the first in its low half."
+    w = w.reshape(len(w), -1).view(np.uint8) & 15
+    w = np.pad(w, ((0, 0), (0, w.shape[1] % 2)))
+    return w[:, ::2] | w[:, 1::2] << 4
+
 def _weights(s, packed, constants):
     "(1 if they are `packed`, place of the weights, place of the constants) of a step."
     if packed: return 1, *(constants(np.frombuffer(raw, np.uint8)) if raw else 0 for raw in packed)
     arrays = _constant_arrays(s)
-    return 0, 0 if s.weights is None else constants(s.weights), constants(*arrays) if arrays else 0
+    return 0, 0 if s.weights is None else constants(_halves(s.weights) if s.int4 else s.weights), constants(*arrays) if arrays else 0
 
 def _packed_steps(stage, kept, pixels, packs, constants):
     "The bytes of a stage's steps."
@@ -75,7 +81,7 @@ def _packed_steps(stage, kept, pixels, packs, constants):
         elif s.dilation != (1, 1): capacity = s.dilation[0] + 256*s.dilation[1]
         states += s.stateful
         is_packed, weights, scales = _weights(s, packs[stage.first + i], constants)
-        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None) + 16*s.unsigned + 32*s.once, *((1, 1) if s.sums else s.extent), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
+        packed += struct.pack(_STEP, OPS.index(s.op), s.head + 2*s.counts_pads + 4*s.other_first + 8*(s.takes and s.kept is not None) + 16*s.unsigned + 32*s.once + 64*s.int4, *((1, 1) if s.sums else s.extent), *s.stride, *s.pad, *s.shape, *s.out, s.zero_in, s.zero_other,
                               s.zero_out, s.low, s.high, is_packed, sizes[i], stage.out_at[i], at, capacity, state, weights, scales)
     return packed
 
@@ -156,6 +162,7 @@ def _descriptions(model, x, shape, constants):
 
 def _minor(steps):
     "The least minor of the format in which an engine must be to read these steps."
+    if any(s.int4 or s.op == "softmax" and s.out[2] > 4095 for s in steps): return 2
     return int(any(s.op in ("again", "concat", "resize", "arg_max", "mul") or s.dilation != (1, 1) or s.takes and s.kept is not None or s.unsigned or s.once or s.weights is not None and s.zero_other for s in steps))
 
 def _packed_outputs(end, steps, found):
@@ -235,17 +242,18 @@ def _planned(steps, order, input, slack, group, ram, outputs):
 def _needs(steps, order):
     "(packed bytes, scratch) of each step in a layout."
     packs = [order.pack(s) for s in steps]
-    return packs, [(order.scratch(s) if p else 0) + s.gathered for s, p in zip(steps, packs)]
+    return packs, [order.scratch(s, p is not None) + s.gathered for s, p in zip(steps, packs)]
 
 def _least_steps(model, order, input):
     "The model's steps, in the order of its branches that needs the least memory."
-    steps, choices = lower(model), forks(model)
+    stored = lambda *how: list(map(order.stored, lower(model, *how)))
+    steps, choices = stored(), forks(model)
     def least(steps): return plan(steps, input, group=1, needs=_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
     if not choices: return steps
     best, first = least(steps), set()
     for some in (set(), set(choices), *({t} for t in choices[:16])):  # each fork is turned once, and stays so where that helps; of very many, the first
         turned = some ^ first if len(some) == 1 else some
-        try: found = lower(model, ordered(model, turned))
+        try: found = stored(ordered(model, turned))
         except MobileNetError: continue  # as where a branch that nobody needs would come last
         if (arena := least(found)) < best: best, first, steps = arena, turned, found
     return steps

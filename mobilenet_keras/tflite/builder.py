@@ -157,6 +157,20 @@ def uint8(self:Builder):
         if t[2]: self.buffers[int(t[2])][0] = bytes(v ^ 128 for v in self.buffers[int(t[2])][0])
     return self
 
+# %% ../../nbs/api/tflite/02_builder.ipynb #0b884e90
+@patch
+def int4(self:Builder, ops=None): # Which of its ops, by index; None: all
+    "What was built so far with weights of 4 bits, -7 to 7; behind that only `model`."
+    for i, (code, inputs, *_) in enumerate(self.ops):
+        if code not in (3, 4, 9) or ops is not None and i not in ops: continue
+        t, b = self.tensors[inputs[1]], self.tensors[inputs[2]] if len(inputs) > 2 and inputs[2] >= 0 else None
+        w = np.round(np.frombuffer(self.buffers[int(t[2])][0], np.int8)/127*7).astype(np.int8).view(np.uint8) & 15
+        w = np.append(w, np.zeros(w.size % 2, np.uint8))
+        self.buffers[int(t[2])][0], t[1] = (w[::2] | w[1::2] << 4).tobytes(), np.int8(17)
+        for q in (t, b) if b else (t,): q[4] |= {2: [np.float32(s*127/7) for s in q[4][2]]}
+        if b: self.buffers[int(b[2])][0] = np.round(np.frombuffer(self.buffers[int(b[2])][0], np.int32)*7/127).astype(np.int32).tobytes()
+    return self
+
 # %% ../../nbs/api/tflite/02_builder.ipynb #3b4259bd
 @patch
 def model(self:Builder, name="example", outputs=None): # Indices of tensors; the last by default

@@ -139,11 +139,25 @@ static int group(test *t, int32_t n) {
   return (t->call.row[0] = bytes((int64_t)n * s->in_c)) != 0;
 }
 
-static int8_t *weights(const test *t, int tame) { /* those that are packed are never -128 */
+static int8_t *weights(const test *t, int tame) { /* those that are packed are never -128, or, of 4 bits, rarely -8 */
   const int64_t n = (int64_t)mbn_taps_of(&t->step) * t->step.out_c;
   int8_t *made = bytes(n);
   for (int64_t i = 0; made && tame && i < n; i++) if (made[i] == -128) made[i] = -127;
+  for (int64_t i = 0; made && t->step.flags & MBN_INT4 && i < n; i++) made[i] = (int8_t)bounded(made[i] / 16, tame && !one_in(50) ? -7 : -8, 7);
   return made;
+}
+
+/* Weights of 4 bits as portable files have them, and memory for an output's. */
+static int nibbles(test *t) {
+  const int32_t taps = mbn_taps_of(&t->step), each = (taps + 1) / 2;
+  int8_t *made = place((int64_t)each * t->step.out_c, 1);
+  for (int32_t i = 0; made && i < taps * t->step.out_c; i++) {
+    const uint32_t bits = (uint32_t)t->weights[i] & 15;
+    int8_t *at = made + i / taps * each + i % taps / 2;
+    *at = (int8_t)(uint8_t)(i % taps % 2 ? ((uint32_t)(uint8_t)*at & 15) | bits << 4 : bits);
+  }
+  t->call.weights = made;
+  return made && (t->call.scratch = place(mbn_scratch_bytes(MBN_PORTABLE, &t->step), 4)) != 0;
 }
 
 /* Bias, multiplier and shift of each channel. Sums stay inside 32 bits, where TFLM is defined, but may come close to the ends; so does
@@ -213,6 +227,7 @@ static int made(test *t, int op, int layout) {
       if (pointwise && one_in(25)) s->out_c = 1000, s->in_c = (uint16_t)(one_in(2) ? 1 : channels());
       if (pointwise && tame && one_in(20)) s->in_c = (uint16_t)between(500, 530);
       if (pointwise ? !group(t, s->out_c == 1000 ? 1 : between(1, 9)) : !window(t, one_in(8) ? 1 : kernel, kernel)) return 0;
+      if (MBN_MINOR > 1 && !s->zero_other && one_in(3)) s->flags |= MBN_INT4;
       if (!(t->weights = weights(t, tame)) || !requantization(t, tame)) return 0;
       break;
     }
@@ -267,7 +282,8 @@ static int made(test *t, int op, int layout) {
     }
   }
   c->constants = t->constants, c->weights = t->weights;
-  return !t->weights || !pack[layout] || packed(t, layout);
+  if (t->weights && pack[layout] && !packed(t, layout)) return 0;
+  return s->packed || !(s->flags & MBN_INT4) || nibbles(t);
 }
 
 static int32_t expected(const test *t, int32_t i) {
@@ -340,7 +356,8 @@ static int checked(int layout, int op, int defect) {
   memset(t.call.out, 0x55, n);
   if (sums) summed(&t, sums); /* once before, so that the sums are no change */
   UNPOISON(block, BLOCK);
-  const uint32_t before = hash_without(t.call.out, n, t.call.scratch, mbn_scratch_bytes(layout, &t.step));
+  const uint32_t scratch = t.call.scratch ? mbn_scratch_bytes(layout, &t.step) : 0;
+  const uint32_t before = hash_without(t.call.out, n, t.call.scratch, scratch);
   POISON(t.call.out + n, GUARD);
   if (kernel) kernel(&t.call);
   else summed(&t, sums);
@@ -351,7 +368,7 @@ static int checked(int layout, int op, int defect) {
     const int32_t wanted = expected(&t, (int32_t)i);
     if (t.call.out[i] != wanted) return failed(&t, layout, "the first difference is", (int32_t)i, wanted, t.call.out[i]);
   }
-  return hash_without(t.call.out, n, t.call.scratch, mbn_scratch_bytes(layout, &t.step)) == before ? 1 : failed(&t, layout, "something else than the output was written", -1, 0, 0);
+  return hash_without(t.call.out, n, t.call.scratch, scratch) == before ? 1 : failed(&t, layout, "something else than the output was written", -1, 0, 0);
 }
 
 static int check(int32_t cases, uint32_t from, int defective, int defect) {

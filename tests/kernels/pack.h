@@ -20,11 +20,12 @@ static int can_be_packed(int layout, const mbn_step *s, const int8_t *w, const i
     int32_t sum = 0;
     for (int32_t t = 0; t < mbn_taps_of(s); t++) {
       const int32_t byte = weight_of_tap(s, w, o, t), v = byte - s->zero_other;
+      if (layout == MBN_MVE && s->flags & MBN_INT4 && byte == -8) return 0;
       if (byte == -128 && (!s->zero_other || s->op == MBN_CONV || s->in_c == 1)) return 0; /* a halfword holds the difference */
       sum += v < 0 ? -v : v;
     }
     const int32_t bias = bias_of(constants)[o], shift = shift_of(s, constants)[o];
-    if (layout == MBN_DSP && sum * 128 >= 1 << 23) return 0;
+    if (layout == MBN_DSP && sum * 128 >= 1 << (s->flags & MBN_INT4 ? 19 : 23)) return 0;
     if (layout == MBN_V6M && (int64_t)sum * 128 + (bias < 0 ? -(int64_t)bias : bias) >= 1 << 29) return 0;
     if (shift > -1 || shift < -30 || bias >= 1 << 29 || bias <= -(1 << 29)) return 0;
   }
@@ -45,9 +46,23 @@ static int32_t tap_in_words(const mbn_step *s, int32_t i) {
   return left && i < s->kh * left ? i / left * line + whole + i % left : -1;
 }
 
+/* A weight of 4 bits; of no output or tap 0. */
+static int32_t weight_4(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
+  return o < s->out_c && t >= 0 && t < mbn_taps_of(s) ? weight_of_tap(s, w, o, t) : 0;
+}
+
+static void pack_v6m_4(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
+  const int32_t pairs = (mbn_taps_of(s) + 1) / 2;
+  for (int32_t o = 0; o < (s->out_c + 3) / 4 * 4; o++)
+    for (int32_t i = 0; i < pairs; i++)
+      weights[(o / 4 * pairs + i) * 4 + o % 4] = (int8_t)(uint8_t)((weight_4(s, w, o, 2 * i + 1) + 8) * 16 + weight_4(s, w, o, 2 * i) + 8);
+  for (int32_t o = 0; o < s->out_c; o++) put_scale(s, constants, o, 1, scales + 3 * o);
+}
+
 static void pack_v6m(const mbn_step *s, const int8_t *w, const int32_t *constants, int8_t *weights, int32_t *scales) {
   const int32_t taps = mbn_taps_of(s), even = taps + (taps & 1), size = s->zero_other < 0 ? -s->zero_other : s->zero_other, all = (s->out_c + 3) / 4 * 4;
   int32_t words = even;                                                                   /* behind which lie parts of the sum of up to 128 * taps, */
+  if (s->flags & MBN_INT4) { pack_v6m_4(s, w, constants, weights, scales); return; }
   if (size) for (int32_t held = 0; held < 128 * taps || words & 1; words++) held += 32767 / 2 / size; /* two of which times the zero point are a halfword */
   if (s->op == MBN_DEPTHWISE && s->in_c > 1) {
     for (int32_t o = 0; o < s->out_c; o++, weights += 28) {
@@ -79,7 +94,13 @@ static void pack_dsp(const mbn_step *s, const int8_t *w, const int32_t *constant
     return;
   }
   const int32_t own = (mbn_taps_of(s) + 3) / 4 * 4, parts = s->zero_other ? (mbn_taps_of(s) + 1023) / 1024 * 4 : 0, taps = (own + parts + 7) / 8 * 8;
-  for (int32_t o = 0; o < mbn_up_to(s->out_c, 4); o += 2)
+  for (int32_t four = 0; s->flags & MBN_INT4 && four < s->out_c; four += 4)
+    for (int32_t i = 0; i < taps; i++) {
+      int32_t n = 0;
+      for (int32_t k = 0; k < 4; k++) n |= (weight_4(s, w, four + k, tap_in_words(s, i)) + (k == 3 ? 0 : 8)) * (1 << 4 * k);
+      put_halfword(weights + four / 4 * 2 * taps + i / 4 * 8 + i % 2 * 4 + i % 4 / 2 * 2, n);
+    }
+  for (int32_t o = 0; !(s->flags & MBN_INT4) && o < mbn_up_to(s->out_c, 4); o += 2)
     for (int32_t i = 0; i < taps; i++) {
       const int32_t t = tap_in_words(s, i), within = i % 4;
       const int32_t part = i >= own && i < own + parts ? -s->zero_other : 0; /* what a part of the sum meets */
@@ -112,7 +133,9 @@ static void pack_mve(const mbn_step *s, const int8_t *w, const int32_t *constant
   for (int32_t four = 0; four < s->out_c; four += 4)
     for (int32_t i = 0; i < 4; i++) {
       const int32_t o = four + order[i];
-      for (int32_t t = 0; t < rows; t++)
+      for (int32_t t = 0; s->flags & MBN_INT4 && t < rows && i % 2 == 0; t++)
+        weights[four / 2 * rows + i / 2 * rows + t] = (int8_t)(16 * weight_4(s, w, o, t) + weight_4(s, w, o + 2, t));
+      for (int32_t t = 0; !(s->flags & MBN_INT4) && t < rows; t++)
         weights[four * rows + i / 2 * 2 * rows + t / 16 * 32 + i % 2 * 16 + t % 16] = (int8_t)(o < s->out_c && t < taps ? weight_of_tap(s, w, o, t) : 0);
       if (taps <= 16) put_left(s, constants, o, 1, scales + 3 * (four + i));
       else put_left(s, constants, o, 4, scales + 3 * four + order[i]);

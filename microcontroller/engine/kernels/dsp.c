@@ -65,20 +65,81 @@ MATRIX(mbn_dsp_one_rectified, ONE_PIXEL, ONE_OUT, RECTIFIED);
 MATRIX(mbn_dsp_two_signed, TWO_PIXELS, TWO_OUT, SIGNED);
 MATRIX(mbn_dsp_one_signed, ONE_PIXEL, ONE_OUT, SIGNED);
 
+#if MBN_MINOR > 1
+/* The same of weights of 4 bits. Before the taps lie what the sums begin with. Of a halfword B3 is a product with all four nibbles, B2 with those of
+ * the outputs 2 and 0, B1 of 1 and 0, B0 of 0: 4096 * sum(3) = B3 - B2 - (B1 - B0), 256 * sum(2) = B2 - B0, 16 * sum(1) = B1 - B0. */
+#define TWO_PIXELS_4 \
+  "ldr r8, [lr], #4\n ldrd r10, r11, [r12], #8\n" ACCUMULATE("r3", "r10", "r8") ACCUMULATE("r7", "r11", "r8") \
+  "and r9, r8, #0x0f0f0f0f\n" ACCUMULATE("r2", "r10", "r9") ACCUMULATE("r6", "r11", "r9") \
+  "uxtb16 r9, r8\n" ACCUMULATE("r1", "r10", "r9") ACCUMULATE("r5", "r11", "r9") \
+  "and r8, r8, #0x000f000f\n" ACCUMULATE("r0", "r10", "r8") ACCUMULATE("r4", "r11", "r8")
+#define ONE_PIXEL_4 \
+  "ldr r8, [lr], #4\n ldr r10, [r12], #4\n" ACCUMULATE("r3", "r10", "r8") "and r9, r8, #0x0f0f0f0f\n" ACCUMULATE("r2", "r10", "r9") \
+  "uxtb16 r9, r8\n" ACCUMULATE("r1", "r10", "r9") "and r8, r8, #0x000f000f\n" ACCUMULATE("r0", "r10", "r8")
+#define APART(b0, b1, b2, b3) "sub " b3 ", " b3 ", " b2 "\n sub " b1 ", " b1 ", " b0 "\n sub " b2 ", " b2 ", " b0 "\n sub " b3 ", " b3 ", " b1 "\n"
+#define TWO_OUT_4(FIX) \
+  APART("r0", "r1", "r2", "r3") APART("r4", "r5", "r6", "r7") \
+  SCALES REQUANTIZE("r0", "lsl #1", FIX) REQUANTIZE("r4", "lsl #1", FIX) SCALES REQUANTIZE("r1", "asr #3", FIX) REQUANTIZE("r5", "asr #3", FIX) \
+  SCALES REQUANTIZE("r2", "asr #7", FIX) REQUANTIZE("r6", "asr #7", FIX) SCALES REQUANTIZE("r3", "asr #11", FIX) REQUANTIZE("r7", "asr #11", FIX) \
+  JOIN("r0", "r1", "r2", "r3") JOIN("r4", "r5", "r6", "r7") "ldrd r8, r9, [sp, #16]\n str r4, [r8, r9]\n"
+#define ONE_OUT_4(FIX) \
+  APART("r0", "r1", "r2", "r3") \
+  SCALES REQUANTIZE("r0", "lsl #1", FIX) SCALES REQUANTIZE("r1", "asr #3", FIX) SCALES REQUANTIZE("r2", "asr #7", FIX) SCALES REQUANTIZE("r3", "asr #11", FIX) \
+  JOIN("r0", "r1", "r2", "r3") "ldr r8, [sp, #16]\n"
+#define MATRIX_4(name, BEGIN, PIXELS, OUT, FIX) \
+  FUNCTION(name, \
+    "push {r4-r11, lr}\n ldm r0, {r0-r7}\n mov lr, r7\n push {r0-r6}\n" \
+    "1: ldr r12, [sp]\n ldm r12!, " BEGIN "\n" \
+    "2:" PIXELS PIXELS PIXELS PIXELS "ldr r8, [sp, #4]\n cmp r12, r8\n bne 2b\n" \
+    "ldrd r12, r11, [sp, #8]\n" OUT(FIX) \
+    "str r0, [r8], #4\n str r8, [sp, #16]\n str r12, [sp, #8]\n ldr r10, [sp, #24]\n cmp r8, r10\n bne 1b\n" \
+    "add sp, sp, #28\n pop {r4-r11, pc}\n"); \
+  void name(const matrix_call *)
+MATRIX_4(mbn_dsp_two_rectified_4, "{r0-r7}", TWO_PIXELS_4, TWO_OUT_4, RECTIFIED);
+MATRIX_4(mbn_dsp_one_rectified_4, "{r0-r3}", ONE_PIXEL_4, ONE_OUT_4, RECTIFIED);
+MATRIX_4(mbn_dsp_two_signed_4, "{r0-r7}", TWO_PIXELS_4, TWO_OUT_4, SIGNED);
+MATRIX_4(mbn_dsp_one_signed_4, "{r0-r3}", ONE_PIXEL_4, ONE_OUT_4, SIGNED);
+
+/* Sums of the taps of two pixels that lie there as pairs of halfwords, a multiple of 8. */
+FUNCTION(mbn_dsp_sums,
+  "push {r4-r8, lr}\n mov r12, #0x10001\n movs r3, #0\n movs r4, #0\n"
+  "1: ldm r0!, {r5-r8}\n smlad r3, r5, r12, r3\n smlad r4, r6, r12, r4\n smlad r3, r7, r12, r3\n smlad r4, r8, r12, r4\n"
+  "ldm r0!, {r5-r8}\n smlad r3, r5, r12, r3\n smlad r4, r6, r12, r4\n smlad r3, r7, r12, r3\n smlad r4, r8, r12, r4\n cmp r0, r1\n bne 1b\n"
+  "strd r3, r4, [r2]\n pop {r4-r8, pc}\n");
+void mbn_dsp_sums(const uint32_t *from, const uint32_t *end, int32_t sums[2]);
+
+/* What four sums begin with, of two pixels or one: the weights come with 8 more, but the highest nibbles. */
+MBN_HOT static void begin_sums(uint32_t *taps, const uint32_t *end, int two) {
+  int32_t sums[2] = {0, 0};
+  uint32_t *const from = taps + (two ? 8 : 4);
+  if (two) mbn_dsp_sums(from, end, sums);
+  else for (const uint32_t *x = from; x < end; x++) __asm__("smlad %0, %1, %2, %0" : "+r"(sums[0]) : "r"(*x), "r"(0x10001));
+  for (int32_t p = 0; p <= two; p++, taps += 4) {
+    const uint32_t less = 0u - 8u * (uint32_t)sums[p];
+    taps[0] = less, taps[1] = 17 * less, taps[2] = 257 * less, taps[3] = 273 * less;
+  }
+}
+#define RUN_4(two, s) ((two) ? mbn_is_rectified(s) ? mbn_dsp_two_rectified_4 : mbn_dsp_two_signed_4 : mbn_is_rectified(s) ? mbn_dsp_one_rectified_4 : mbn_dsp_one_signed_4)
+#else
+#define RUN_4(two, s) 0
+#define begin_sums(taps, end, two) (void)0
+#endif
+
 /* Four outputs at a time; those that a last, incomplete four has too many go elsewhere. */
 MBN_HOT static void matrix(const mbn_call *c, int two, int32_t words, int8_t *out) {
   const mbn_step *s = c->step;
   const int32_t first = MBN_FIRST(c), whole = MBN_LAST(c, s->out_c) & ~3, rest = MBN_LAST(c, s->out_c) & 3;
-  void (*const run)(const matrix_call *) = two ? mbn_is_rectified(s) ? mbn_dsp_two_rectified : mbn_dsp_two_signed
+  void (*const run)(const matrix_call *) = mbn_is_int4(s) ? RUN_4(two, s) : two ? mbn_is_rectified(s) ? mbn_dsp_two_rectified : mbn_dsp_two_signed
                                                : mbn_is_rectified(s) ? mbn_dsp_one_rectified : mbn_dsp_one_signed;
   const uint32_t *taps = (const uint32_t *)(const void *)c->scratch, *weights = (const uint32_t *)(const void *)c->weights;
-  matrix_call m = {taps, taps + words, c->constants + 3 * first, s->zero_out, out + first, s->out_c, out + whole, weights};
-  if (MBN_FIRST(c)) m.weights += (two ? words / 2 : words) / 2 * first;
+  const int32_t begin = mbn_is_int4(s) ? two ? 8 : 4 : 0, each = (two ? words / 2 : words) >> (mbn_is_int4(s) ? 2 : 1); /* words of an output's weights */
+  matrix_call m = {taps, taps + begin + words, c->constants + 3 * first, s->zero_out, out + first, s->out_c, out + whole, weights};
+  if (MBN_FIRST(c)) m.weights += each * first;
   if (whole != first) run(&m);
   if (!rest) return;
   int8_t last[8];
   m.scales += 3 * (whole - first), m.out = last, m.stride = 4, m.out_end = last + 4;
-  m.weights += (two ? words / 2 : words) / 2 * (whole - first); /* two weights a word, two taps a word of taps */
+  m.weights += each * (whole - first);
   run(&m);
   for (int32_t i = 0; i < rest; i++) {
     out[whole + i] = last[i];
@@ -131,11 +192,18 @@ MBN_HOT static void expand_sum(expansion *e, const uint32_t *from, int32_t taps)
   }
 }
 
+/* Behind what the sums of weights of 4 bits begin with. */
+static inline expansion begin_expansion(const mbn_call *c, int two) {
+  const expansion e = {(uint32_t *)(void *)c->scratch + (mbn_is_int4(c->step) ? two ? 8 : 4 : 0), two};
+  return e;
+}
+
 /* Zeros up to a multiple of 8 taps. Returns how many words there are. */
 static int32_t end_expansion(expansion *e, const mbn_call *c, int32_t all) {
-  uint32_t *const start = (uint32_t *)(void *)(intptr_t)c->scratch, *const end = start + (all >> (e->two ? 0 : 1));
+  uint32_t *const start = begin_expansion(c, e->two).at, *const end = start + (all >> (e->two ? 0 : 1));
   if (mbn_zero_w(c->step)) expand_sum(e, start, mbn_taps_of(c->step));
   while (e->at < end) *e->at++ = 0;
+  if (mbn_is_int4(c->step)) begin_sums((uint32_t *)(void *)c->scratch, end, e->two);
   return (int32_t)(end - start);
 }
 
@@ -163,7 +231,7 @@ MBN_HOT static void conv_1x1(const mbn_call *c) {
   int8_t *out = c->out;
   for (int32_t p = c->n; p > 0;) {
     const int32_t n = p < most ? p : most, left = in & 3;
-    expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
+    expansion e = begin_expansion(c, n == 2);
     expand_line(&e, x, x + in, in);
     if (left) expand(&e, bytes_at(x + in - left, left), n == 2 ? bytes_at(x + 2 * in - left, left) : 0);
     matrix(c, n == 2, end_expansion(&e, c, all), out);
@@ -189,11 +257,11 @@ MBN_HOT static void expand_window(expansion *e, const mbn_step *s, const int8_t 
 MBN_HOT static void conv_window(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t taps = mbn_taps_of(s), all = mbn_dsp_taps(s), most = mbn_makes_two(s) ? 2 : 1;
-  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * all;
+  int8_t *const copy = c->scratch + (most == 2 ? 4 : 2) * (all + (mbn_is_int4(s) ? 8 : 0));
   const int8_t *x[MBN_MAX_KERNEL], *y[MBN_MAX_KERNEL];
   for (int32_t p = 0, n; p < c->n; p += n) {
     n = c->n - p < most ? 1 : most;
-    expansion e = {(uint32_t *)(void *)c->scratch, n == 2};
+    expansion e = begin_expansion(c, n == 2);
     window_of(c, p, copy, x);
     window_of(c, p + n - 1, copy + mbn_up_to(taps, 4), y);
     expand_window(&e, s, x, y);

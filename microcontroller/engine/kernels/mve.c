@@ -38,21 +38,34 @@ typedef struct {
 /* The pixels stay in q0 to q3. Sums of one output become the lanes of q5, and at last bytes: of the outputs 0 and 2 as the halfwords
  * of q6, of 1 and 3 as those of q7, which is the order in which they come. r1, r3, r5: where outputs go, r7: weights, r8: scales,
  * r9: output, r10: zero point. */
-#define SHORT_OUTPUT(FIX, NARROW) \
-  "vldrb.8 q4, [r7], #16\n vmladav.s8 r0, q0, q4\n vmladav.s8 r2, q1, q4\n vmladav.s8 r4, q2, q4\n vmladav.s8 r6, q3, q4\n" \
+#define SHORT_OUTPUT(LOAD, FIX, NARROW) \
+  LOAD "vmladav.s8 r0, q0, q4\n vmladav.s8 r2, q1, q4\n vmladav.s8 r4, q2, q4\n vmladav.s8 r6, q3, q4\n" \
   "vmov q5[2], q5[0], r0, r4\n vmov q5[3], q5[1], r2, r6\n ldm r8!, {r0, r2, r4}\n" RESCALE("q5", "r0", "r2", "r4", FIX, "q4") NARROW
-#define SHORT(name, FIX) \
+#define BYTES_FIRST "vldrb.8 q4, [r7], #16\n"
+#define BYTES_SECOND BYTES_FIRST
+#define SHORT(name, WEIGHTS, FIX) \
   FUNCTION(name, SAVE \
     "ldr r5, [r0, #48]\n vctp.8 r5\n ldm r0!, {r1-r4}\n vpstttt\n vldrbt.8 q0, [r1]\n vldrbt.8 q1, [r2]\n vldrbt.8 q2, [r3]\n vldrbt.8 q3, [r4]\n" \
     "ldm r0, {r1, r3, r5, r7-r10, r12}\n dls lr, r12\n" \
-    "1:" SHORT_OUTPUT(FIX, "vqmovnb.s32 q6, q5\n") SHORT_OUTPUT(FIX, "vqmovnt.s32 q6, q5\n") \
-         SHORT_OUTPUT(FIX, "vqmovnb.s32 q7, q5\n") SHORT_OUTPUT(FIX, "vqmovnt.s32 q7, q5\n") \
+    "1:" SHORT_OUTPUT(WEIGHTS##_FIRST, FIX, "vqmovnb.s32 q6, q5\n") SHORT_OUTPUT(WEIGHTS##_SECOND, FIX, "vqmovnt.s32 q6, q5\n") \
+         SHORT_OUTPUT(WEIGHTS##_FIRST, FIX, "vqmovnb.s32 q7, q5\n") SHORT_OUTPUT(WEIGHTS##_SECOND, FIX, "vqmovnt.s32 q7, q5\n") \
     "vqadd.s16 q6, q6, r10\n vqadd.s16 q7, q7, r10\n vqmovnb.s16 q5, q6\n vqmovnt.s16 q5, q7\n" \
     "vmov r0, r4, q5[2], q5[0]\n vmov r2, r6, q5[3], q5[1]\n str r2, [r9, r1]\n str r4, [r9, r3]\n str r6, [r9, r5]\n str r0, [r9], #4\n" \
     "le lr, 1b\n" RESTORE); \
   void name(const short_call *)
-SHORT(mbn_mve_short_rectified, RECTIFIED);
-SHORT(mbn_mve_short_signed, SIGNED);
+SHORT(mbn_mve_short_rectified, BYTES, RECTIFIED);
+SHORT(mbn_mve_short_signed, BYTES, SIGNED);
+
+/* Weights of 4 bits: a byte is 16 * first + second, from which a rounding shift takes the first. */
+#define NIBBLES_FIRST "vldrb.8 q4, [r7]\n vrshr.s8 q4, q4, #4\n"
+#define NIBBLES_SECOND "vldrb.8 q4, [r7], #16\n vshl.i8 q4, q4, #4\n vshr.s8 q4, q4, #4\n"
+#if MBN_MINOR > 1
+SHORT(mbn_mve_short_rectified_4, NIBBLES, RECTIFIED);
+SHORT(mbn_mve_short_signed_4, NIBBLES, SIGNED);
+#define SHORT_4(s) (mbn_is_rectified(s) ? mbn_mve_short_rectified_4 : mbn_mve_short_signed_4)
+#else
+#define SHORT_4(s) 0
+#endif
 
 /* ---- of more taps: 4 outputs of up to 3 pixels, two of them after the other two ---- */
 
@@ -66,17 +79,22 @@ typedef struct {
 } long_call;
 
 /* r1, r3, r5: pixels; r7: weights; r9: scales; r11: more taps. Sums in r0, r2 of the first pixel, r4, r6, r8, r10 of the others. */
-#define WEIGHTS "vldrb.8 q0, [r7], #16\n vldrb.8 q1, [r7], #16\n"
+#define PAIR_BYTES(first, second, from) "vldrb.8 " first ", [" from "], #16\n vldrb.8 " second ", [" from "], #16\n"
+#define APART_BYTES(first, second) /* sums of both outputs are what they are */
+#define PAIR_NIBBLES(first, second, from) "vldrb.8 " first ", [" from "], #16\n vshl.i8 " second ", " first ", #4\n" /* of 4 bits: 16 * first + second, 16 * second */
+#define APART_NIBBLES(first, second) "asr " second ", " second ", #4\n sub " first ", " first ", " second "\n asr " first ", " first ", #4\n"
 #define PRODUCTS_1(A) "vmladav" A ".s8 r0, q2, q0\n vmladav" A ".s8 r2, q2, q1\n"
 #define PRODUCTS_2(A) PRODUCTS_1(A) "vmladav" A ".s8 r4, q3, q0\n vmladav" A ".s8 r6, q3, q1\n"
 #define PRODUCTS_3(A) PRODUCTS_2(A) "vmladav" A ".s8 r8, q4, q0\n vmladav" A ".s8 r10, q4, q1\n"
-#define FIRST_2 "ldrd r1, r3, [sp]\n" WEIGHTS "vpstt\n vldrbt.8 q2, [r1], #16\n vldrbt.8 q3, [r3], #16\n" PRODUCTS_2("")
-#define FIRST_3 "ldrd r1, r3, [sp]\n ldr r5, [sp, #8]\n" WEIGHTS "vpsttt\n vldrbt.8 q2, [r1], #16\n vldrbt.8 q3, [r3], #16\n vldrbt.8 q4, [r5], #16\n" PRODUCTS_3("")
-#define NEXT_2 WEIGHTS "vldrb.8 q2, [r1], #16\n vldrb.8 q3, [r3], #16\n" PRODUCTS_2("a")
-#define NEXT_3 WEIGHTS "vldrb.8 q2, [r1], #16\n vldrb.8 q3, [r3], #16\n vldrb.8 q4, [r5], #16\n" PRODUCTS_3("a")
+#define FIRST_2(W) "ldrd r1, r3, [sp]\n" PAIR_##W("q0", "q1", "r7") "vpstt\n vldrbt.8 q2, [r1], #16\n vldrbt.8 q3, [r3], #16\n" PRODUCTS_2("")
+#define FIRST_3(W) "ldrd r1, r3, [sp]\n ldr r5, [sp, #8]\n" PAIR_##W("q0", "q1", "r7") "vpsttt\n vldrbt.8 q2, [r1], #16\n vldrbt.8 q3, [r3], #16\n vldrbt.8 q4, [r5], #16\n" PRODUCTS_3("")
+#define NEXT_2(W) PAIR_##W("q0", "q1", "r7") "vldrb.8 q2, [r1], #16\n vldrb.8 q3, [r3], #16\n" PRODUCTS_2("a")
+#define NEXT_3(W) PAIR_##W("q0", "q1", "r7") "vldrb.8 q2, [r1], #16\n vldrb.8 q3, [r3], #16\n vldrb.8 q4, [r5], #16\n" PRODUCTS_3("a")
 #define LANES_2(high, low) "vmov q5[" high "], q5[" low "], r0, r2\n vmov q6[" high "], q6[" low "], r4, r6\n"
 #define LANES_3(high, low) LANES_2(high, low) "vmov q7[" high "], q7[" low "], r8, r10\n"
-#define TWO_OUTPUTS(n, high, low) FIRST_##n "wlstp.8 lr, r11, 3f\n 2:" NEXT_##n "letp lr, 2b\n 3:" LANES_##n(high, low)
+#define APART_2(W) APART_##W("r0", "r2") APART_##W("r4", "r6")
+#define APART_3(W) APART_2(W) APART_##W("r8", "r10")
+#define TWO_OUTPUTS(n, W, high, low) FIRST_##n(W) "wlstp.8 lr, r11, 3f\n 2:" NEXT_##n(W) "letp lr, 2b\n 3:" APART_##n(W) LANES_##n(high, low)
 
 #define BYTES(q, FIX) RESCALE_LANES(q, "q0", "q1", "q2", FIX, "q3") "vadd.i32 " q ", " q ", r0\n vqmovnb.s32 " q ", " q "\n vqmovnb.s16 " q ", " q "\n"
 #define STORE_2 "vstrb.32 q5, [r4], #4\n adds r3, r4, r2\n vstrb.32 q6, [r3], #4\n"
@@ -85,49 +103,67 @@ typedef struct {
 #define BYTES_3(FIX) BYTES_2(FIX) BYTES("q7", FIX)
 #define SCALES "vldrw.32 q0, [r9], #16\n vldrw.32 q1, [r9], #16\n vldrw.32 q2, [r9], #16\n"
 #define ARGUMENTS SAVE "ldm r0!, {r1-r7}\n push {r1-r7}\n ldm r0, {r7, r9, r11}\n add r1, r11, #16\n vctp.8 r1\n" /* frame: as long_call, up to out_end */
-#define LONG(name, n, FIX) \
+#define LONG(name, n, W, FIX) \
   FUNCTION(name, ARGUMENTS \
-    "1:" TWO_OUTPUTS(n, "2", "0") TWO_OUTPUTS(n, "3", "1") \
+    "1:" TWO_OUTPUTS(n, W, "2", "0") TWO_OUTPUTS(n, W, "3", "1") \
     SCALES "ldrd r0, r2, [sp, #12]\n ldrd r4, r6, [sp, #20]\n" BYTES_##n(FIX) STORE_##n \
     "str r4, [sp, #20]\n cmp r4, r6\n bne 1b\n add sp, sp, #28\n" RESTORE); \
   void name(const long_call *)
-LONG(mbn_mve_two_rectified, 2, RECTIFIED);
-LONG(mbn_mve_three_rectified, 3, RECTIFIED);
-LONG(mbn_mve_two_signed, 2, SIGNED);
-LONG(mbn_mve_three_signed, 3, SIGNED);
+LONG(mbn_mve_two_rectified, 2, BYTES, RECTIFIED);
+LONG(mbn_mve_three_rectified, 3, BYTES, RECTIFIED);
+LONG(mbn_mve_two_signed, 2, BYTES, SIGNED);
+LONG(mbn_mve_three_signed, 3, BYTES, SIGNED);
 
 /* One pixel: four outputs at once. r3: weights of the second two, r5: bytes of two outputs' weights. */
-#define FOUR_WEIGHTS WEIGHTS "vldrb.8 q3, [r3], #16\n vldrb.8 q4, [r3], #16\n"
+#define FOUR_WEIGHTS(W) PAIR_##W("q0", "q1", "r7") PAIR_##W("q3", "q4", "r3")
+#define ROWS_BYTES "lsls r5, r5, #5\n"
+#define ROWS_NIBBLES "lsls r5, r5, #4\n"
 #define FOUR_PRODUCTS(A) PRODUCTS_1(A) "vmladav" A ".s8 r4, q2, q3\n vmladav" A ".s8 r6, q2, q4\n"
-#define LONG_ONE(name, FIX) \
+#define LONG_ONE(name, W, FIX) \
   FUNCTION(name, ARGUMENTS \
-    "ldrd r8, r10, [sp, #16]\n ldr r12, [sp, #24]\n add r5, r11, #31\n lsrs r5, r5, #4\n lsls r5, r5, #5\n" /* r8: stride, r10: output, r12: its end */ \
-    "1: ldr r1, [sp]\n adds r3, r7, r5\n" FOUR_WEIGHTS "vpst\n vldrbt.8 q2, [r1], #16\n" FOUR_PRODUCTS("") \
-    "wlstp.8 lr, r11, 3f\n 2:" FOUR_WEIGHTS "vldrb.8 q2, [r1], #16\n" FOUR_PRODUCTS("a") "letp lr, 2b\n" \
-    "3: vmov q5[2], q5[0], r0, r2\n vmov q5[3], q5[1], r4, r6\n mov r7, r3\n" \
+    "ldrd r8, r10, [sp, #16]\n ldr r12, [sp, #24]\n add r5, r11, #31\n lsrs r5, r5, #4\n" ROWS_##W /* r8: stride, r10: output, r12: its end */ \
+    "1: ldr r1, [sp]\n adds r3, r7, r5\n" FOUR_WEIGHTS(W) "vpst\n vldrbt.8 q2, [r1], #16\n" FOUR_PRODUCTS("") \
+    "wlstp.8 lr, r11, 3f\n 2:" FOUR_WEIGHTS(W) "vldrb.8 q2, [r1], #16\n" FOUR_PRODUCTS("a") "letp lr, 2b\n" \
+    "3:" APART_##W("r0", "r2") APART_##W("r4", "r6") "vmov q5[2], q5[0], r0, r2\n vmov q5[3], q5[1], r4, r6\n mov r7, r3\n" \
     SCALES "ldr r0, [sp, #12]\n" BYTES("q5", FIX) "mov r4, r10\n vstrb.32 q5, [r4]\n" \
     "add r10, r10, #4\n cmp r10, r12\n bne 1b\n add sp, sp, #28\n" RESTORE); \
   void name(const long_call *)
-LONG_ONE(mbn_mve_one_rectified, RECTIFIED);
-LONG_ONE(mbn_mve_one_signed, SIGNED);
+LONG_ONE(mbn_mve_one_rectified, BYTES, RECTIFIED);
+LONG_ONE(mbn_mve_one_signed, BYTES, SIGNED);
 
 /* Two pixels of up to 32 taps stay in q0 to q3. r1, r3: where their outputs go, r5: zero point, r7: weights, r9: scales. */
-#define MIDDLE_OUTPUT(A, first, second, x, y) "vldrb.8 q4, [r7], #16\n vmladav" A ".s8 " first ", " x ", q4\n vmladav" A ".s8 " second ", " y ", q4\n"
-#define MIDDLE_TWO(high, low) \
-  MIDDLE_OUTPUT("", "r0", "r4", "q0", "q2") MIDDLE_OUTPUT("", "r2", "r6", "q0", "q2") MIDDLE_OUTPUT("a", "r0", "r4", "q1", "q3") MIDDLE_OUTPUT("a", "r2", "r6", "q1", "q3") \
-  LANES_2(high, low)
-#define MIDDLE(name, FIX) \
+#define MIDDLE_LOAD_BYTES_FIRST "vldrb.8 q4, [r7], #16\n"
+#define MIDDLE_LOAD_BYTES_SECOND MIDDLE_LOAD_BYTES_FIRST
+#define MIDDLE_LOAD_NIBBLES_FIRST MIDDLE_LOAD_BYTES_FIRST
+#define MIDDLE_LOAD_NIBBLES_SECOND "vshl.i8 q4, q4, #4\n"
+#define MIDDLE_OUTPUT(LOAD, A, first, second, x, y) LOAD "vmladav" A ".s8 " first ", " x ", q4\n vmladav" A ".s8 " second ", " y ", q4\n"
+#define MIDDLE_TWO(W, high, low) \
+  MIDDLE_OUTPUT(MIDDLE_LOAD_##W##_FIRST, "", "r0", "r4", "q0", "q2") MIDDLE_OUTPUT(MIDDLE_LOAD_##W##_SECOND, "", "r2", "r6", "q0", "q2") \
+  MIDDLE_OUTPUT(MIDDLE_LOAD_##W##_FIRST, "a", "r0", "r4", "q1", "q3") MIDDLE_OUTPUT(MIDDLE_LOAD_##W##_SECOND, "a", "r2", "r6", "q1", "q3") \
+  APART_2(W) LANES_2(high, low)
+#define MIDDLE(name, W, FIX) \
   FUNCTION(name, SAVE \
     "ldm r0!, {r1, r3-r8}\n ldm r0, {r10-r12}\n vldrb.8 q0, [r1], #16\n vldrb.8 q2, [r3], #16\n vctp.8 r12\n vpstt\n vldrbt.8 q1, [r1]\n vldrbt.8 q3, [r3]\n" \
     "mov r1, r7\n add r3, r1, r6\n adds r3, r3, #4\n sub r8, r8, r7\n lsr r8, r8, #2\n mov r7, r10\n mov r9, r11\n dls lr, r8\n" \
-    "1:" MIDDLE_TWO("2", "0") MIDDLE_TWO("3", "1") \
+    "1:" MIDDLE_TWO(W, "2", "0") MIDDLE_TWO(W, "3", "1") \
     "vldrw.32 q4, [r9], #16\n vadd.i32 q5, q5, q4\n vadd.i32 q6, q6, q4\n vldrw.32 q4, [r9], #16\n vqrdmulh.s32 q5, q5, q4\n vqrdmulh.s32 q6, q6, q4\n" \
     FIX("q5", "q7") FIX("q6", "q7") "vldrw.32 q4, [r9], #16\n vrshl.s32 q5, q5, q4\n vrshl.s32 q6, q6, q4\n" \
     "vqmovnb.s32 q5, q5\n vqmovnt.s32 q5, q6\n vqadd.s16 q5, q5, r5\n vqmovnb.s16 q5, q5\n vstrb.32 q5, [r1], #4\n vshr.u32 q5, q5, #16\n vstrb.32 q5, [r3], #4\n" \
     "le lr, 1b\n" RESTORE); \
   void name(const long_call *)
-MIDDLE(mbn_mve_middle_rectified, RECTIFIED);
-MIDDLE(mbn_mve_middle_signed, SIGNED);
+MIDDLE(mbn_mve_middle_rectified, BYTES, RECTIFIED);
+MIDDLE(mbn_mve_middle_signed, BYTES, SIGNED);
+
+#if MBN_MINOR > 1
+LONG(mbn_mve_two_rectified_4, 2, NIBBLES, RECTIFIED);
+LONG(mbn_mve_three_rectified_4, 3, NIBBLES, RECTIFIED);
+LONG(mbn_mve_two_signed_4, 2, NIBBLES, SIGNED);
+LONG(mbn_mve_three_signed_4, 3, NIBBLES, SIGNED);
+LONG_ONE(mbn_mve_one_rectified_4, NIBBLES, RECTIFIED);
+LONG_ONE(mbn_mve_one_signed_4, NIBBLES, SIGNED);
+MIDDLE(mbn_mve_middle_rectified_4, NIBBLES, RECTIFIED);
+MIDDLE(mbn_mve_middle_signed_4, NIBBLES, SIGNED);
+#endif
 
 /* Behind a kernel's fours of outputs: a last, incomplete four of n pixels, which was made elsewhere. */
 static void copy_rest(const mbn_step *s, const int8_t *four, int32_t n, int8_t *out) {
@@ -139,7 +175,8 @@ static void copy_rest(const mbn_step *s, const int8_t *four, int32_t n, int8_t *
 MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out, int32_t taps) {
   const mbn_step *s = c->step;
   const int32_t outputs = s->out_c, whole = outputs & ~3;
-  void (*const run)(const short_call *) = mbn_is_rectified(s) ? mbn_mve_short_rectified : mbn_mve_short_signed;
+  const int32_t each = mbn_is_int4(s) ? 8 : 16; /* bytes of an output's weights */
+  void (*const run)(const short_call *) = mbn_is_int4(s) ? SHORT_4(s) : mbn_is_rectified(s) ? mbn_mve_short_rectified : mbn_mve_short_signed;
   short_call m;
   m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.quads = outputs >> 2, m.taps = taps;
   for (; n > 0; n -= 4, x += 4 * step, out += 4 * outputs) {
@@ -150,7 +187,7 @@ MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t ste
     if (whole == outputs) continue;
     int8_t four[16];
     short_call rest = m;
-    rest.weights += whole * 16, rest.scales += whole * 3, rest.out = four, rest.quads = 1, rest.at[0] = 4, rest.at[1] = 8, rest.at[2] = 12;
+    rest.weights += whole * each, rest.scales += whole * 3, rest.out = four, rest.quads = 1, rest.at[0] = 4, rest.at[1] = 8, rest.at[2] = 12;
     run(&rest);
     copy_rest(s, four, last + 1, out);
   }
@@ -158,11 +195,16 @@ MBN_HOT static void short_matrix(const mbn_call *c, const int8_t *x, int32_t ste
 
 /* The same of more taps. Of more than 32 three pixels are quickest, so four are not three and one, but two and two. */
 MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step, int32_t n, int8_t *out, int32_t taps) {
-  static void (*const runs[2][4])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed, mbn_mve_middle_signed},
-                                                        {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified, mbn_mve_middle_rectified}};
+  static void (*const runs[][4])(const long_call *) = {{mbn_mve_one_signed, mbn_mve_two_signed, mbn_mve_three_signed, mbn_mve_middle_signed},
+                                                        {mbn_mve_one_rectified, mbn_mve_two_rectified, mbn_mve_three_rectified, mbn_mve_middle_rectified},
+#if MBN_MINOR > 1
+                                                       {mbn_mve_one_signed_4, mbn_mve_two_signed_4, mbn_mve_three_signed_4, mbn_mve_middle_signed_4},
+                                                       {mbn_mve_one_rectified_4, mbn_mve_two_rectified_4, mbn_mve_three_rectified_4, mbn_mve_middle_rectified_4},
+#endif
+  };
   const mbn_step *s = c->step;
   const int32_t outputs = s->out_c, whole = outputs & ~3;
-  void (*const *const kernels)(const long_call *) = runs[mbn_is_rectified(s)];
+  void (*const *const kernels)(const long_call *) = runs[mbn_is_rectified(s) + (mbn_is_int4(s) ? 2 : 0)];
   long_call m;
   m.weights = c->weights, m.scales = c->constants, m.zero = s->zero_out, m.stride = outputs - 4, m.more = taps - 16;
   for (int32_t now; n > 0; n -= now) {
@@ -174,7 +216,7 @@ MBN_HOT static void long_matrix(const mbn_call *c, const int8_t *x, int32_t step
     if (whole != outputs) {
       int8_t four[12];
       long_call rest = m;
-      rest.weights += whole * mbn_up_to(taps, 16), rest.scales += whole * 3, rest.stride = 0, rest.out = four, rest.out_end = four + 4;
+      rest.weights += whole * mbn_up_to(taps, 16) / (mbn_is_int4(s) ? 2 : 1), rest.scales += whole * 3, rest.stride = 0, rest.out = four, rest.out_end = four + 4;
       run(&rest);
       copy_rest(s, four, now, out);
     }

@@ -11,7 +11,15 @@
 /* Weights with a zero point. Of a DEPTHWISE step halfwords hold the weights less their zero point, which a byte does not: MVE, which has
  * none, doesn't pack it. Of a CONV a byte holds what is in the file, and the sum of all weights' inputs times the zero point is taken off:
  * as more taps behind a window's own, whose inputs are parts of that sum, and whose weights are all the negative zero point; -128 has none.
- * Inputs of DSP are halfwords. Those of V6M are such that two products fit in a halfword; where one pixel is made at a time, there are none. */
+ * Inputs of DSP are halfwords. Those of V6M are such that two products fit in a halfword; where one pixel is made at a time, there are none.
+ *
+ * Weights of 4 bits (MBN_INT4, of a CONV; they have no zero point). Each layout has them in the order of its bytes, so that a kernel takes
+ * them out of a word as it goes, and needs no memory for them. A nibble is the weight + 8, but where it says otherwise, and what that adds, 8 times the
+ * sum of a window's inputs, is taken off each sum before the first product; nibbles of no tap are 8, and their inputs 0.
+ * V6M: per 4 outputs, per 2 taps a word, a byte of each output: the first tap's nibble in its low half.
+ * DSP: per 4 outputs, per 4 taps words {taps 0 2}, {taps 1 3}; of each halfword the lowest nibble is output 0's, the highest output 3's, the
+ * weight itself. 4096 * 128 * the sum of an output's |weights| is below 2^31.
+ * MVE: per 4 outputs, of the outputs 0 and 2, then of 1 and 3: per 16 taps 16 bytes 16 * weight(first) + weight(second); no weight is -8. */
 
 /* Which layout this build is fast with. With -DMBN_PORTABLE_ONLY none; with -DMBN_EVERY_LAYOUT all, by kernels/unpacked.c, for tests. */
 #if !defined(MBN_PORTABLE_ONLY) && !defined(MBN_EVERY_LAYOUT) && defined(__arm__) && defined(__thumb__) && __ARM_ARCH_PROFILE == 'M'
@@ -93,6 +101,9 @@ static inline int32_t mbn_mve_columns(const mbn_step *s) {
   return s->out_w < most ? s->out_w : most;
 }
 
+/* Of a step with MBN_INT4: two taps each. */
+static inline int32_t mbn_pairs_of(const mbn_step *s) { return (mbn_taps_of(s) + 1) / 2; }
+
 typedef struct { uint64_t weights, constants; } mbn_extent; /* bytes */
 
 /* Extents of a packed step in the file. All zero: such a step isn't packed in this layout. */
@@ -107,6 +118,7 @@ static inline mbn_extent mbn_packed_extent(int any, const mbn_step *s) {
   if (layout == MBN_DSP && !conv && s->out_c % 4 == 0) e.weights = s->out_c / 4u * MBN_DSP_QUAD;
   if (layout == MBN_MVE && conv) e.weights = (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_up_to(mbn_taps_of(s), 16), e.constants = 12u * (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_MVE && !conv) e.weights = (uint32_t)mbn_up_to(s->out_c, 16) / 16u * MBN_MVE_BLOCK;
+  if (mbn_is_int4(s)) e.weights = layout == MBN_V6M ? (uint64_t)mbn_up_to(s->out_c, 4) * (uint32_t)mbn_pairs_of(s) : e.weights / 2;
   return e;
 }
 
@@ -132,10 +144,11 @@ static inline mbn_scale mbn_packed_scale(int any, const mbn_step *s, const int8_
 
 /* Bytes of scratch that the kernel of a step uses. V6M: a word for a tap of two pixels, and the windows of both at an edge, or of one;
  * of a depthwise step a row of zero_in. DSP: two pixels' taps as pairs of halfwords, one pixel's where there is no second
- * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise. */
+ * or they'd be many, and the windows of both at an edge; of a depthwise step a row of zero_in. MVE: the windows of a few pixels; likewise.
+ * Weights of 4 bits: portable kernels unpack one output's; DSP has what four sums begin with before the taps of each pixel. */
 static inline uint32_t mbn_kernel_scratch(int any, const mbn_step *s) {
   const int layout = MBN_LAYOUT(any);
-  if (!MBN_PACKS || !s->packed) return 0;
+  if (!MBN_PACKS || !s->packed) return mbn_is_int4(s) ? (uint32_t)mbn_up_to(mbn_taps_of(s), 4) : 0;
   const uint32_t taps = (uint32_t)mbn_taps_of(s);
   if (layout == MBN_V6M && mbn_is_matrix(s)) {
     const uint32_t window = mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to((int32_t)taps, 4);
@@ -143,7 +156,7 @@ static inline uint32_t mbn_kernel_scratch(int any, const mbn_step *s) {
   }
   if (layout == MBN_V6M) return (uint32_t)mbn_up_to(s->out_c, 4);
   if (layout == MBN_DSP && mbn_is_matrix(s))
-    return (mbn_makes_two(s) ? 4 : 2) * (uint32_t)mbn_dsp_taps(s) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
+    return (mbn_makes_two(s) ? 4 : 2) * ((uint32_t)mbn_dsp_taps(s) + (mbn_is_int4(s) ? 8 : 0)) + (mbn_is_1x1(s) ? 0 : 2 * (uint32_t)mbn_up_to((int32_t)taps, 4));
   if (layout == MBN_MVE && mbn_is_matrix(s)) return mbn_is_1x1(s) ? 0 : (uint32_t)mbn_up_to(mbn_mve_columns(s) * (int32_t)taps, 4);
   if (layout == MBN_DSP || layout == MBN_MVE) return (uint32_t)mbn_up_to(s->out_c, 4);
   return 0;

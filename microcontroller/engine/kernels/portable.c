@@ -33,6 +33,19 @@ static int32_t byte_sum(const int8_t *w, int32_t n) {
   return sum;
 }
 
+/* Weights of 4 bits of output o, as bytes. */
+MBN_HOT static const int8_t *unpacked(const mbn_call *c, int32_t o, int32_t taps) {
+  const int8_t *from = c->weights + o * ((taps + 1) / 2);
+  int8_t *const to = c->scratch; /* a multiple of 4 bytes */
+  for (int32_t i = 0; i < taps; i += 2, from++) to[i] = (int8_t)(((*from & 15) ^ 8) - 8), to[i + 1] = (int8_t)(*from >> 4);
+  return to;
+}
+
+/* The weights of output o. */
+static inline const int8_t *filter(const mbn_call *c, int32_t o, int32_t taps) {
+  return mbn_is_int4(c->step) ? unpacked(c, o, taps) : c->weights + o * taps;
+}
+
 /* 1x1: by far the most time is spent here. A weight is loaded once for four pixels. */
 MBN_HOT static void pointwise(const mbn_call *c) {
   const mbn_step *s = c->step;
@@ -44,6 +57,7 @@ MBN_HOT static void pointwise(const mbn_call *c) {
     int8_t *y = c->out + p * out;
     for (int32_t o = 0; o < out; o++) {
       int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+      if (mbn_is_int4(s)) w = unpacked(c, o, in);
       for (int32_t i = 0; i < in; i++) {
         const int32_t v = *w++;
         a0 += v * x[i], a1 += v * x[in + i], a2 += v * x[2 * in + i], a3 += v * x[3 * in + i];
@@ -57,7 +71,7 @@ MBN_HOT static void pointwise(const mbn_call *c) {
   for (; p < c->n; p++) {
     const int8_t *x = c->row[0] + p * in;
     const int32_t less = mbn_zero_w(s) ? mbn_zero_w(s) * byte_sum(x, in) : 0;
-    for (int32_t o = 0; o < out; o++) c->out[p * out + o] = requantize(s, &q, o, dot(x, c->weights + o * in, in) - less);
+    for (int32_t o = 0; o < out; o++) c->out[p * out + o] = requantize(s, &q, o, dot(x, filter(c, o, in), in) - less);
   }
 }
 
@@ -109,7 +123,7 @@ MBN_HOT void mbn_portable_conv(const mbn_call *c) {
     const int32_t from = r.kx0 * in, to = r.kx1 * in, less = mbn_zero_w(s) ? less_of(c, r) : 0;
     const int inside = to - from == line && c->ky1 - c->ky0 == s->kh;
     for (int32_t o = 0; o < s->out_c; o++) {
-      const int8_t *w = c->weights + o * s->kh * line; /* (kh, kw, in) */
+      const int8_t *w = filter(c, o, s->kh * line); /* (kh, kw, in) */
       int32_t sum = 0;
       for (int32_t ky = c->ky0; ky < c->ky1; ky++) sum += dot(c->row[ky] + r.at * in + from, w + ky * line + from, to - from);
       if (!inside) {
@@ -212,6 +226,23 @@ static int32_t reciprocal(int32_t x) {
   for (int i = 0; i < 3; i++) y += times_pot(high_mul(y, (1 << 29) - high_mul(half, y)), 2);
   return times_pot(y, 1); /* halved as a number, then from Q2 to Q0 */
 }
+
+#if MBN_MINOR > 1
+int mbn_softmax_fits(const mbn_call *c) {
+  const int32_t depth = c->step->out_c;
+  const int8_t *x = c->row[0];
+  for (int32_t p = 0; p < c->n; p++, x += depth) {
+    int32_t top = x[0];
+    uint32_t sum = 0; /* of up to 65,535 channels: it goes through 2^31 before it wraps */
+    for (int32_t i = 1; i < depth; i++) top = x[i] > top ? x[i] : top;
+    for (int32_t i = 0; i < depth; i++) {
+      sum += (uint32_t)divide_pot(c->constants[top - x[i]], 12);
+      if (sum >> 31) return 0;
+    }
+  }
+  return 1;
+}
+#endif
 
 void mbn_portable_softmax(const mbn_call *c) {
   const int32_t depth = c->step->out_c;

@@ -16,8 +16,11 @@ static int32_t words_first(const mbn_step *s, int32_t t) {
 
 static int32_t halfword(const int8_t *w, int32_t i) { return (int16_t)((uint8_t)w[2 * i] | (uint32_t)(uint8_t)w[2 * i + 1] << 8); }
 
+static int32_t nibble(const int8_t *w, int32_t i) { return (uint8_t)w[i / 2] >> i % 2 * 4 & 15; }
+
 static int32_t v6m_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   const int32_t taps = mbn_taps_of(s);
+  if (mbn_is_int4(s)) return nibble(w + o / 4 * 4 * mbn_pairs_of(s) + t / 2 * 4 + o % 4, t % 2) - 8;
   if (!mbn_is_matrix(s)) return halfword(w + o * MBN_V6M_CHANNEL, t % 3 * 3 + t / 3);
   return mbn_makes_two(s) ? w[o / 4 * 4 * mbn_v6m_taps(s) + 4 * t + o % 4] : w[o * taps + t];
 }
@@ -30,6 +33,10 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
     return t == 6 ? halfword(w, 32 + (channel & 1) * 2 + channel / 2) : halfword(w, (pair[t] * 4 + channel) * 2 + second[t]);
   }
   const int32_t i = words_first(s, t), all = mbn_dsp_taps(s);
+  if (mbn_is_int4(s)) {
+    const int32_t n = nibble(w + o / 4 * 2 * all + i / 4 * 8 + (i & 1) * 4 + (i >> 1 & 1) * 2, o % 4);
+    return o % 4 < 3 ? n - 8 : (n ^ 8) - 8;
+  }
   const int32_t both = halfword(w, o / 4 * all * 2 + i / 4 * 8 + (i & 1) * 4 + (o & 2) + (i >> 1 & 1)); /* 256 * odd + even */
   const int32_t low = (int8_t)(uint8_t)(both & 255);
   return o & 1 ? (both - low) / 256 : low;
@@ -38,6 +45,10 @@ static int32_t dsp_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t
 static int32_t mve_weight(const mbn_step *s, const int8_t *w, int32_t o, int32_t t) {
   if (!mbn_is_matrix(s)) return w[o / 16 * MBN_MVE_BLOCK + 16 * t + o % 16];
   const int32_t taps = mbn_up_to(mbn_taps_of(s), 16);
+  if (mbn_is_int4(s)) {
+    const int32_t both = w[o / 4 * 2 * taps + (o & 1) * taps + t], second = ((both & 15) ^ 8) - 8;
+    return o & 2 ? second : (both - second) / 16;
+  }
   return w[o / 4 * 4 * taps + (o & 1) * 2 * taps + t / 16 * 32 + (o >> 1 & 1) * 16 + t % 16];
 }
 

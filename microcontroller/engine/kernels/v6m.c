@@ -88,6 +88,66 @@ MATRIX(mbn_v6m_one_rectified, ONE_PIXEL, 14, ONE_OUT, ONE_ENDS, RECTIFIED);
 MATRIX(mbn_v6m_two_signed, TWO_PIXELS, 18, TWO_OUT, TWO_ENDS, SIGNED);
 MATRIX(mbn_v6m_one_signed, ONE_PIXEL, 14, ONE_OUT, ONE_ENDS, SIGNED);
 
+#if MBN_MINOR > 1
+/* ---- the same of weights of 4 bits ----
+ * A byte of two weights is u = 16 * u1 + u0, each of 0 to 15, and x0 * u0 + x1 * u1 = x0 * u + (x1 - 16 * x0) * u1, so that the taps are x0 and
+ * x1 - 16 * x0. The products of sixteen taps fit in a halfword: only then the second pixel's is taken out. */
+typedef struct {
+  const int32_t *scales;
+  int32_t zero, stride;
+  int8_t *out_end;
+  int32_t to_next_four;
+  int32_t second, words;        /* what the second pixel's sum, and that of the words, begin with; of one pixel its sum, and nothing */
+  int8_t *out;
+  const uint32_t *taps, *taps_end;
+  uintptr_t weights;            /* of the loop's first two taps, if the first round left out none */
+  int32_t skip;
+} matrix_call_4;
+
+#define TAPS_4(k, sum) "ldm r0!, {r3, r4}\n ldrb.n r6, [r1, #4 * " #k "]\n lsrs r5, r6, #4\n muls r6, r3, r6\n muls r5, r4, r5\n adds " sum ", " sum ", r6\n adds " sum ", " sum ", r5\n"
+#define ROUND_4(sum) TAPS_4(0, sum) TAPS_4(1, sum) TAPS_4(2, sum) TAPS_4(3, sum) TAPS_4(4, sum) TAPS_4(5, sum) TAPS_4(6, sum) TAPS_4(7, sum)
+enum { TAPS_4_BYTES = 7 * 2 };
+#define TWO_ROUND_4 ROUND_4("r2") "3: asrs r6, r2, #16\n adcs r7, r6\n add r8, r2\n movs r2, #0\n"
+#define ONE_ROUND_4 ROUND_4("r7") "3:"
+#define MATRIX_4(name, ROUND, OUT, ENDS, REQUANTIZE) \
+  FUNCTION(name, \
+    ENTER "ldm r0!, {r1-r7}\n push {r1-r7}\n ldm r0!, {r1-r5}\n mov r12, r1\n mov r11, r2\n mov r9, r3\n mov lr, r4\n adr r4, 2f\n adds r4, r4, r5\n mov r10, r4\n" \
+    "1: mov r0, r11\n mov r1, lr\n movs r2, #0\n ldr r7, [sp, #24]\n mov r8, r7\n ldr r7, [sp, #20]\n mov pc, r10\n" \
+    ".balign 4\n 2:" ROUND "adds r1, #32\n cmp r0, r9\n bne 2b\n" \
+    ".if 3b - 2b - 8 * 14\n .error \"an instruction isn't 2 bytes long\"\n .endif\n" \
+    OUT(REQUANTIZE) "adds r1, #1\n mov r12, r1\n ldr r2, [sp, #12]\n cmp r1, r2\n beq 9f\n" \
+    "mov r2, lr\n adds r2, #1\n mov lr, r2\n lsls r2, r2, #30\n beq 4f\n b 1b\n" \
+    "4: ldr r2, [sp, #16]\n add lr, r2\n b 1b\n" \
+    "9: add sp, #28\n" LEAVE ENDS(REQUANTIZE##_ENDS)); \
+  void name(const matrix_call_4 *)
+MATRIX_4(mbn_v6m_two_rectified_4, TWO_ROUND_4, TWO_OUT, TWO_ENDS, RECTIFIED);
+MATRIX_4(mbn_v6m_one_rectified_4, ONE_ROUND_4, ONE_OUT, ONE_ENDS, RECTIFIED);
+MATRIX_4(mbn_v6m_two_signed_4, TWO_ROUND_4, TWO_OUT, TWO_ENDS, SIGNED);
+MATRIX_4(mbn_v6m_one_signed_4, ONE_ROUND_4, ONE_OUT, ONE_ENDS, SIGNED);
+
+/* Taps as words, up to `end`, and their sums on the way: x1 - 16 * x0 instead of x1. */
+MBN_HOT static void matrix_4(const mbn_call *c, int two, uint32_t *words, uint32_t *end, int8_t *out) {
+  const mbn_step *s = c->step;
+  const int32_t pairs = mbn_pairs_of(s), skipped = (ROUND - pairs % ROUND) % ROUND;
+  uint32_t first = 0, second = 0;
+  if (mbn_taps_of(s) & 1) end[-1] = 0;
+  for (uint32_t *x = words; x < end; x += 2) {
+    const uint32_t a = x[0], b = x[1];
+    x[1] = b - (a << 4);
+    first += (uint32_t)(int16_t)(uint16_t)a + (uint32_t)(int16_t)(uint16_t)b;
+    if (two) second += (uint32_t)((int32_t)(a + 0x8000u) >> 16) + (uint32_t)((int32_t)(b + 0x8000u) >> 16);
+  }
+  matrix_call_4 m;
+  m.scales = c->constants + 3 * MBN_FIRST(c), m.zero = s->zero_out, m.stride = s->out_c, m.out_end = out + MBN_LAST(c, s->out_c), m.to_next_four = 4 * pairs - 4;
+  m.second = (int32_t)(0u - 8u * (two ? second : first)), m.words = (int32_t)(0u - 8u * (first + (second << 16))), m.out = out + MBN_FIRST(c), m.taps = words, m.taps_end = end;
+  m.weights = (uintptr_t)c->weights + (uintptr_t)(MBN_FIRST(c) * pairs) - 4u * (uint32_t)skipped, m.skip = skipped * TAPS_4_BYTES;
+  if (mbn_is_rectified(s)) (two ? mbn_v6m_two_rectified_4 : mbn_v6m_one_rectified_4)(&m);
+  else (two ? mbn_v6m_two_signed_4 : mbn_v6m_one_signed_4)(&m);
+}
+#else
+#define matrix_4(c, two, words, end, out) (void)0
+#endif
+
 /* ---- CONV, two pixels at once ---- */
 
 /* n > 0 taps of two pixels as words, or of one alone. Return where the next word goes. */
@@ -136,6 +196,7 @@ MBN_HOT static void conv_two(const mbn_call *c) {
     for (int32_t ky = 0; ky < s->kh; ky++) to = two ? mbn_v6m_expand_two(to, row[0][ky], row[1][ky], line) : expand_one(to, row[0][ky], line);
     if (mbn_zero_w(s)) expand_sums(s, words, words + mbn_up_to(mbn_taps_of(s), 2), words + taps);
     int8_t *const out = c->out + p * n;
+    if (mbn_is_int4(s)) { matrix_4(c, two, words, words + taps, out); continue; }
     const matrix_call m = {c->constants + 3 * MBN_FIRST(c), s->zero_out, n, out + MBN_LAST(c, n), 4 * taps - 4, out + MBN_FIRST(c), words, words + taps,
                            (uintptr_t)c->weights + (uintptr_t)(MBN_FIRST(c) * taps) - (uintptr_t)(words + 2), skipped * (two ? TWO_PIXELS_BYTES : ONE_PIXEL_BYTES)};
     if (mbn_is_rectified(s)) (two ? mbn_v6m_two_rectified : mbn_v6m_one_rectified)(&m);
@@ -162,6 +223,41 @@ FUNCTION(mbn_v6m_four,
   "mov r0, r12\n adds r0, #16\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n stm r0!, {r4-r7}\n" LEAVE);
 void mbn_v6m_four(four_call *);
 
+#if MBN_MINOR > 1
+typedef struct {
+  const int8_t *x;
+  const int8_t *weights;      /* of four outputs */
+  const int8_t *end;          /* of an even number of taps */
+  int32_t sum[4];
+} four_call_4;
+
+/* Adds to the sums of four outputs. r0: taps, r1: weights, r2: end of taps, r7: 0. */
+#define NEXT_OUTPUT_4(i, sum) "ldrb r6, [r1, #" #i "]\n lsrs r5, r6, #4\n muls r6, r3, r6\n muls r5, r4, r5\n adds r6, r6, r5\n add " sum ", r6\n"
+FUNCTION(mbn_v6m_four_4,
+  ENTER "mov r12, r0\n adds r0, #12\n ldm r0!, {r4-r7}\n mov r8, r4\n mov r9, r5\n mov r10, r6\n mov r11, r7\n mov r3, r12\n ldm r3!, {r0-r2}\n movs r7, #0\n"
+  "2: ldrsb r3, [r0, r7]\n adds r0, #1\n ldrsb r4, [r0, r7]\n adds r0, #1\n lsls r5, r3, #4\n subs r4, r4, r5\n"
+  NEXT_OUTPUT_4(0, "r8") NEXT_OUTPUT_4(1, "r9") NEXT_OUTPUT_4(2, "r10") NEXT_OUTPUT_4(3, "r11") "adds r1, #4\n cmp r0, r2\n bne 2b\n"
+  "mov r0, r12\n adds r0, #12\n mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n stm r0!, {r4-r7}\n" LEAVE);
+void mbn_v6m_four_4(four_call_4 *);
+
+/* Sums of four outputs from o on, of taps that lie side by side and whose sum is taken off 8 times. */
+static void four_sums_4(const mbn_call *c, const int8_t *x, int32_t less, int32_t o, int32_t sum[4]) {
+  const int32_t taps = mbn_taps_of(c->step);
+  four_call_4 m = {x, c->weights + o * mbn_pairs_of(c->step), x + (taps & ~1), {less, less, less, less}};
+  if (taps > 1) mbn_v6m_four_4(&m);
+  for (int32_t i = 0; i < 4; i++) sum[i] = m.sum[i] + (taps & 1 ? x[taps - 1] * (m.weights[2 * (taps & ~1) + i] & 15) : 0);
+}
+
+static int32_t less_4(const int8_t *x, int32_t taps) {
+  int32_t sum = 0;
+  while (taps--) sum += *x++;
+  return -8 * sum;
+}
+#else
+#define four_sums_4(c, x, less, o, sum) (void)0
+#define less_4(x, taps) 0
+#endif
+
 /* x * (2^16 * c + d) / 2^31, as above; |x| < 2^29. */
 static inline int32_t high_mul(int32_t x, int32_t c, int32_t d) {
   int32_t b, t;
@@ -175,6 +271,17 @@ static inline int32_t shifted(int32_t x, int32_t shift, int32_t zero) { /* shift
   return x;
 }
 
+/* A window whose rows follow one another. */
+static void side_by_side(const mbn_call *c, int32_t p, const int8_t *x[]) {
+  const int32_t line = c->step->kw * c->step->in_c;
+  window_of(c, p, c->scratch, x);
+  for (int32_t ky = c->step->kh - 1; ky >= 0; ky--) { /* copies lie at the scratch's begin, in order, and none behind its place */
+    int8_t *const to = c->scratch + ky * line;
+    for (int32_t i = line - 1; i >= 0; i--) to[i] = x[ky][i];
+  }
+  x[0] = c->scratch;
+}
+
 MBN_HOT static void conv_one(const mbn_call *c) {
   const mbn_step *s = c->step;
   const int32_t taps = mbn_taps_of(s), line = s->kw * s->in_c;
@@ -182,8 +289,9 @@ MBN_HOT static void conv_one(const mbn_call *c) {
   int8_t *out = c->out + MBN_FIRST(c);
   for (int32_t p = 0; p < c->n; p++) {
     if (mbn_is_1x1(s)) x[0] = c->row[0] + p * s->sw * line;
+    else if (mbn_is_int4(s)) side_by_side(c, p, x);
     else window_of(c, p, c->scratch, x);
-    int32_t less = 0;
+    int32_t less = mbn_is_int4(s) ? less_4(x[0], taps) : 0;
     if (mbn_zero_w(s)) {
       for (int32_t ky = 0; ky < s->kh; ky++) for (int32_t i = 0; i < line; i++) less -= x[ky][i];
       less *= mbn_zero_w(s);
@@ -191,7 +299,8 @@ MBN_HOT static void conv_one(const mbn_call *c) {
     const int32_t *k = c->constants + 3 * MBN_FIRST(c);
     for (int32_t o = MBN_FIRST(c); o < MBN_LAST(c, s->out_c); o += 4) {
       four_call m = {-line, c->weights + o * taps, taps, 0, {less, less, less, less}};
-      for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
+      if (mbn_is_int4(s)) four_sums_4(c, x[0], less, o, m.sum);
+      else for (int32_t ky = 0; ky < s->kh; ky++) m.weights += line, m.x = x[ky] + line, mbn_v6m_four(&m);
       for (int32_t i = 0; i < 4 && o + i < MBN_LAST(c, s->out_c); i++, k += 3) {
         const int32_t v = shifted(high_mul((int32_t)((uint32_t)m.sum[i] + (uint32_t)k[0]), k[1] >> 16, k[1] & 0xffff), k[2], s->zero_out);
         *out++ = (int8_t)(v < -128 ? -128 : v > 127 ? 127 : v);

@@ -103,6 +103,12 @@ def v2(shape, seed):
     return b.conv(40).mean().dense(6).softmax().model()
 
 
+def int4(shape, seed):
+    """Weights of 4 bits: of windows, of pixels and of odd numbers of taps, of dilated kernels, depthwise ones, and a dense layer; some stay bytes."""
+    b = Builder(shape, seed).conv(8, 3, 2).depthwise().conv(9, relu6=False).inverted_residual(9).inverted_residual(12, 2).conv(7, 3, dilation=2)
+    return b.conv(21).mean().dense(6).softmax().int4([0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 13]).model()
+
+
 def padded(shape, seed):
     """Keras writes a PAD before convolutions with stride 2."""
     b = Builder(shape, seed).pad(0, 1, 0, 1).conv(8, 3, 2, same=False).pad(1, 1, 1, 1).depthwise(3, 2, same=False).conv(8)
@@ -265,7 +271,7 @@ def bare(shape, seed):
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four channels": (v1, (1, 33, 64, 4)),
          "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
-         "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
+         "int4": (int4, (1, 41, 38, 3)), "int4 odd": (int4, (1, 30, 1, 1)), "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
          "yes or no": (yes_or_no, (1, 37, 30, 3)),
          "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3)),
          "bare": (bare, (1, 24, 31, 3)),

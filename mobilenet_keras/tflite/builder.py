@@ -158,17 +158,27 @@ def uint8(self:Builder):
     return self
 
 # %% ../../nbs/api/tflite/02_builder.ipynb #0b884e90
+def _to_int4(self, x, w, b):
+    "Weights of 4 bits: a scale for each channel, but one for all of a dense layer, as TFLM wants it."
+    t, array = self.tensors[w], lambda i, dtype: np.frombuffer(self.buffers[int(self.tensors[i][2])][0], dtype).reshape([int(n) for n in self.tensors[i][0]])
+    axis, q = int(t[4][6]), array(w, np.int8)
+    along = lambda values: np.reshape(values, [-1 if i == axis else 1 for i in range(q.ndim)])
+    real = q*along(np.array(t[4][2], np.float64))
+    scale = np.float32(np.abs(real).max(tuple(i for i in range(q.ndim) if i != axis)).clip(1e-9)/7)
+    if q.ndim == 2: scale = scale.max(keepdims=True)
+    values = np.append(np.round(real/along(scale)).astype(np.int8), np.zeros(q.size % 2, np.int8)).view(np.uint8) & 15
+    self.buffers[int(t[2])][0], t[1] = (values[::2] | values[1::2] << 4).tobytes(), np.int8(17)
+    t[4] |= {2: list(scale), 3: [np.int64(0)]*len(scale)}
+    if b < 0: return
+    product, old = np.float64(self.tensors[x][4][2][0])*scale, self.tensors[b][4]
+    self.buffers[int(self.tensors[b][2])][0] = np.round(array(b, np.int32)*np.array(old[2], np.float64)/product).astype(np.int32).tobytes()
+    self.tensors[b][4] = old | {2: list(np.float32(product)), 3: [np.int64(0)]*len(scale)}
+
 @patch
-def int4(self:Builder, ops=None): # Which of its ops, by index; None: all
+def int4(self:Builder, ops=None): # Which of its ops, by index; None: all that have weights
     "What was built so far with weights of 4 bits, -7 to 7; behind that only `model`."
     for i, (code, inputs, *_) in enumerate(self.ops):
-        if code not in (3, 4, 9) or ops is not None and i not in ops: continue
-        t, b = self.tensors[inputs[1]], self.tensors[inputs[2]] if len(inputs) > 2 and inputs[2] >= 0 else None
-        w = np.round(np.frombuffer(self.buffers[int(t[2])][0], np.int8)/127*7).astype(np.int8).view(np.uint8) & 15
-        w = np.append(w, np.zeros(w.size % 2, np.uint8))
-        self.buffers[int(t[2])][0], t[1] = (w[::2] | w[1::2] << 4).tobytes(), np.int8(17)
-        for q in (t, b) if b else (t,): q[4] |= {2: [np.float32(s*127/7) for s in q[4][2]]}
-        if b: self.buffers[int(b[2])][0] = np.round(np.frombuffer(self.buffers[int(b[2])][0], np.int32)*7/127).astype(np.int32).tobytes()
+        if code in (3, 4, 9) and (ops is None or i in ops): _to_int4(self, *inputs[:2], *[*inputs[2:], -1][:1])
     return self
 
 # %% ../../nbs/api/tflite/02_builder.ipynb #3b4259bd

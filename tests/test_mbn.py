@@ -82,7 +82,7 @@ def test_the_header_says_what_the_file_holds(small):
 
 
 GOLDEN = {**{f"2.0-{name}": 0x3804bf44 for name in LAYOUTS}, "2.1-branches": 0x3dd9a03c,
-          **{f"2.1-uint8-{name}": 0xf18a9180 for name in LAYOUTS}}  # CRC-32 of all outputs, one behind the other
+          **{f"2.1-uint8-{name}": 0xf18a9180 for name in LAYOUTS}, **{f"2.2-int4-{name}": 0xbc476db7 for name in LAYOUTS}}  # CRC-32 of all outputs, one behind the other
 
 
 def test_files_of_every_minor_and_layout_are_kept():
@@ -111,3 +111,40 @@ def test_a_file_says_the_least_minor_that_it_needs(small):
         with pytest.raises(MobileNetError, match="contradicts itself"):
             Engine(bytes(data))
     assert compile_model(Builder((1, 9, 9, 3)).pool(17, 2).uint8().model()).data[5] == 0, "the largest of bytes is the same of all bytes"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_of_4_bits_need_minor_2(layout):
+    for made in (Builder((1, 9, 9, 3)).conv(4, 3, 2).int4(), Builder((1, 1, 1, 5000)).softmax()):
+        data = bytearray(compile_model(made.model(), layout=layout).data)
+        assert data[5] == 2
+        for less in (0, 1):
+            data[5] = less
+            with pytest.raises(MobileNetError, match="contradicts itself"):
+                Engine(bytes(data))
+    depthwise = Builder((1, 9, 9, 3)).depthwise()
+    assert compile_model(depthwise.int4().model(), layout=layout).data[5] == 0, "its weights are stored as bytes"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_flag_of_4_bits_belongs_to_convolutions_without_a_zero_point(layout):
+    data = compile_model(Builder((1, 9, 9, 3)).conv(4, 3, 2).int4([0]).depthwise().pool(17, 2).mean().dense(4).int4([4]).model(), layout=layout).data
+    outputs, stages, steps = (struct.unpack_from("<H", data, at)[0] for at in (28, 24, 26))
+    first = 72 + 24 * outputs + 24 * stages
+    for i in range(steps):
+        op, flags, zero = data[first + 52 * i], data[first + 52 * i + 1], first + 52 * i + 21
+        if op != 0:
+            broken = bytearray(data)
+            broken[first + 52 * i + 1] |= 64
+        else:
+            assert flags & 64
+            broken = bytearray(data)
+            broken[zero] = 3  # of the weights
+        with pytest.raises(MobileNetError, match="contradicts itself"):
+            Engine(bytes(broken))
+        for weights in (len(data) - 1, 0xfffffff0):
+            broken = bytearray(data)
+            struct.pack_into("<I", broken, first + 52 * i + 44, weights)
+            if op == 0:
+                with pytest.raises(MobileNetError, match="contradicts itself"):
+                    Engine(bytes(broken))

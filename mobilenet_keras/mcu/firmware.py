@@ -18,7 +18,7 @@ from ..core import MobileNetError, html_table, microcontroller_folder, text_tabl
 from ..engine.engine import engine_sources
 from ..engine.lowering import reference
 from ..engine.layouts import LAYOUTS, layout_for
-from ..engine.mbn import Compiled, compile_model, read_facts, read_header, read_io
+from ..engine.mbn import MINOR, Compiled, compile_model, read_facts, read_header, read_io
 from .elf import Elf, intel_hex, uf2
 from .fit import check_fits, compiled_for, message_bytes, second_scratch
 from .target import Target, target
@@ -71,7 +71,7 @@ def linker_script(t:Target) -> str:
 
 def _flags(t, layout, minor, gcc):
     "How the engine is compiled: without the kernels that a portable file has no use of, or what came with a minor that it doesn't need; those of the other layouts are in assembly, and what is around them can be small: at -O2 clang unrolls it to twice the size."
-    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *["-DMBN_MINOR=0"]*(minor == 0), *["-DMBN_IN_RAM"]*(t.hot == "ram"), *["-DMBN_CORES=2"]*(t.cores > 1)]
+    return [t.optimize if layout == "portable" or t.optimize == "-Os" else "-O2" if gcc else "-Os", *["-DMBN_PORTABLE_ONLY"]*(layout == "portable"), *[f"-DMBN_MINOR={minor}"]*(minor is not None and minor < MINOR), *["-DMBN_IN_RAM"]*(t.hot == "ram"), *["-DMBN_CORES=2"]*(t.cores > 1)]
 
 def link(t, data, cc=None, layout=None, minor=None):
     "The `Elf` of a board's sources and the C file `data`, whose model has that layout and minor; None: any that the core has kernels for."

@@ -31,7 +31,7 @@ def message_bytes(shape): return 8 + int(np.prod(shape[1:])) # Of the console's 
 
 HOT_BYTES = 12 << 10 # More than the kernels take at -O3 on any core
 
-LAYOUT_BYTES, MINOR_BYTES = 8 << 10, 4 << 10 # More than the kernels of a layout take beside the portable ones; than what came with minor 1
+LAYOUT_BYTES, MINOR_BYTES = 8 << 10, 4 << 10 # More than the kernels of a layout take beside the portable ones; than what came with each minor
 
 def second_scratch(compiled): # Bytes of operands that the kernels of a second core need: as many as the first one's have in the arena
     return max((size for stage in compiled.plan.stages for name, _, _, size in stage.buffers if name == "operands"), default=0)
@@ -48,7 +48,7 @@ def required(
     t:Target,
 ) -> tuple: # Bytes: (RAM, flash)
     "What a model, its built-in photo and the console's buffer take of a board, besides the firmware's code, stack and variables."
-    shape, more = compiled.steps[0].shape, LAYOUT_BYTES*(compiled.layout != "portable" and t.optimize == "-Os") + MINOR_BYTES*(compiled.minor > 0)  # elsewhere the table of boards leaves room for all
+    shape, more = compiled.steps[0].shape, LAYOUT_BYTES*(compiled.layout != "portable" and t.optimize == "-Os") + MINOR_BYTES*compiled.minor  # elsewhere the table of boards leaves room for all
     return compiled.arena + message_bytes(shape) + (HOT_BYTES if t.hot == "ram" else 0) + second_bytes(compiled, t), len(compiled.data) + int(np.prod(shape)) + int(np.prod(compiled.steps[-1].out)) + more
 
 def available(

@@ -241,14 +241,14 @@ FUNCTION(mbn_v6m_four_4,
 void mbn_v6m_four_4(four_call_4 *);
 
 /* Sums of four outputs from o on, of taps that lie side by side and whose sum is taken off 8 times. */
-static void four_sums_4(const mbn_call *c, const int8_t *x, int32_t less, int32_t o, int32_t sum[4]) {
+MBN_HOT static void four_sums_4(const mbn_call *c, const int8_t *x, int32_t less, int32_t o, int32_t sum[4]) {
   const int32_t taps = mbn_taps_of(c->step);
   four_call_4 m = {x, c->weights + o * mbn_pairs_of(c->step), x + (taps & ~1), {less, less, less, less}};
   if (taps > 1) mbn_v6m_four_4(&m);
   for (int32_t i = 0; i < 4; i++) sum[i] = m.sum[i] + (taps & 1 ? x[taps - 1] * (m.weights[2 * (taps & ~1) + i] & 15) : 0);
 }
 
-static int32_t less_4(const int8_t *x, int32_t taps) {
+MBN_HOT static int32_t less_4(const int8_t *x, int32_t taps) {
   int32_t sum = 0;
   while (taps--) sum += *x++;
   return -8 * sum;
@@ -272,7 +272,7 @@ static inline int32_t shifted(int32_t x, int32_t shift, int32_t zero) { /* shift
 }
 
 /* A window whose rows follow one another. */
-static void side_by_side(const mbn_call *c, int32_t p, const int8_t *x[]) {
+MBN_HOT static void side_by_side(const mbn_call *c, int32_t p, const int8_t *x[]) {
   const int32_t line = c->step->kw * c->step->in_c;
   window_of(c, p, c->scratch, x);
   for (int32_t ky = c->step->kh - 1; ky >= 0; ky--) { /* copies lie at the scratch's begin, in order, and none behind its place */

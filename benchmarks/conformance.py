@@ -1,9 +1,9 @@
 """Whether the engine computes what TensorFlow Lite Micro computes: models of one op, drawn at random with extreme shapes, scales, zero
 points and biases, run by both, byte for byte, in every layout of weights. Those of uint8, whose weights have a zero point, TFLM refuses:
-LiteRT's reference kernels are their judge.
+LiteRT's reference kernels are their judge. Dense layers of int4 with a scale for each channel it refuses, too: it judges by the same in int8.
 
     python benchmarks/conformance.py [MODELS] [OP ...]  # 2000 of each op by default; writes benchmarks/conformance.csv
-    python benchmarks/conformance.py 2000 "uint8 CONV_2D"
+    python benchmarks/conformance.py 2000 "uint8 CONV_2D" "int4 CONV_2D"
 
 A model depends on its op and number alone, so that one can be looked at again. Both run in a child process, since TFLM aborts where it
 checks with an assertion. What TFLM leaves undefined is not drawn; a comment says so where it would have been."""
@@ -33,6 +33,10 @@ from mobilenet_keras.tflite.interpreters import load  # noqa: E402
 
 INPUTS, CHANNELS = 8, (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
 LARGEST = 1 << 31  # of an int32, and one more
+
+
+class Rng(np.random.Generator):
+    bits = 8  # of weights
 
 
 def chance(rng, p):
@@ -70,6 +74,10 @@ def window(rng, shape, most, least):
 
 
 def weights(rng, shape):
+    return bytes_of(rng, shape) >> 8 - rng.bits
+
+
+def bytes_of(rng, shape):
     kind = rng.integers(6)
     if kind == 0:
         return np.full(shape, rng.choice([-127, 127, 1, 0]), np.int8)
@@ -186,6 +194,12 @@ def softmax(rng):
     return b.op(25, [b.last], b.shape, 1 / 256, -128, (9, {0: np.float32(1 if chance(rng, .5) else power(rng, -2, 2))}))
 
 
+def large_softmax(rng, classes):
+    """Exponentials that fall so fast that their sum is less than 512 of the largest, where TFLM aborts: a 256th of the classes is on each step."""
+    b = start(rng, 1, 1, classes, -math.log(1 - classes / 256 / 400) * power(rng, 0, 1))
+    return b.op(25, [b.last], b.shape, 1 / 256, -128, (9, {0: np.float32(1)}))
+
+
 def logistic(rng):
     return start(rng, scale=power(rng, -6, 2)).logistic()
 
@@ -276,7 +290,11 @@ DRAW = {"CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": full
         "HARD_SWISH": lambda rng: bytewise(rng, 117)}
 
 
-EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW if op not in ("CONCATENATION", "QUANTIZE", "HARD_SWISH"))]  # LiteRT has no such, or one op is none
+DRAW_LARGE = {f"SOFTMAX of {classes}": lambda rng, classes=classes: large_softmax(rng, classes) for classes in (5000, 60_000)}
+DRAW |= DRAW_LARGE
+INT4 = ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "dilated"]
+EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW if op not in ("CONCATENATION", "QUANTIZE", "HARD_SWISH", *DRAW_LARGE)),  # LiteRT has no such, or one op is none
+         *(f"int4 {op}" for op in INT4)]
 
 
 def as_uint8(rng, b):
@@ -324,16 +342,29 @@ def uint8_sums(rng, b, code, inputs, y):
         b.tensors[y][4][2] = [np.float32(y_scale)]
 
 
-def drawn(op, number):
-    """(model, inputs): model number so and so of an op."""
-    name, uint8 = op.removeprefix("uint8 "), op.startswith("uint8 ")
-    rng = np.random.default_rng([list(DRAW).index(name), number] + [8] * uint8)
+def as_int4(b):
+    """The same op, whose weights are drawn small, with two of them in a byte."""
+    for code, inputs, *_ in b.ops:
+        if code in (3, 4, 9):
+            t = b.tensors[inputs[1]]
+            w = np.frombuffer(b.buffers[int(t[2])][0], np.uint8) & 15
+            w = np.append(w, np.zeros(len(w) % 2, np.uint8))
+            b.buffers[int(t[2])][0], t[1] = (w[::2] | w[1::2] << 4).tobytes(), np.int8(17)
+    return b
+
+
+def drawn(op, number, wide=False):
+    """(model, inputs): model number so and so of an op; `wide`: its weights of 4 bits as int8."""
+    name, uint8, int4 = op.removeprefix("uint8 ").removeprefix("int4 "), op.startswith("uint8 "), op.startswith("int4 ")
+    rng = Rng(np.random.PCG64([list(DRAW).index(name), number] + [8] * uint8 + [4] * int4))
+    rng.bits = 4 if int4 else 8
     b = DRAW[name](rng)
-    model = (as_uint8(rng, b) if uint8 else b).model(f"{op} {number}")
+    model = (as_uint8(rng, b) if uint8 else as_int4(b) if int4 and not wide else b).model(f"{op} {number}")
     shape = (INPUTS, *model.inputs[0].shape[1:])
     images = rng.integers(-128, 128, shape).astype(np.int8)
-    images[0], images[1] = -128, 127
-    images[2:4] = rng.choice([-128, 127], images[2:4].shape)
+    if name not in DRAW_LARGE:
+        images[0], images[1] = -128, 127
+        images[2:4] = rng.choice([-128, 127], images[2:4].shape)
     return model, images
 
 
@@ -372,7 +403,8 @@ def outcome(op, number):
     except MobileNetError as e:
         return "refused", reason(e)
     try:
-        judge = (LiteRT if op.startswith("uint8") else TFLM)(model)
+        refused = any(o.name == "FULLY_CONNECTED" and model.tensors[o.inputs[1]].dtype == "int4" and len(model.tensors[o.inputs[1]].scale) > 1 for o in model.ops)
+        judge = LiteRT(model) if op.startswith("uint8") else TFLM(drawn(op, number, True)[0] if refused else model)
     except Exception as e:  # noqa: BLE001
         return "tflm refused", reason(e)
     seen = set()

@@ -13,12 +13,13 @@ import conformance  # noqa: E402
 pytestmark = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")
 
 
-@pytest.mark.parametrize("op", conformance.DRAW)
+@pytest.mark.parametrize("op", [op for op in conformance.EVERY if not op.startswith("uint8")])
 def test_models_of_one_op_are_tflm_byte_for_byte(op):
-    row, different = conformance.measure(op, range(60))
+    models = 5 if op in conformance.DRAW_LARGE else 60
+    row, different = conformance.measure(op, range(models))
     assert not different, different
-    assert row["refused"] <= 12 and row["tflm_refused"] == row["tflm_aborted"] == 0, row
-    assert row["outputs_vary"] >= 24, "outputs that are constant prove little"
+    assert row["refused"] <= .2 * models and row["tflm_refused"] == row["tflm_aborted"] == 0, row
+    assert row["outputs_vary"] >= .4 * models, "outputs that are constant prove little"
 
 
 @pytest.mark.parametrize("models", [20, pytest.param(300, marks=pytest.mark.slow)])

@@ -87,6 +87,24 @@ def test_a_softmax_of_many_equal_classes(classes, score):
     assert (Engine(model).run(image) == score).all() and (reference(lower(model), image)[-1] == score).all()
 
 
+@pytest.mark.parametrize("classes, alike", [(4096, 4095), (4096, 4096), (65_535, 4095), (65_535, 65_535)])
+def test_a_softmax_whose_sum_overflows_says_so(classes, alike):
+    """4,095 of the largest exponentials fit in 31 bits, and 4,096 don't; of the others there is next to nothing."""
+    b = Builder((1, 1, 1, classes))
+    b.tensors[0][4] |= {2: [np.float32(2)]}
+    model, image = b.softmax().model(), np.full((1, 1, classes), -128, np.int8)
+    image[..., :alike] = 127
+    engine, steps = Engine(model), lower(model)
+    if alike == 4095:
+        assert (engine.run(image) == -128).all() and (reference(steps, image)[-1] == -128).all()
+        return
+    for run in (engine.run, lambda x: reference(steps, x)):
+        with pytest.raises(MobileNetError, match="about as likely as the best one that the sum .* exceeds 32 bits"):
+            run(image)
+    image[..., 0], image[..., 1:] = 127, -128
+    assert engine.run(image).argmax() == 0, "the engine goes on with the next image"
+
+
 @needs_tflm
 def test_planes_first():
     """A file from PyTorch takes (channels, height, width); the engine takes that too, and rows of pixels."""

@@ -3,10 +3,11 @@
 Networks are MobileNets of any version, width, size, number of channels and classes, with random weights and plans; instructions of
 each are counted by an emulator, in firmware as `build` compiles it (ziglang). Prices are fitted, none below zero, to 48 networks;
 20 others, drawn by another seed, say how far a prediction may be off. Writes costs.csv: a row for each layout and core.
-What a zero point of the weights adds is fitted behind that, to networks of uint8, while all other prices stay.
+What a zero point of the weights adds is fitted behind that, to networks of uint8, while all other prices stay, and what weights of 4 bits
+take to networks of those.
 
 An hour: python benchmarks/costs.py [layout core]
-The zero points alone, in a few minutes: python benchmarks/costs.py uint8 [layout core]
+The zero points or the 4 bits alone, in a few minutes: python benchmarks/costs.py uint8|int4 [layout core]
 """
 import csv
 import json
@@ -34,14 +35,16 @@ BOARDS = {("portable", "cortex_m0plus"): "pico", ("v6m", "cortex_m0plus"): "pico
 V1 = (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)
 V2 = (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
 FITTED, OTHERS = range(48), range(1000, 1020)
-FITTED_UINT8, OTHERS_UINT8 = range(2000, 2006), range(3000, 3004)  # smaller ones: three prices at most are unknown
+# kind: (fitted, others, its prices), of smaller ones: few prices are unknown
+KINDS = {"uint8": (range(2000, 2006), range(3000, 3004), lambda name: name.endswith("summed taps") or name in ("parts of sums", "portable zeroed taps")),
+         "int4": (range(4000, 4008), range(5000, 5004), lambda name: name.startswith("int4") or name == "portable unpacked weights")}
 
 
-def network(seed, uint8=False):
+def network(seed, kind=""):
     """(a MobileNet, how much memory more than the least its plan may take)."""
     rng = np.random.default_rng(seed)
     some = lambda *values: values[rng.integers(len(values))]  # noqa: E731
-    size, alpha, second = int(rng.integers(4, 8 if uint8 else 17)) * 8 + some(0, 0, 1), some(.1, .15, .2, .25, .35, .5), rng.random() < .5
+    size, alpha, second = int(rng.integers(4, 8 if kind else 17)) * 8 + some(0, 0, 1), some(.1, .15, .2, .25, .35, .5), rng.random() < .5
     wide = lambda n: max(8, int(n * alpha + 4) // 8 * 8) if second else max(1, int(n * alpha))  # noqa: E731
     b = Builder((1, size, size, some(1, 3, 3)), seed).conv(wide(32), 3, 2)
     if second:
@@ -53,13 +56,15 @@ def network(seed, uint8=False):
     else:
         for channels, stride in V1:
             b.depthwise(3, stride).conv(wide(channels))
-    some(b.mean, b.average_pool)().dense(some(2, 3, 5, 10, 100, *[1000] * (not uint8))).softmax()
-    return (b.uint8() if uint8 else b).model(f"{seed}"), float(some(0, .06, .14, .3, 1.))
+    some(b.mean, b.average_pool)().dense(some(2, 3, 5, 10, 100, *[1000] * (not kind))).softmax()
+    if kind == "int4":
+        b.int4([i for i, (code, *_) in enumerate(b.ops) if code != 4])
+    return (b.uint8() if kind == "uint8" else b).model(f"{seed}"), float(some(0, .06, .14, .3, 1.))
 
 
-def measured(seed, board, layout, uint8=False):
+def measured(seed, board, layout, kind=""):
     """({thing: how often}, instructions); None where the board is too small."""
-    model, slack = network(seed, uint8)
+    model, slack = network(seed, kind)
     compiled = compile_model(model, slack=slack, layout=layout)
     parts = (work(s, compiled.packed[s.first:s.first + len(s.steps)], layout) for s in compiled.plan.stages)
     try:
@@ -77,33 +82,30 @@ def fit(rows):
     return {name: round(float(price), 4) for name, price in zip(names, found) if price > 0}
 
 
-def of_zero_point(name):
-    return name.endswith("summed taps") or name in ("parts of sums", "portable zeroed taps")
-
-
-def fit_uint8(rows, known):
-    """Prices of what a zero point adds, none below zero, where all others are `known`."""
-    names = sorted({name for done, _ in rows for name in done if of_zero_point(name)})
+def fit_more(rows, known, own):
+    """Prices of things that are a kind's `own`, none below zero, where all others are `known`."""
+    names = sorted({name for done, _ in rows for name in done if own(name)})
     share = np.array([[done.get(name, 0) / n for name in names] for done, n in rows])
     left = np.array([1 - sum(known.get(k, 0) * v for k, v in done.items()) / n for done, n in rows])
     scale = share.max(0)
     return {name: round(float(price), 4) for name, price in zip(names, nnls(share / scale, left)[0] / scale) if price > 0}
 
 
-def main_uint8(wanted):
+def main_of(kind, wanted):
+    fitted, others_of, own = KINDS[kind]
     path, table = microcontroller_folder() / "costs.json", Path(__file__).with_suffix(".csv")
     for (layout, core), board in BOARDS.items():
-        if wanted and (layout, core) != wanted or layout == "mve":  # whose steps with a zero point are portable
+        if wanted and (layout, core) != wanted or layout == "mve" and kind == "uint8":  # whose steps with a zero point are portable
             continue
-        known = {k: v for k, v in prices(layout, core).items() if not of_zero_point(k)}
-        some, others = ([m for seed in seeds if (m := measured(seed, board, layout, True))] for seeds in (FITTED_UINT8, OTHERS_UINT8))
-        found = fit_uint8(some, known)
+        known = {k: v for k, v in prices(layout, core).items() if not own(k)}
+        some, others = ([m for seed in seeds if (m := measured(seed, board, layout, kind))] for seeds in (fitted, others_of))
+        found = fit_more(some, known, own)
         errors = [abs(sum((known | found).get(k, 0) * v for k, v in done.items()) / n - 1) for done, n in others]
         every, rows = json.loads(path.read_text()), {(r["layout"], r["core"]): r for r in csv.DictReader(table.open())}
-        every[f"{layout} {core}"] = {k: v for k, v in every[f"{layout} {core}"].items() if not of_zero_point(k)} | found
+        every[f"{layout} {core}"] = {k: v for k, v in every[f"{layout} {core}"].items() if not own(k)} | found
         for row in rows.values():
-            row.setdefault("uint8_others", ""), row.setdefault("uint8_largest_error", "")
-        rows[layout, core] |= dict(uint8_others=len(others), uint8_largest_error=f"{max(errors):.4f}")
+            row.setdefault(f"{kind}_others", ""), row.setdefault(f"{kind}_largest_error", "")
+        rows[layout, core] |= {f"{kind}_others": len(others), f"{kind}_largest_error": f"{max(errors):.4f}"}
         print(layout, core, found, len(some), *(f"{e:.4f}" for e in errors), flush=True)
         path.write_text(json.dumps(every, indent=1, sort_keys=True) + "\n")
         record(__file__, list(rows.values()))
@@ -129,8 +131,9 @@ def main(wanted):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["uint8"]:
-        main_uint8(tuple(sys.argv[2:4]))
+    if sys.argv[1:2] and sys.argv[1] in KINDS:
+        main_of(sys.argv[1], tuple(sys.argv[2:4]))
     else:
         main(tuple(sys.argv[1:3]))
-        main_uint8(tuple(sys.argv[1:3]))
+        for kind in KINDS:
+            main_of(kind, tuple(sys.argv[1:3]))

@@ -80,12 +80,13 @@ def _matrix(s, packed, layout, rows, taps):
             together = _blocks(layout if packed else "portable", taps, n) if packed or not s.zero_other and not s.once else (1,)*n
             for b in together: blocks[b] += times*groups
     for size, n in blocks.items():
-        if not packed: found.update({f"portable products of {size}": n*s.out[2]*taps, f"portable outputs of {size}": n*s.out[2]}); continue
+        if not packed: found.update({f"portable products of {size}": n*s.out[2]*taps, f"portable outputs of {size}": n*s.out[2], "portable unpacked weights": n*s.out[2]*taps*s.int4}); continue
         kind = f"{size} short" if layout == "mve" and size == 2 and taps <= 32 else f"{size}"
         fours, sign = -(-s.out[2]//4), "" if s.low >= s.zero_out else "signed "
-        found.update({f"products of {kind}": n*fours*LAYOUTS[layout].products(s), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
+        if s.int4: found[f"int4 fours of {kind}"] += n*fours
+        found.update({f"{'int4 '*s.int4}products of {kind}": n*fours*LAYOUTS[layout].products(s), f"{sign}outputs of {kind}": n*fours, "blocks": n, "incomplete fours": n*(s.out[2] % 4 > 0)})
     pixels = s.out[0]*s.out[1]
-    return +Counter(found, **{"expanded taps": pixels*taps*packed, **_zero_point(s, packed, layout, taps)})
+    return +Counter(found, **{"expanded taps": pixels*taps*packed, "int4 taps": pixels*taps*(packed and s.int4), **_zero_point(s, packed, layout, taps)})
 
 def _zero_point(s, packed, layout, taps):
     "What the weights' zero point adds."
@@ -99,7 +100,7 @@ def _conv(s, packed, layout, rows):
     if not s.head: return _matrix(s, packed, layout, rows, taps)
     edge = pixels - r*c
     if packed: return {**_matrix(s, packed, layout, rows, taps), "windows": pixels, "window rows": pixels*s.kernel[0], "edge taps": edge*taps}
-    return {**_zero_point(s, packed, layout, taps), "portable window macs": pixels*s.out[2]*taps, "portable window rows": pixels*s.out[2]*s.kernel[0], "portable window outputs": pixels*s.out[2], "portable edge macs": edge*s.out[2]*taps}
+    return {**_zero_point(s, packed, layout, taps), "portable unpacked weights": pixels*s.out[2]*taps*s.int4, "portable window macs": pixels*s.out[2]*taps, "portable window rows": pixels*s.out[2]*s.kernel[0], "portable window outputs": pixels*s.out[2], "portable edge macs": edge*s.out[2]*taps}
 
 def _depthwise(s, packed, layout, rows):
     if packed and s.shape[2] == 1: return _conv(s, packed, layout, rows)

@@ -338,6 +338,22 @@ def _in_int8(a):
     remarks = "".join(f"\n{op}" for op in ops if op.remark)
     return facts | dict(model=str(path), bytes_before=len(model.data), bytes=len(found.data)), f"{path}: the same network in int8, {len(found.data):,} bytes; each byte of its input and output is less by 128, and all else is the same.{remarks}"
 
+def _in_int4(a):
+    "`convert --int4`."
+    from mobilenet_keras.tflite.int4 import to_int4
+    from mobilenet_keras.tflite.model import Model
+    if a.int8: raise MobileNetError("--int8 and --int4 are two conversions: give one, and then the other for the file that it wrote.")
+    if not _is_tflite(Path(a.file)) or Path(a.out).suffix != ".tflite": raise MobileNetError("--int4 makes weights of 4 bits of an int8 .tflite: mobilenet convert A.tflite --int4 -o B.tflite. An int8 file is made by mobilenet quantize.")
+    if Path(a.out).exists() and Path(a.out).samefile(a.file): raise MobileNetError(f"{a.out} is the file itself, whose weights would be lost. Give another name with -o.")
+    model = Model.open(a.file)
+    found, ops = to_int4(model)
+    path, some = found.save(a.out), [op for op in ops if op.int4]
+    saved, stay = len(model.data) - len(found.data), [op for op in ops if not op.int4]
+    facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(found.data), ops=[dict(index=op.index, op=op.name, weights=op.weights, int4=op.int4, noise=op.noise, remark=op.remark) for op in ops])
+    return facts, (f"{path}: {len(found.data):,} bytes, {saved:,} fewer. {len(some)} of {len(ops)} layers, with {sum(op.weights for op in some):,} of {sum(op.weights for op in ops):,} weights, have 4 bits"
+                   + (f"; depthwise layers and the first one are few bytes and lose most, and stay int8 ({len(stay)} layers)" if stay else "") + ". Which layers do is a choice in Python: Model.to_int4(layers=...).\n"
+                   f"Its answers are others than those of {a.file}. How good they are, only photos say: mobilenet evaluate {quoted(path)} --photos DIR. Whether runtimes agree on them: mobilenet verify {quoted(path)}")
+
 def _stripped(a):
     "A .tflite with only what an interpreter reads."
     from mobilenet_keras import Model
@@ -361,11 +377,13 @@ def _stripped(a):
       _size(", where the file doesn't say it (default: 224)"),
       _PROTOTXT, *_TOLD,
       arg("--int8", action="store_true", help="write a uint8 .tflite, as TensorFlow 1 made them, as an int8 .tflite of the same answers; where they would be others, say why, and write nothing"),
+      arg("--int4", action="store_true", help="write an int8 .tflite with weights of 4 bits, half as large, whose answers are others"),
       arg("--no-compare", action="store_true", help="don't ask the original, in a process of its own with limits, whether it gives the same answers"))
 def convert(a):
     "Turn a weight file of any known system into a Keras model, or a .tflite into a smaller one."
     if not a.out: raise MobileNetError("Give a file to write: -o model.keras (or .h5, .safetensors), or -o small.tflite for a .tflite. What a file holds says: mobilenet inspect FILE")
     kind, writable = Path(a.out).suffix, [".keras", ".h5", ".safetensors"]
+    if a.int4: return _in_int4(a)
     if a.int8: return _in_int8(a)
     if kind == ".tflite" and _is_tflite(Path(a.file)): return _stripped(a)
     if kind == ".tflite": raise MobileNetError(f"{a.file} becomes a .tflite by training: mobilenet convert FILE -o weights.h5, mobilenet train PHOTOS --weights weights.h5, mobilenet quantize RUN.")
@@ -639,7 +657,7 @@ def compile(a):
     found = {kind: chosen, other: compile_model(model, other, layout=chosen.layout, keep_dead=a.keep_dead)}
     count = t and chosen.instructions(t.core)
     facts = dict(layout=chosen.layout, instructions=count, estimated_ms=t and engine_ms(chosen, t), flash_words=t and missed_words(chosen.data, t), arena_streamed=found["streamed"].arena, arena_held=found["held"].arena, tflm_arena=tflm.total, mbn_bytes=len(chosen.data),
-                 weight_bytes=sum(s.weights.size for s in chosen.steps if s.weights is not None), macs=chosen.macs, dead_channels=chosen.dead, whole_macs=chosen.whole_macs,
+                 weight_bytes=sum(s.weight_bytes for s in chosen.steps), macs=chosen.macs, dead_channels=chosen.dead, whole_macs=chosen.whole_macs,
                  row_macs=int(chosen.plan.row_macs().max()), finish_macs=chosen.plan.finish_macs, input=kind)
     path = chosen.save(a.out or Path(a.model).with_suffix(".mbn").name)
     if a.picture:

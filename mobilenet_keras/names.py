@@ -50,7 +50,7 @@ STAR = """MissingExtra MobileNetError Photos example_photos MobileNetV1 MobileNe
 METHODS = { # class: the modules above its own that give it methods
     "Photos": "training.augment",
     "Run": "evaluation report",
-    "Model": "tflite.folding tflite.signed tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm report",
+    "Model": "tflite.folding tflite.signed tflite.int4 tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm report",
     "Profile": "mcu.fit",
 }
 RETURNS = {"fine_tune": "Run", "resume": "Run", "quantize": "Model"} # function: the class of what it returns, which has its methods then, too

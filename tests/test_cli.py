@@ -111,7 +111,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--no-compare": "don't ask the original", "--cores": "that make an inference",
     "--samples": "photos for calibration", "--calibration": "rule for ranges",
     "--equalize": "equalize channels", "--no-bias-correction": "keep in the biases", "--io-dtype": "type of input and output",
-    "--int8": "write a uint8 .tflite",
+    "--int8": "write a uint8 .tflite", "--int4": "write an int8 .tflite with weights of 4 bits",
     "-n": "N at most so many photos", "--top": "N classes to name", "--as": "SYSTEM whose file", "--mistakes": "PNG write a picture",
     "--picture": "SVG write a picture", "--held": "the whole image lies in RAM", "--map": "list every buffer", "--emulator": "rp2040js is for",
     "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",

@@ -70,6 +70,8 @@ class Step:
     @property
     def macs(self) -> int: return 0 if self.weights is None else self.out[0]*self.out[1]*self.weights.size
     @property
+    def weight_bytes(self) -> int: return 0 if self.weights is None else len(self.weights)*-(-self.weights[0].size//2) if self.int4 else self.weights.size  # in a portable file
+    @property
     def factors(self) -> np.ndarray: # int64, as the weights
         "What the input is multiplied by: the weights less their zero point."
         assert self.weights is not None, "only steps that multiply have factors"

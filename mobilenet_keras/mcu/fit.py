@@ -114,7 +114,7 @@ def narrower(
     return {a/alpha: a for a in _ALPHAS if a <= alpha} if alpha else dict.fromkeys((1, .75, .5, .35, .25))
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #3752145c
-def _constant_bytes(steps): return sum(s.weights.size + 9*s.out[2] for s in steps if s.weights is not None)
+def _constant_bytes(steps): return sum(s.weight_bytes + 9*s.out[2] for s in steps if s.weights is not None)
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows; weights are zeros that take no memory."

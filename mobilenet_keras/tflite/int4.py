@@ -41,7 +41,7 @@ class Int4Op:
 def _staying(model, op, chosen):
     "Why the weights of an op stay as they are; \"\" if they needn't."
     found = operands(model, op)
-    if found is None or op.name == "TRANSPOSE_CONV" or found[1].data is None or found[1].dtype != "int8" or found[1].scale is None: return "they are no int8 constant"
+    if found is None or op.name == "TRANSPOSE_CONV" or found[1].data is None or found[1].dtype != "int8" or found[1].scale is None: return "they are no int8 constant" + (f", but {found[1].dtype}" if found else "")
     x, w, b, _ = found
     if w.zero_point.any() or x.dtype != "int8" or x.scale is None: return "they have a zero point, or its input is not int8"
     if b is not None and (b.data is None or b.dtype != "int32"): return "its bias is no int32 constant"
@@ -86,7 +86,8 @@ def to_int4(
             tensors, noise = _rounded(model, op)
             new.update((t.index, t) for t in tensors)
         ops.append(Int4Op(op.index, op.name, model.tensors[op.inputs[1]].data.size if model.tensors[op.inputs[1]].data is not None else 0, not remark, noise, remark))
-    if not any(op.int4 for op in ops): raise MobileNetError(f"{model.name} has no weights that can have 4 bits: " + (f"of op {ops[0].index} {ops[0].name}, {ops[0].remark}." if ops else "no op has any.") + " An int8 file is made by mobilenet quantize.")
+    first = next((op for op in ops if op.index in chosen), None)
+    if not any(op.int4 for op in ops): raise MobileNetError(f"{model.name} has no weights that can have 4 bits: " + (f"of op {first.index} {first.name}, {first.remark}." if first else "no op has any.") + " An int8 file is made by mobilenet quantize.")
     view = copy.copy(model)
     view.tensors = [new[t.index] for t in model.tensors]
     view.inputs, view.outputs = [[new[t.index] for t in some] for some in (model.inputs, model.outputs)]

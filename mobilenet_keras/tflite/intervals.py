@@ -53,7 +53,7 @@ def _multiplied(model, op, bounds, roundings):
     found = operands(model, op)
     if found is None: return None
     x, w, b, out = found
-    if w.data is None or w.dtype not in DTYPE_RANGE or (b is not None and b.data is None) or (w.dtype == "int8" and w.zero_point.any()): return None
+    if w.data is None or w.dtype not in (*DTYPE_RANGE, "int4") or (b is not None and b.data is None) or (w.dtype != "uint8" and w.zero_point.any()): return None
     low, high = (v - int(x.zero_point[0]) for v in bounds(x))
     kernel, zero = w.data.astype(np.float64), w.zero_point.astype(float)  # sums of products below 2**53 are exact in float64
     kernel -= zero.reshape([-1 if i == w.axis else 1 for i in range(w.data.ndim)]) if len(zero) > 1 else zero[0]

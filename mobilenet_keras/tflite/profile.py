@@ -249,17 +249,17 @@ def arena_on_board(self:Profile) -> int: # Bytes, estimated
 # %% ../../nbs/api/tflite/09_profile.ipynb #00000024
 def _weight_health(op, w):
     "One dict on the weights of an op."
-    axis, limit = w.data.ndim - 1 if op.name == "DEPTHWISE_CONV_2D" else 0, 127 if w.dtype == "int8" else 127.5
+    axis, limit = w.data.ndim - 1 if op.name == "DEPTHWISE_CONV_2D" else 0, {"int8": 127, "int4": 7}.get(w.dtype, 127.5)
     zero = w.zero_point.reshape([-1 if i == w.axis else 1 for i in range(w.data.ndim)]) if len(w.zero_point) > 1 else w.zero_point[0]
     largest = abs(w.data.astype(np.int64) - zero).max(tuple(i for i in range(w.data.ndim) if i != axis))
-    ends = (w.data <= -127) | (w.data == 127) if w.dtype == "int8" else (w.data == 0) | (w.data == 255)
+    ends = (w.data == 0) | (w.data == 255) if w.dtype == "uint8" else (w.data <= -limit) | (w.data == limit)
     per_tensor, zeros, wasted = len(w.scale) == 1 and w.shape[axis] > 1, int((largest == 0).sum()), int(((largest > 0) & (4*largest < limit)).sum())
     note = "; ".join(filter(None, [
         "one scale for all depthwise filters: quantize again per channel" if per_tensor and op.name == "DEPTHWISE_CONV_2D" else "",
         f"{zeros} of {len(largest)} channels have no weight but zero" if zeros else "",
         f"{wasted} of {len(largest)} channels use less than a quarter of the range" if wasted else "",
-        f"{ends.mean():.1%} of the weights are at the end of the range" if ends.mean() > max(.02, 3*len(largest)/w.data.size) else ""]))
-    return dict(index=op.index, op=op.name, weights="per tensor" if per_tensor else "per channel", channels=len(largest),
+        f"{ends.mean():.1%} of the weights are at the end of the range" if ends.mean() > max(.2 if w.dtype == "int4" else .02, 3*len(largest)/w.data.size) else ""]))
+    return dict(index=op.index, op=op.name, weights="per tensor" if per_tensor else "per channel", bits=4 if w.dtype == "int4" else 8, channels=len(largest),
                 scale_low=float(w.scale.min()), scale_high=float(w.scale.max()), largest=int(largest.max()),
                 at_ends=float(ends.mean()), zero_channels=zeros, wasted_channels=wasted, note=note)
 
@@ -272,7 +272,7 @@ def _activation_health(model, op, found):
 
 @dataclass(frozen=True, eq=False)
 class Health:
-    "How well a model uses its 8 bits."
+    "How well a model uses its 8 bits, or 4."
     name:str  # The model's
     rows:list # One dict for each op with quantized weights
 
@@ -280,16 +280,17 @@ class Health:
 
     def _summary(self):
         if not self.rows: return f"{self.name} has no 8-bit weights: nothing is quantized here."
+        few = sum(r["bits"] == 4 for r in self.rows)
         per_tensor, noted = (sum(map(f, self.rows)) for f in (lambda r: r["weights"] == "per tensor", lambda r: bool(r["note"])))
         constant = sum(r.get("constant_channels", 0) for r in self.rows)
-        return (f"{self.name}: {len(self.rows)} ops with 8-bit weights, {per_tensor} of them with one scale for all channels; "
+        return (f"{self.name}: {len(self.rows)} ops with {'quantized' if few else '8-bit'} weights, {f'{few} of them with 4 bits, ' if few else ''}{per_tensor} of them with one scale for all channels; "
                 f"{noted} with a remark; channels that never change: {constant}.")
 
     def _table(self):
         head = ("", "op", "weights", "scales", "max |q|", "at ends", "wasted", "output levels", "constant", "remark")
         scales = lambda r: f"{r['scale_low']:.3g}" + (f" to {r['scale_high']:.3g}" if r["scale_high"] > r["scale_low"] else "")
         share = lambda r, part, whole: f"{r[part]} of {r[whole]}" if part in r else "-"
-        return head, [(r["index"], r["op"], r["weights"], scales(r), r["largest"], f"{r['at_ends']:.1%}", share(r, "wasted_channels", "channels"),
+        return head, [(r["index"], r["op"], r["weights"] + ", 4 bits"*(r["bits"] == 4), scales(r), r["largest"], f"{r['at_ends']:.1%}", share(r, "wasted_channels", "channels"),
                        r.get("levels", "-"), share(r, "constant_channels", "output_channels"), r["note"]) for r in self.rows]
 
     def __str__(self): return "\n".join([self._summary(), *(["", text_table(*self._table())] if self.rows else [])])
@@ -298,11 +299,11 @@ class Health:
 
 @patch
 def health(self:Profile) -> Health:
-    "How well each op with 8-bit weights uses its bits."
+    "How well each op with quantized weights uses its bits."
     rows = []
     for op in self.model.ops:
         w = (operands(self.model, op) or [None, None])[1]
-        if w is None or w.data is None or not w.data.size or w.scale is None or w.dtype not in DTYPE_RANGE: continue
+        if w is None or w.data is None or not w.data.size or w.scale is None or w.dtype not in (*DTYPE_RANGE, "int4"): continue
         rows.append(_weight_health(op, w) | _activation_health(self.model, op, self.intervals))
     return Health(self.name, rows)
 

@@ -22,8 +22,8 @@ static int words_in_file(const checker *c, uint32_t at, uint64_t words) { return
 
 static const int32_t *words_at(const checker *c, uint32_t at) { return (const int32_t *)(const void *)(mbn_bytes(c->h) + at); }
 
-/* Whether the file says that its engine must know minor `n`: flags of a later one meant nothing before. */
-static int at_least(const checker *c, int n) { return MBN_MINOR >= n && c->h->version >> 8 >= n; }
+/* Whether the file says that its engine must know minor 2: its flags meant nothing before. */
+#define IS_MINOR_2(c) (MBN_MINOR > 1 && (c)->h->version >> 8 > 1)
 
 /* Pairs of (multiplier, shift): a shift of more than `most` would leave the range in which TFLM's arithmetic is defined. */
 static int scales_ok(const int32_t *k, int pairs, int32_t most) {
@@ -70,7 +70,7 @@ static int convolution_ok(const checker *c, const mbn_step *dilated) {
 }
 
 static int softmax_ok(const checker *c, const mbn_step *s) {
-  if ((s->out_c > 4095 && !at_least(c, 2)) || !words_in_file(c, s->constants, 256)) return 0; /* 4096 exponentials of 2^19 overflow: before minor 2 none came so far */
+  if ((s->out_c > 4095 && !IS_MINOR_2(c)) || !words_in_file(c, s->constants, 256)) return 0; /* 4096 exponentials of 2^19 overflow: before minor 2 none came so far */
   const int32_t *exponent = words_at(c, s->constants);
   for (int i = 0; i < 256; i++) if (exponent[i] < 0) return 0;
   return exponent[0] == INT32_MAX;
@@ -115,12 +115,12 @@ static int taken_ok(const checker *c, const mbn_step *s) {
 
 /* Flags and zero points that its op has; those that came with minor 1 only where the file says it, since before they meant nothing. */
 static int has_its_own(const checker *c, const mbn_step *s, int head) {
-  const int minor = at_least(c, 1), conv = s->op == MBN_CONV;
+  const int minor = MBN_MINOR && c->h->version >> 8, conv = s->op == MBN_CONV;
   const int dense = conv && !s->capacity && !(s->packed | s->pt | s->pl) && s->kh <= s->in_h && s->kw <= s->in_w && (!head || (uint32_t)s->out_h * s->out_w == 1);
   int may = mbn_is_pool(s) ? MBN_COUNTS_PADS : 0;
   if (!minor && (s->op >= MBN_AGAIN || (head && s->capacity))) return 0;
   if (minor) may |= s->op == MBN_CONCAT ? MBN_OTHER_FIRST | MBN_FROM_KEPT : mbn_takes_aside(s) ? MBN_FROM_KEPT : dense ? MBN_ONCE : s->op == MBN_AVERAGE_POOL || s->op == MBN_GLOBAL_AVERAGE || s->op == MBN_RESIZE ? MBN_UNSIGNED : 0;
-  if (conv && at_least(c, 2) && !s->zero_other && !(s->flags & MBN_ONCE)) may |= MBN_INT4;
+  if (conv && IS_MINOR_2(c) && !s->zero_other && !(s->flags & MBN_ONCE)) may |= MBN_INT4;
   return (s->flags & ~may) == (head ? MBN_HEAD : 0) && (!s->zero_other || s->op == MBN_ADD || (minor && (conv || s->op == MBN_DEPTHWISE || s->op == MBN_MUL)));
 }
 

@@ -132,14 +132,13 @@ MBN_HOT static void matrix(const mbn_call *c, int two, int32_t words, int8_t *ou
   void (*const run)(const matrix_call *) = mbn_is_int4(s) ? RUN_4(two, s) : two ? mbn_is_rectified(s) ? mbn_dsp_two_rectified : mbn_dsp_two_signed
                                                : mbn_is_rectified(s) ? mbn_dsp_one_rectified : mbn_dsp_one_signed;
   const uint32_t *taps = (const uint32_t *)(const void *)c->scratch, *weights = (const uint32_t *)(const void *)c->weights;
-  const int32_t begin = mbn_is_int4(s) ? two ? 8 : 4 : 0, each = (two ? words / 2 : words) >> (mbn_is_int4(s) ? 2 : 1); /* words of an output's weights */
-  matrix_call m = {taps, taps + begin + words, c->constants + 3 * first, s->zero_out, out + first, s->out_c, out + whole, weights};
-  if (MBN_FIRST(c)) m.weights += each * first;
+  matrix_call m = {taps, taps + (mbn_is_int4(s) ? two ? 8 : 4 : 0) + words, c->constants + 3 * first, s->zero_out, out + first, s->out_c, out + whole, weights};
+  if (MBN_FIRST(c)) m.weights += (two ? words / 2 : words) / (mbn_is_int4(s) ? 4 : 2) * first;
   if (whole != first) run(&m);
   if (!rest) return;
   int8_t last[8];
   m.scales += 3 * (whole - first), m.out = last, m.stride = 4, m.out_end = last + 4;
-  m.weights += each * (whole - first);
+  m.weights += (two ? words / 2 : words) / (mbn_is_int4(s) ? 4 : 2) * (whole - first); /* two weights a word, or four, two taps a word of taps */
   run(&m);
   for (int32_t i = 0; i < rest; i++) {
     out[whole + i] = last[i];

@@ -116,7 +116,7 @@ def test_minus_8_and_sums_that_a_layout_does_not_take(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_take_half_the_bytes(layout):
     steps = [s for s in compile_model(int4((1, 41, 38, 3), 0), layout=layout).steps if s.int4]
-    assert len(steps) == 8
+    assert len(steps) == 9
     for s in steps:
         found = [LAYOUTS[layout].pack(s), LAYOUTS[layout].pack(replace(s, int4=False))]
         few, many = (len(f[0]) for f in found) if layout != "portable" else (s.weight_bytes, s.weights.size)

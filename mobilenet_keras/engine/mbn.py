@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAGIC', 'VERSION', 'MINOR', 'Header', 'HELD', 'NCHW', 'BGR', 'MbnOutput', 'read_header', 'read_facts', 'read_io',
-           'read_stages', 'pack', 'Compiled', 'compile_model']
+           'read_stages', 'pack', 'Compiled', 'usual_slack', 'kernel_needs', 'compile_model']
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000003
 import collections, json, struct, zlib
@@ -233,13 +233,15 @@ class Compiled:
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #33adb841
 def _planned(steps, order, input, slack, group, ram, outputs):
-    "(plan, packs) of a chain in a layout."
-    packs, needs = _needs(steps, order)
+    "(plan, packed bytes of each step or None) of a chain in a layout."
+    packs, needs = kernel_needs(steps, order)
     packed = tuple(p is not None for p in packs)
     cost = (lambda stage: instructions([stage], packed, order.name, order.cores[0])) if order.cores and prices(order.name, order.cores[0]) else None
-    return plan(steps, input, (.14 if order.number else .06) if slack is None else slack, group, needs, ram, cost, outputs), packs
+    return plan(steps, input, usual_slack(order) if slack is None else slack, group, needs, ram, cost, outputs), packs
 
-def _needs(steps, order):
+def usual_slack(order): return .14 if order.number else .06 # Of an arena, see `plan`: calls count where kernels are fast
+
+def kernel_needs(steps, order):
     "(packed bytes, scratch) of each step in a layout."
     packs = [order.pack(s) for s in steps]
     return packs, [order.scratch(s, p is not None) + s.gathered for s, p in zip(steps, packs)]
@@ -248,7 +250,7 @@ def _least_steps(model, order, input):
     "The model's steps, in the order of its branches that needs the least memory."
     stored = lambda *how: list(map(order.stored, lower(model, *how)))
     steps, choices = stored(), forks(model)
-    def least(steps): return plan(steps, input, group=1, needs=_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
+    def least(steps): return plan(steps, input, group=1, needs=kernel_needs(steps, order)[1], outputs=graph_ends(model).roots).arena
     if not choices: return steps
     best, first = least(steps), set()
     for some in (set(), set(choices), *({t} for t in choices[:16])):  # each fork is turned once, and stays so where that helps; of very many, the first

@@ -1,0 +1,68 @@
+"""What firmware takes of a board besides the model: writes microcontroller/sizes.json, by which `boards`, `build` and `suggest` judge.
+
+For each board, layout of weights, minor of the format, place of the kernels and number of cores: bytes of flash (code and the constants
+of start-up, console and engine) and of RAM (stacks, variables, kernels that run there), of images as `build` links them (ziglang). What
+depends on the model is taken off. Linkers align: RAM is that behind an even and an odd number of words, of flash the most is kept.
+
+A quarter of an hour: python benchmarks/sizes.py [board ...]
+"""
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from mobilenet_keras.core import microcontroller_folder  # noqa: E402
+from mobilenet_keras.engine.layouts import layout_for  # noqa: E402
+from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
+from mobilenet_keras.mcu.firmware import Firmware, data_source, expected_output, link  # noqa: E402
+from mobilenet_keras.mcu.fit import firmware_key, model_bytes  # noqa: E402
+from mobilenet_keras.mcu.target import target, targets  # noqa: E402
+from mobilenet_keras.tflite.builder import Builder, example  # noqa: E402
+
+MODELS = [*(Builder((1, 11, w, 1)).conv(4, 3, 2).mean().dense(2).softmax().model("a name") for w in (9, 17)), example((1, 24, 24, 3), 1, 6)]
+
+
+def variants(board):
+    """Every `Target`, layout and minor that firmware for a board may have."""
+    for hot in ("flash", "ram"):
+        for cores in (1, 2) if target(board).second_stack else (1,):
+            t = target(board, hot, cores=cores)
+            yield from ((t, layout, minor) for layout in dict.fromkeys(("portable", layout_for(t.core).name)) for minor in (0, 1))
+
+
+def linked(model, t, layout, minor):
+    """((the model's RAM, what the image takes besides), flash that it takes besides); its memories are made large enough."""
+    t = replace(t, ram=(t.ram[0], 8 << 20), flash=(t.flash[0], 8 << 20))
+    compiled = compile_model(model, layout=layout)
+    image = compiled.io.input.prepare(None).one
+    firmware = Firmware(compiled.name, t, link(t, data_source(compiled, t.id, image, expected_output(compiled, image), t.cores), None, layout, minor), "ziglang")
+    ram, flash = model_bytes(compiled, t)
+    return (ram, firmware.ram_used - ram), firmware.flash_used - flash
+
+
+def measured(t, layout, minor):
+    """(its key, [RAM, RAM behind a model that takes an odd number of words, flash])."""
+    found = [linked(model, t, layout, minor) for model in MODELS]
+    own = [{own for (taken, own), _ in found if taken % 8 == odd} for odd in (0, 4)]
+    code = [flash for _, flash in found]
+    assert [len(n) for n in own] == [1, 1] and max(code) - min(code) <= 32, (t.id, layout, minor, found)
+    return firmware_key(t, layout, minor), [*own[0], *own[1], max(code)]
+
+
+def main(boards):
+    path = microcontroller_folder() / "sizes.json"
+    every = json.loads(path.read_text()) if path.exists() else {}
+    with ThreadPoolExecutor(2) as pool:
+        for board in boards or targets():
+            every[board] = dict(pool.map(lambda v: measured(*v), variants(board)))
+            print(board, every[board], flush=True)
+            lines = [f" {json.dumps(b)}: {{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(every[b].items())) + "\n }" for b in sorted(every)]
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

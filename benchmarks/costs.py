@@ -95,7 +95,7 @@ def main_of(kind, wanted):
     fitted, others_of, own = KINDS[kind]
     path, table = microcontroller_folder() / "costs.json", Path(__file__).with_suffix(".csv")
     for (layout, core), board in BOARDS.items():
-        if wanted and (layout, core) != wanted or layout == "mve" and kind == "uint8":  # whose steps with a zero point are portable
+        if wanted and (layout, core) != wanted:
             continue
         known = {k: v for k, v in prices(layout, core).items() if not own(k)}
         some, others = ([m for seed in seeds if (m := measured(seed, board, layout, kind))] for seeds in (fitted, others_of))

@@ -41,10 +41,11 @@ PUBLIC = { # module: its public names
     "mcu.flash": "flash",
     "mcu.micropython": "export_micropython flash_micropython",
     "mcu.openmv": "export_openmv",
+    "suggestions": "suggest",
     "mcu.tflm": "arena_sizes export_tflm lint_tflm run_tflm",
 }
 STAR = """MissingExtra MobileNetError Photos example_photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate Run quantize Model
-    Classifier verify evaluate BOARDS build simulate flash Device Engine list_models""".split()
+    Classifier verify evaluate BOARDS build simulate flash Device Engine list_models suggest""".split()
 
 # %% ../nbs/api/09_names.ipynb #00000007
 METHODS = { # class: the modules above its own that give it methods

@@ -135,17 +135,19 @@ def test_no_flag_is_required_and_what_writes_has_out():
     for verb, p in cli.parsers().items():
         assert not any(a.required for a in p._actions if a.option_strings), verb
     assert {verb for verb in VERBS if "--out" in flags_of(verb)} == {
-        "demo", "train", "report", "convert", "quantize", "compile", "export", "build", "micropython export",
+        "demo", "suggest", "train", "report", "convert", "quantize", "compile", "export", "build", "micropython export",
         "micropython module"}
     assert all("-o" in flags_of(verb) for verb in VERBS if "--out" in flags_of(verb))
 
 
-def test_models_as_json_and_text():
-    code, out, _ = mobilenet("models", "--json")
+def test_published_networks_as_json_and_text():
+    code, out, _ = mobilenet("suggest", "--json")
     rows = json.loads(out)
     assert code == 0 and len(rows) == 38
     assert {"name": "mobilenet_v1_0.25_224", "top1": 49.8, "mmacs": 41}.items() <= next(r for r in rows if r["name"].endswith("v1_0.25_224")).items()
-    assert "mobilenet_v2_1.4_224" in mobilenet("models")[1]
+    assert "mobilenet_v2_1.4_224" in mobilenet("suggest")[1]
+    code, _, err = mobilenet("models")
+    assert code == 2 and "no verb models any more: the published networks are listed by `mobilenet suggest`" in err
 
 
 def test_a_closed_pipe_is_no_error():
@@ -209,7 +211,7 @@ def bad(tmp_path):
     (["convert", "file", "-o", "x.tflite"], "by training"), (["device", "ask", "nowhere.jpg"], "No such photo"),
     (["compile", "text.tflite", "-o", "m.mbn"], "text.tflite"),
     (["train", "good", "--seed", "-1"], "seed"), (["train", "good", "--weights", "none", "--size", "9999999"], "GB"),
-    (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["models", "--max-mmacs", "0"], "11"),
+    (["train", "backup"], "and old/"), (["train", "twice"], "valid"), (["suggest", "--max-mmacs", "0"], "11"),
     (["verify", "tiny.tflite", "good", "-n", "0"], "-n is"), (["predict", "x.jpg", "--model", "tiny.tflite", "--top", "0"], "--top"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_bad_input_is_one_line_and_exit_2(tensorflow, bad, args, message, monkeypatch, capsys):
@@ -447,7 +449,7 @@ def test_a_console_of_windows(tmp_path):
         ("lint m.tflite", 0, "TensorFlow Lite Micro"), ("evaluate m.tflite photos", 0, "of 4 photos right"), ("evaluate m.mbn photos", 0, "\\u732b"),
         ("predict photos --model m.tflite", 0, "\\u732b"), ("predict no\u732b.jpg", 2, ""), ("flash f.uf2 --dry-run", 2, ""),
         ("device ask nowhere.jpg", 2, ""), ("device selfcheck --wait nan", 2, ""),
-        ("train nowhere", 2, ""), ("models", 0, "mobilenet_v1_0.25_224"), ("trian photos", 2, "")]
+        ("train nowhere", 2, ""), ("suggest", 0, "mobilenet_v1_0.25_224"), ("trian photos", 2, "")]
     found = on_windows(tmp_path, *(line.split() for line, _, _ in cases))
     assert len(found) == len(cases)
     for (line, code, says), (ended, out, err) in zip(cases, found, strict=True):

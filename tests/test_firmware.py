@@ -240,7 +240,7 @@ def test_sources_compile_without_a_warning(board, tmp_path):
 def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch):
     """V1 0.25 at 96x96x3 is refused, V1 0.1 is named, and does fit."""
     monkeypatch.setattr(subprocess, "run", None)
-    better = r"the largest that is estimated to fit: mobilenet train PHOTOS --alpha 0.1 --size 96\."
+    better = r"the largest that is estimated to fit: mobilenet train PHOTOS --alpha 0.1 --size 96 --weights none\."
     with pytest.raises(MobileNetError, match=f"bytes of flash too many .* {better}"):
         build(network("V1", .25, 96), "microbit")
     fit.check_fits(compile_model(network("V1", .1, 96)), targets()["microbit"])
@@ -249,7 +249,8 @@ def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch
 def test_a_row_of_the_input_and_kernels_in_ram_take_ram():
     compiled, t = compile_model(small(), layout="v6m"), targets()["microbit"]
     need, whole = fit.required(compiled, t)[0], built("microbit")
-    assert whole.ram_used == need == compiled.arena + 8 + 15 * 3 + 3 + whole.stack_bytes + whole.rows()[-3][2]
+    assert whole.ram_used == need == compiled.arena + whole.stack_bytes + dict((what, ram) for what, _, ram in whole.rows())["variables"]
+    assert whole._of("app_message") == 8 + 15 * 3 + 3, "a row, in words"
     assert fit.required(compiled, replace(t, hot="ram"))[0] == built("microbit", None, "ram").ram_used
     fit.check_fits(compiled, replace(t, ram=(0x20000000, need)))
     with pytest.raises(MobileNetError, match="1 bytes of RAM too many"):

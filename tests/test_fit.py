@@ -23,6 +23,7 @@ from mobilenet_keras.mcu.firmware import build
 from mobilenet_keras.mcu.fit import available, check_fits, compiled_for, fits, required
 from mobilenet_keras.mcu.target import target, targets
 from mobilenet_keras.mcu.tflm import export_tflm, lint_tflm
+from mobilenet_keras.networks.pretrained import ALPHAS
 from mobilenet_keras.tflite import profile as profiles
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.folding import folded
@@ -74,9 +75,10 @@ def test_recorded_figures_are_true():
         rows = list(csv.DictReader(file))
     assert {(r["board"], r["network"]) for r in rows} == {(b, n) for b in targets() for n in fitting.NETWORKS} and len(fitting.NETWORKS) == 10
     for r in rows:
-        assert (r["ram"], r["held"]) == (r["ram_built"], r["held_built"]) and 0 <= int(r["flash"]) - int(r["flash_built"]) <= 64, r
-        assert abs(float(r["error"])) < .05 if r["fits"] == "1" else not r["error"], r
-    assert {r["fits"] for r in rows if r["board"] == "microbit"} == {"0", "1"}
+        assert (r["ram"], r["held"]) == (r["ram_built"], r["held_built"]) and abs(int(r["flash"]) - int(r["flash_built"])) <= 64, r
+        assert abs(float(r["error"] or 0)) < .05 and (r["fits"] == "1" or not r["error"]), r
+        assert r["error"] or r["fits"] == "0" or r["board"] not in fitting.COUNTED or r["network"] not in fitting.QUICK, r
+    assert {r["fits"] for r in rows if r["board"] == "microbit"} == {"0", "1"} and {target(b).core for b in fitting.COUNTED} == {t.core for t in targets().values()}
 
 
 PAIRS = [(n, b) for b in targets() for n in fitting.NETWORKS]
@@ -86,7 +88,7 @@ PAIRS = [(n, b) for b in targets() for n in fitting.NETWORKS]
 @pytest.mark.parametrize("name, board", sample(PAIRS, kept=[("V1 0.1 48x48x1", "mps2-an386"), ("uint8, 45x37x3", "mps3-an547")]))
 def test_boards_build_and_simulate_agree(name, board):
     row = fitting.measured(name, board)
-    assert (row["ram"], row["held"]) == (row["ram_built"], row["held_built"]) and 0 <= row["flash"] - row["flash_built"] <= 64
+    assert (row["ram"], row["held"]) == (row["ram_built"], row["held_built"]) and abs(row["flash"] - row["flash_built"]) <= 64
     assert not row["fits"] or abs(float(row["error"])) < .05
 
 
@@ -97,6 +99,7 @@ def test_sizes_are_what_the_linker_says(board):
 
 
 def test_every_board_has_sizes():
+    assert {shortcuts: list(widths) for shortcuts, widths in module._TRAINED.items()} == {False: ALPHAS[1], True: ALPHAS[2]}
     assert {b: set(found) for b, found in module._sizes().items()} == {b: {module.firmware_key(*v) for v in sizes.variants(b)} for b in targets()}
 
 
@@ -109,7 +112,7 @@ def test_the_engine_comes_first():
     assert ours.ok and not theirs.ok and theirs.ram - theirs.usable_ram == (68_256 if MICRO else 67_578), "measured with a margin, or estimated"
     code, out, err = mobilenet("boards", shared(f"models/{PERSON}.tflite"), "--board", "microbit")
     first, second = out.splitlines()
-    assert code == 0 and not err and first.startswith("fits microbit with engine (12,432 of 16,384 bytes of RAM, 19,")
+    assert code == 0 and not err and first.startswith("fits microbit with engine (12,464 of 16,384 bytes of RAM, 14,664 with the photo held, 260,")
     assert second.startswith("does not fit microbit with tflm (") and "mobilenet convert A.tflite -o B.tflite" in second
     assert f"{theirs.ram - theirs.usable_ram:,} bytes of RAM too many" in second
 
@@ -119,8 +122,8 @@ def test_advice_is_a_command_line(tmp_path):
     model = network("V1", .25, 96)
     model.save(tmp_path / "m.tflite")
     code, out, _ = mobilenet("boards", "m.tflite", "--board", "microbit", cwd=tmp_path)
-    assert code == 1 and out.splitlines()[0].endswith("mobilenet train PHOTOS --alpha 0.1 --size 96")
-    for board, large in (("microbit", model), ("microbit", network("V1", .25, 160, channels=1)), ("microbit-v2", network("V1", 1., 128))):
+    assert code == 1 and out.splitlines()[0].endswith("mobilenet train PHOTOS --alpha 0.1 --size 96 --weights none")
+    for board, large in (("microbit", model), ("microbit", network("V1", .25, 160, channels=1)), ("microbit-v2", network("V1", .75, 96))):
         found = fits(large, board)
         flags = cli.parser().parse_args(shlex.split(found.why.rsplit("mobilenet ", 1)[1]))
         better = network(flags.net.upper(), flags.alpha, int(flags.size), channels=1 if flags.gray else 3)

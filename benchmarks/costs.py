@@ -68,7 +68,7 @@ def measured(seed, board, layout, kind=""):
     compiled = compile_model(model, slack=slack, layout=layout)
     parts = (work(s, compiled.packed[s.first:s.first + len(s.steps)], layout) for s in compiled.plan.stages)
     try:
-        return sum(parts, Counter()), run_firmware(build(compiled, board), None).instructions
+        return sum(parts, Counter()), run_firmware(build(compiled, board), None, seconds=1800).instructions
     except MobileNetError as e:
         print(f"{seed}, {board}: {e}", flush=True)
 

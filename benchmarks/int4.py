@@ -27,7 +27,7 @@ from mobilenet_keras.preprocessing import Preprocessing  # noqa: E402
 from mobilenet_keras.tflite.int4 import to_int4  # noqa: E402
 from mobilenet_keras.tflite.model import Model  # noqa: E402
 
-SHARED, BOARDS = ROOT.parent / "shared", {"M0+": "pico", "M4": "mps2-an386", "M55": "mps3-an547"}
+SHARED, BOARDS = ROOT.parent / "shared", {"M4": "mps2-an386", "M55": "mps3-an547", "M0+": "pico"}
 NETWORKS = {"V2 0.35 96, 1000 classes": lambda core: network("V2", .35, 96, 10 if core == "M0+" else 1000),
             "V1 0.25 96, visual wake words": lambda core: Model.open(SHARED / "models/mlperf_tiny/vww_96_int8.tflite")}
 
@@ -53,7 +53,7 @@ def main():
             old = make(core)
             for bits, model in ((8, old), (4, to_int4(old)[0])):
                 firmware = build(model, board, keep_dead=True)
-                found, compiled = run_firmware(firmware, None), compile_model(model, layout=firmware.layout, keep_dead=True)
+                found, compiled = run_firmware(firmware, None, seconds=1800), compile_model(model, layout=firmware.layout, keep_dead=True)
                 assert found.as_built
                 rows.append(dict(network=name if core != "M0+" else name.replace("1000", "10"), core=core, layout=firmware.layout, bits=bits, tflite_bytes=len(model.strip().data),
                                  mbn_bytes=len(compiled.data), arena_bytes=found.arena_bytes, stack_bytes=found.stack_bytes, instructions=found.instructions,

@@ -150,7 +150,8 @@ def prices(
     "What each thing that a stage does costs."
     own, portable = (_prices().get(f"{name} {_LIKE.get(core, core)}") for name in (layout, "portable"))
     more = lambda k: _FOR_SIZE.get(core, 1) if layout == "portable" or k.startswith("portable") else 1
-    return own and {k: v*more(k) for k, v in ({k: v for k, v in (portable or {}).items() if k.startswith("portable")} | own).items()}  # some steps of a layout aren't packed
+    alike = {f"int4 {k}": v for k, v in (own or {}).items() if k.startswith("products")}  # where those of 4 bits weren't measured
+    return own and {k: v*more(k) for k, v in (alike | {k: v for k, v in (portable or {}).items() if k.startswith("portable")} | own).items()}  # some steps of a layout aren't packed
 
 def instructions(
     stages:Sequence, # Of `Stage`

@@ -15,7 +15,8 @@ SLOW = {"api/networks/10_importers", "api/networks/11_original", "tutorials/choo
             "tutorials/photos_to_int8", "tutorials/when_int8_loses", "api/training/01_fine_tune",
             "api/training/02_quantization", "api/networks/03_models", "explain/mobilenet",
             "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards", "api/networks/04_heads", "api/networks/12_keras_files",
-            "api/08_cli", "api/mcu/01_tflm", "api/mcu/02_fit", "api/tflite/06_verify", "tutorials/tflm_app", "tutorials/micropython",
+            "api/08_cli", "api/mcu/01_tflm", "api/mcu/02_fit", "api/tflite/06_verify",
+            "tutorials/06_in_your_firmware", "tutorials/07_micropython_and_openmv", "tutorials/09_lesson", "explain/mobilenet_zh",
             "explain/streaming", "explain/proved_by_what", "explain/where_instructions_go", "how_to/build_and_simulate",
             "how_to/other_systems"}  # more than 2 seconds; their modules' tests are not slow
 NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "nbs").rglob("*.ipynb")

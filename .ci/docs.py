@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the boards and the verbs of this tree, installed or not
+sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]  # the boards and the verbs of this tree, installed or not
 REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
@@ -46,8 +46,13 @@ def table(head, rows):
     """A Markdown table, without the columns that are empty; numbers line up."""
     kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
     rule = ["---:" if all(re.fullmatch(r"-?[\d.,]*", row[i]) for row in rows) else "---" for i in range(len(head))]
-    lines = [[row[i].replace("|", "&#124;") for i in kept] for row in [head, rule, *rows]]
+    lines = [[plain(row[i]) for i in kept] for row in [head, rule, *rows]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(cell):
+    """A cell's text without what ends a cell, or outside of backticks would be read as attributes."""
+    return "".join(p if i % 2 else p.replace("{", "&#123;") for i, p in enumerate(re.split("(`[^`]*`)", cell.replace("|", "&#124;"))))
 
 
 def code(source):
@@ -218,6 +223,7 @@ class Page:
     def __init__(self, source, target, folder, names):
         self.source, self.target, self.folder, self.names = Path(source), Path(target), folder, names
         self.blocks, self.heading, self.said, self.pictures = [], "", "", 0
+        self.first = set()  # names that stand at the top of a module's page
 
     def relink(self, match):
         """A link to a file, written from where the source stands, as a link to its page or to the repository."""
@@ -254,7 +260,7 @@ class Page:
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*>]", r"\1", re.sub(r"\$([^$]+)\$", r"\1", prose))
         for line in filter(None, map(str.strip, plain.splitlines())):
             if line.startswith("#"):
-                self.heading = line.lstrip("# ")
+                self.heading = re.sub(r" \{[^}]*\}$", "", line.lstrip("# "))
                 self.said = ""
             elif not line.startswith(("|", "<")):
                 self.said = line
@@ -279,9 +285,10 @@ class Page:
         return f"![{alt}]({path.name}){{ width={width} height={height}{lazy} }}"
 
     def output(self, out, alt):
-        """One output of a cell; `alt` is the text for whom can't see it, else the sentence before it has to do."""
-        alt = re.sub(r"[\"\[\]<>]", "", alt or f"{self.heading}: {self.said}")
-        alt = alt if len(alt) < 240 else alt[:236].rsplit(" ", 1)[0] + " ..."
+        """One output of a cell; `alt` is the text for whom can't see it, else what the thing says of itself, else the sentence before it."""
+        said = text(out.get("data", {}).get("text/plain", "")).split("\n")[0]
+        alt = re.sub(r"[\"\[\]<>]", "", alt or (said if len(said) > 20 and not said.startswith("<") else f"{self.heading}: {self.said}"))
+        alt = alt if len(alt) < 400 else alt[:396].rsplit(" ", 1)[0] + " ..."
         if out["output_type"] == "error":
             raise SystemExit(f"{self.source} holds an error: {out['ename']}: {out['evalue']}. Run it again.")
         data = {kind: text(v) for kind, v in out.get("data", {}).items() if kind != "application/json"}
@@ -299,6 +306,16 @@ class Page:
         kind = "output" if re.search(r"\S {2,}\S", body) else "output prose"  # columns must not wrap
         return f'<div class="{kind}" markdown>\n\n{fence("text", body)}\n\n</div>' if body else ""
 
+    def interface(self, module):
+        """What a module gives to `mobilenet_keras`, before how it works; the one that is called like the module comes first."""
+        from mobilenet_keras.names import PUBLIC
+        first = [name for name in PUBLIC.get(module.name, "").split() if module.documents(name)]
+        for name in sorted(first, key=lambda n: (n != module.name.split(".")[-1], list(module.nodes).index(n))):
+            self.prose(documentation(name, module))
+        self.first = set(first)
+        if first:
+            self.blocks.append("## How it works")
+
     def code(self, cell, module):
         """A code cell and its outputs; nbdev's and Quarto's `#|` lines decide what shows."""
         lines = text(cell["source"]).split("\n")
@@ -312,7 +329,7 @@ class Page:
             if all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in tree.body):
                 return
             for name in module.names(body):
-                self.prose(documentation(name, module))
+                self.prose(f"The source of `{name}`:" if name in self.first else documentation(name, module))
         if body and options.get("echo") != "false":
             shown = fence("python", body)
             fold = "Source" if exported else "Code" if options.get("code-fold") == "true" else ""
@@ -322,9 +339,11 @@ class Page:
             self.blocks.append(self.output(out, options.get("fig-alt", "").strip("\"'")))
 
     def notebook(self, module):
-        for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
+        for i, cell in enumerate(json.loads(self.source.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] == "markdown":
                 self.prose(text(cell["source"]))
+                if i == 0 and module:
+                    self.interface(module)
             elif cell["cell_type"] == "code":
                 self.code(cell, module)
         return self
@@ -355,34 +374,66 @@ def merged(outputs):
 # ---- Pages made from data
 
 
+KINDS = {"microcontroller": "Real boards", "emulated": "Emulated boards", "linux": "Linux computers", "accelerator": "Accelerators"}
+
+
 def boards_page():
     from mobilenet_keras.boards import BOARDS
     yield ("# Boards\n\n> What each board has, and what of it a model may take, with the source of every figure. "
            "Made from the table in `mobilenet_keras.boards`.\n\nIn a notebook: `BOARDS`, `board(\"pico\")`.")
-    yield f'<div class="output" markdown="0">{BOARDS._repr_html_()}</div>'
-    for b in BOARDS.values():
-        facts = re.sub(r"^<p>.*?</p>", "", b._repr_html_())  # its name is the heading
-        yield f'## {b.name} {{ #{b.id} }}\n\n<div class="output" markdown="0">{facts}</div>'
+    for kind, title in KINDS.items():
+        group = [b for b in BOARDS.values() if b.kind == kind]
+        (_, _, _, *head), found = type(BOARDS)({b.id: b for b in group})._table()
+        yield f"## {title}\n\n" + table(["board", *head], [[f"[{name}](#{id})", *map(str, rest)] for id, name, _, *rest in found])
+        for b in group:
+            facts = re.sub(r"^<p>.*?</p>", "", b._repr_html_())  # its name is the heading
+            yield f'### {b.name} {{ #{b.id} }}\n\n<div class="output" markdown="0">{facts}</div>'
 
 
 ROWS = 100  # of a table on the page; a file may have more
 
 
 def benchmarks_page():
-    yield ("# Benchmarks\n\n> What the scripts in `benchmarks/` measured. Times are of the machine that ran them: "
-           "compare the rows of a table with each other, or run the script on yours.")
+    from plots import PLOTS
+    yield ("# Benchmarks\n\n> What the scripts in `benchmarks/` measured, first as five pictures, then row by row. No board was at hand: "
+           "instructions and memory are those of linked programs on emulated ones.")
+    for plot in PLOTS:
+        title, said, name, picture = plot()
+        yield f"## {title}\n\n{said} [The rows](#{name})"
+        yield f'<div class="plot" markdown="0">{picture}</div>'
+    yield ("## Row by row\n\nTimes are of the machine that ran a script: compare the rows of a table with each other, or run the script on "
+           "yours. The bytes are compared with TensorFlow Lite Micro's in [conformance](#conformance), op by op, and in [boards](#boards), "
+           "network by network.")
     for file in sorted((ROOT / "benchmarks").glob("*.csv")):
-        script = next((p for p in (file.with_suffix(".py"), file.with_name(f"{file.stem.rpartition('_')[0]}.py")) if p.exists()), file)
-        title = file.stem.replace("_", " ").capitalize()
-        doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script != file else ""
-        with file.open(newline="", encoding="utf-8") as lines:
-            head, *rows = csv.reader(lines)
-        rows = [[f"{int(v):,}" if re.fullmatch(r"\d{4,}", v) else v for v in row] for row in rows]
-        links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in dict.fromkeys((script, file)))
-        more = f"{len(rows) - ROWS:,} more rows in " if len(rows) > ROWS else ""
-        yield f"## {title}\n\n{doc.split(chr(10) * 2)[0]}\n\n{table([h.replace('_', ' ') for h in head], rows[:ROWS])}\n\n{more}{links}"
-        if (plot := file.with_suffix(".svg")).exists():
-            yield f'<div class="output" markdown="0">{plot.read_text(encoding="utf-8").strip()}</div>'
+        yield from benchmark(file)
+
+
+def benchmark(file):
+    """Heading, what was measured, and the rows of a CSV, folded; those of boards by what the board is."""
+    script = next((p for p in (file.with_suffix(".py"), file.with_name(f"{file.stem.rpartition('_')[0]}.py")) if p.exists()), file)
+    doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) if script != file else ""
+    with file.open(newline="", encoding="utf-8") as lines:
+        head, *rows = csv.reader(lines)
+    links = ", ".join(f"[{p.name}]({REPOSITORY}/blob/main/benchmarks/{p.name})" for p in dict.fromkeys((script, file)))
+    yield f"### {file.stem.replace('_', ' ').capitalize()} {{ #{file.stem} }}\n\n{doc.split(chr(10) * 2)[0]}\n\n{links}"
+    for title, some in grouped(head, rows[:ROWS]).items():
+        some = [[f"{int(v):,}" if re.fullmatch(r"\d{4,}", v) else v for v in row] for row in some]
+        more = f"\n\n{len(rows) - ROWS:,} more rows in {file.name}" if len(rows) > ROWS else ""
+        yield (f"<details class=rows markdown data-search-exclude><summary>{title}{len(some):,} rows</summary>\n\n"
+               f"{table([h.replace('_', ' ') for h in head], some)}{more}\n\n</details>")
+    if (plot := file.with_suffix(".svg")).exists():
+        yield f'<div class="output" markdown="0">{plot.read_text(encoding="utf-8").strip()}</div>'
+
+
+def grouped(head, rows):
+    """{title: rows}: one group, or where there is a column of boards, that of real ones and that of emulations."""
+    from mobilenet_keras.boards import BOARDS
+    at = head.index("board") if "board" in head else None
+    if at is None or not rows or not all(row[at] in BOARDS for row in rows):
+        return {"": rows}
+    found = {"Real boards, emulated here: ": [r for r in rows if BOARDS[r[at]].kind != "emulated"],
+             "Boards that exist as an emulation only: ": [r for r in rows if BOARDS[r[at]].kind == "emulated"]}
+    return {title: some for title, some in found.items() if some}
 
 
 def command_line_page():

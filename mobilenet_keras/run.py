@@ -155,7 +155,8 @@ def plot_history(
     for key, label in [("accuracy", "training"), ("validation_accuracy", "validation")]: ax.plot(x, [r[key] for r in history], ".-", label=label)
     frozen = sum(r["phase"] == "head" for r in history)
     if 0 < frozen < len(history): ax.axvline(frozen + .5, ls=":", color="gray"); ax.text(frozen + .6, ax.get_ylim()[0], " whole network", color="gray", va="bottom")
-    ax.set(xlabel="epoch", ylabel="accuracy"); ax.legend(loc="lower right"); ax.grid(alpha=.3)
+    ax.set(xlabel="epoch", ylabel="accuracy"); ax.grid(alpha=.3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above, where it covers neither curves nor labels
     return shown_once(fig)
 
 def history_png(history:list) -> bytes:

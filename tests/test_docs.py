@@ -111,6 +111,65 @@ def test_boards_and_benchmarks_show_the_data(site):
         assert len(rows) <= 100 or f"{len(rows) - 100} more rows in" in shown, file
 
 
+def test_boards_are_grouped(site):
+    """Real ones and emulations apart, on both pages."""
+    shown = page(site, "reference/boards")
+    titles = ["real-boards", "emulated-boards", "linux-computers", "accelerators"]
+    at = [shown.index(f'<h2 id="{t}"') for t in titles]
+    assert at == sorted(at)
+    for board in BOARDS.values():
+        kind = titles[["microcontroller", "emulated", "linux", "accelerator"].index(board.kind)]
+        assert f'<h2 id="{kind}"' == re.findall(r'<h2 id="[^"]+"', shown[:shown.index(f'id="{board.id}"')])[-1]
+    shown = page(site, "reference/benchmarks")
+    part = shown[shown.index('<h3 id="boards"'):shown.index('<h3 id="conformance"')]
+    real, emulated = re.split("<summary>Boards that exist as an emulation only", part)
+    assert "<td>pico</td>" in real and "mps2" not in real and "mps2" in emulated and "<td>pico</td>" not in emulated
+
+
+def test_benchmarks_lead_with_five_plots(site):
+    """Each with a sentence before it and its values in words; every table behind them is folded."""
+    lead, tables = page(site, "reference/benchmarks").split('<h2 id="row-by-row"')
+    parts = re.findall(r'<h2 id="[^"]+">.*?</h2>\s*<p>(.*?)</p>\s*<div class="plot"[^>]*>\s*<svg [^>]*aria-label="([^"]+)"', lead, re.S)
+    assert len(parts) == 5 and "<table" not in lead
+    assert all(len(words(sentence)) > 60 and len(alt) > 120 and re.search(r"\d", alt) for sentence, alt in parts)
+    with (ROOT / "benchmarks/ram.csv").open(newline="") as file:
+        row = next(r for r in csv.DictReader(file) if r["model"] == "V2 0.35 96x96x3")
+    assert f"TFLM {int(row['tflm_arena_64_bit']) / 1000:.0f} KB" in parts[0][1] and f"engine {int(row['streamed']) / 1000:.0f} KB" in parts[0][1]
+    assert tables.count("<table>") == len(re.findall(r'<details class="rows">', tables)) >= 40
+    assert re.sub(r"<details.*?</details>", "", tables, flags=re.S).count("<table>") == 0
+
+
+def test_bars_are_as_long_as_their_values():
+    plots = script(ROOT / ".ci/plots.py")
+    svg = plots.bars([("A", [("one", 10, "red"), ("two", 40, "blue")]), ("B", [("none", 0, "red")])], "{:.0f} g".format, 'less < "more"')
+    assert [float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)"', svg)] == [50, 200, 1]
+    assert "10 g" in svg and 'aria-label="less &lt; &quot;more&quot;"' in svg
+    svg = plots.lines([("c", "red", [(1, 10), (2, 100), (3, 1000)])], (10, 1000), str, "x")
+    (points,) = re.findall(r'points="([^"]+)"', svg)
+    (_, top), (_, middle), (_, bottom) = sorted(tuple(map(float, p.split(","))) for p in points.split())[::-1]
+    assert middle == pytest.approx((top + bottom) / 2), "the scale is logarithmic"
+
+
+def test_the_public_function_comes_first(site):
+    """Of a module's page: what `mobilenet_keras` gives, the one that is called like the module at the top, each once."""
+    from mobilenet_keras.names import PUBLIC
+    for module, names in PUBLIC.items():
+        shown = page(site, f"api/{module.replace('.', '/')}")
+        order = re.findall(r'<h3 class="api" id="([^"]+)"', shown)
+        assert set(order[:len(names.split())]) == set(names.split()), module
+        assert len(order) == len(set(order)), module
+        assert module.split(".")[-1] not in names.split() or order[0] == module.split(".")[-1]
+
+
+def test_pictures_describe_what_they_show(site):
+    """No text of a picture is a heading's markup, a file name or a word or two; those of notebooks are their cells' own."""
+    for path in sorted(site.rglob("*.html")):
+        for alt in re.findall(r'<img [^>]*?alt="([^"]*)"|<svg [^>]*?aria-label="([^"]*)"', path.read_text(encoding="utf-8")):
+            said = html.unescape("".join(alt))
+            assert len(said) > 20 or said.startswith(("What the model", "The worst")), (path, said)
+            assert "{ #" not in said and "<Figure" not in said and "Axes" not in said, (path, said)
+
+
 def test_troubleshooting_shows_the_messages_themselves(site):
     shown = words(page(site, "how_to/troubleshooting"))
     for message in ("No such folder of photos: nowhere", "MissingExtra: This needs keras", "Did you mean pico or pico2?"):
@@ -225,7 +284,9 @@ def test_search_a_tutorial_and_the_api(opened):
     assert fold.locator("pre").is_visible()
 
 
-PAGES = ["", "tutorials/photos_to_int8/", "how_to/troubleshooting/", "how_to/which_boards/", "explain/mobilenet/", "explain/mbn_format/",
+PAGES = ["", "tutorials/photos_to_int8/", "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/",
+         "how_to/troubleshooting/", "how_to/which_boards/",
+         "explain/mobilenet/", "explain/mbn_format/",
          "explain/streaming/", "explain/where_instructions_go/", "api/", "api/tflite/model/",
          "api/tflite/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 

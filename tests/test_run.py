@@ -50,3 +50,17 @@ def test_a_run_of_a_newer_version_is_refused(form, known, tmp_path):
 def test_a_run_says_its_format(whole):
     from mobilenet_keras.run import RUN_FORMAT
     assert json.loads((whole.folder / "run.json").read_text())["format"] == RUN_FORMAT
+
+
+def test_the_legend_of_the_curves_covers_nothing():
+    """It stands above the axes: inside are curves that may go anywhere, and the words "whole network" at the bottom."""
+    from mobilenet_keras.run import plot_history
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    history = [dict(phase=phase, accuracy=.5, validation_accuracy=.4) for phase in ("head",) * 9 + ("whole",) * 3]
+    fig = plot_history(history)
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    legend, inside = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    pyplot.close(fig)
+    assert legend.y0 >= inside.y1 - 1 and legend.x1 <= inside.x1 + 20
+    assert any("whole network" in t.get_text() for t in ax.texts)

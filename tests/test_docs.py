@@ -170,6 +170,20 @@ def test_pictures_describe_what_they_show(site):
             assert "{ #" not in said and "<Figure" not in said and "Axes" not in said, (path, said)
 
 
+def test_the_chinese_page_has_the_same_code():
+    """Cell by cell, but for the words of tables and the texts of pictures; and as many cells of prose, in Chinese, in the same places."""
+    both = []
+    for name in ("mobilenet", "mobilenet_zh"):
+        cells = json.loads((ROOT / f"nbs/explain/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        both.append([(c["cell_type"], re.sub(r"(?m)^#\| fig-alt:.*$", "#| fig-alt", "".join(c["source"]))) for c in cells])
+    for (kind, one), (other, two) in zip(*both, strict=True):
+        assert kind == other
+        if kind == "code":
+            assert one == two or "WORDS = {" in one and "WORDS = {" in two
+        else:
+            assert re.search("[\u4e00-\u9fff]", two) and set(re.findall(r"\d+\.\d+", one)) == set(re.findall(r"\d+\.\d+", two)), two
+
+
 def test_troubleshooting_shows_the_messages_themselves(site):
     shown = words(page(site, "how_to/troubleshooting"))
     for message in ("No such folder of photos: nowhere", "MissingExtra: This needs keras", "Did you mean pico or pico2?"):
@@ -284,9 +298,9 @@ def test_search_a_tutorial_and_the_api(opened):
     assert fold.locator("pre").is_visible()
 
 
-PAGES = ["", "tutorials/photos_to_int8/", "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/",
+PAGES = ["", "tutorials/photos_to_int8/", "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/", "tutorials/lesson/",
          "how_to/troubleshooting/", "how_to/which_boards/",
-         "explain/mobilenet/", "explain/mbn_format/",
+         "explain/mobilenet/", "explain/mobilenet_zh/", "explain/mbn_format/",
          "explain/streaming/", "explain/where_instructions_go/", "api/", "api/tflite/model/",
          "api/tflite/profile/", "reference/boards/", "reference/benchmarks/", "reference/command_line/", "changelog/"]
 

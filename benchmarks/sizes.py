@@ -4,7 +4,7 @@ For each board, layout of weights, minor of the format, place of the kernels and
 of start-up, console and engine) and of RAM (stacks, variables, kernels that run there), of images as `build` links them (ziglang). What
 depends on the model is taken off. Linkers align: RAM is that behind an even and an odd number of words, of flash the most is kept.
 
-A quarter of an hour: python benchmarks/sizes.py [board ...]
+Half an hour: python benchmarks/sizes.py [board ...]
 """
 import json
 import sys
@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT)]
 
 from mobilenet_keras.core import microcontroller_folder  # noqa: E402
 from mobilenet_keras.engine.layouts import layout_for  # noqa: E402
-from mobilenet_keras.engine.mbn import compile_model  # noqa: E402
+from mobilenet_keras.engine.mbn import MINOR, compile_model  # noqa: E402
 from mobilenet_keras.mcu.firmware import Firmware, data_source, expected_output, link  # noqa: E402
 from mobilenet_keras.mcu.fit import firmware_key, model_bytes  # noqa: E402
 from mobilenet_keras.mcu.target import target, targets  # noqa: E402
@@ -31,7 +31,7 @@ def variants(board):
     for hot in ("flash", "ram"):
         for cores in (1, 2) if target(board).second_stack else (1,):
             t = target(board, hot, cores=cores)
-            yield from ((t, layout, minor) for layout in dict.fromkeys(("portable", layout_for(t.core).name)) for minor in (0, 1))
+            yield from ((t, layout, minor) for layout in dict.fromkeys(("portable", layout_for(t.core).name)) for minor in range(MINOR + 1))
 
 
 def linked(model, t, layout, minor):

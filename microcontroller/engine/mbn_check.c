@@ -302,10 +302,12 @@ mbn_status mbn_verify(const void *file, uint32_t file_bytes) {
   const uint32_t skip = offsetof(mbn_header, crc);
   if ((uintptr_t)file % 4) return MBN_MISALIGNED;
   if (file_bytes < sizeof *h || h->file_bytes > file_bytes) return MBN_CUT_SHORT;
+  static const uint32_t halves[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                      0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
   uint32_t crc = 0xffffffffu;
-  for (uint32_t i = 0; i < h->file_bytes; i++) { /* bit by bit: 1 KB of table would be a tenth of the engine */
+  for (uint32_t i = 0; i < h->file_bytes; i++) { /* half a byte at a time: 1 KB of table would be a tenth of the engine */
     crc ^= i >= skip && i < skip + 4 ? 0 : mbn_bytes(h)[i];
-    for (int b = 0; b < 8; b++) crc = crc & 1 ? crc >> 1 ^ 0xedb88320u : crc >> 1;
+    for (int half = 0; half < 2; half++) crc = crc >> 4 ^ halves[crc & 15];
   }
   return (crc ^ 0xffffffffu) == h->crc ? MBN_OK : MBN_CRC;
 }

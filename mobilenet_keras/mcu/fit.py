@@ -48,7 +48,7 @@ def _sizes(): return json.loads((microcontroller_folder()/"sizes.json").read_tex
 
 def smallest_code(t): return 0 if t.sdk else min(code for *_, code in _sizes()[t.id].values()) # Bytes of flash that any image for a board takes besides a model
 
-def firmware_key(t, layout, minor): return f"{layout} {int(minor > 0)} {t.hot} {t.cores}" # Of what changes the firmware's size
+def firmware_key(t, layout, minor): return f"{layout} {minor} {t.hot} {t.cores}" # Of what changes the firmware's size
 
 def required(
     compiled:Compiled,

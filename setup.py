@@ -14,10 +14,10 @@ def requirements(key):
     return [line for line in map(str.strip, cfg[key].splitlines()) if line]
 
 
-extras = {name: requirements(f"{name}_requirements") for name in ("train", "pi", "mcu", "heic", "demo", "dev")}
+extras = {name: requirements(f"{name}_requirements") for name in ("train", "pi", "mcu", "sweep", "heic", "demo", "dev")}
 without = [r for r in extras["train"] if not r.startswith("tensorflow")]
 extras["demo"] += without + requirements("cpu_requirements") + extras["mcu"]
-extras["dev"] = sorted({*extras["dev"], *extras["demo"], *extras["pi"], *extras["heic"]})
+extras["dev"] = sorted({*extras["dev"], *extras["demo"], *extras["pi"], *extras["heic"], *extras["sweep"]})
 
 setup(
     name=cfg["lib_name"],

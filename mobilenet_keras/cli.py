@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERB_GROUPS', 'VERBS', 'PROJECTS', 'FAMILIES', 'ALIASES', 'GONE', 'EXIT_CODES', 'Failed', 'Verb', 'verb', 'arg',
-           'demo', 'boards', 'suggest', 'train', 'evaluate', 'report', 'convert', 'quantize', 'inspect', 'lint',
-           'verify', 'compile', 'export', 'build', 'simulate', 'flash', 'device_ask', 'device_selfcheck',
+           'demo', 'boards', 'suggest', 'train', 'sweep', 'evaluate', 'report', 'convert', 'quantize', 'inspect',
+           'lint', 'verify', 'compile', 'export', 'build', 'simulate', 'flash', 'device_ask', 'device_selfcheck',
            'micropython_flash', 'micropython_export', 'micropython_module', 'predict', 'parsers', 'parser', 'main']
 
 # %% ../nbs/api/08_cli.ipynb #00000003
@@ -291,6 +291,40 @@ def _reported(run, photos, model=None, known=None):
     try: make_report(run, path, photos, model, known=known)
     except MobileNetError as e: note(f"No report: {e}"); return None
     return str(path)
+
+# %% ../nbs/api/08_cli.ipynb #5e3b1c02
+@verb("learn", "mobilenet sweep my_photos --alpha 0.25 0.5 --size 96 128",
+      arg("photos", metavar="PHOTOS", help="folder of photos, as for train; or the folder of a sweep, whose table is then shown"),
+      arg("--net", choices=["v1", "v2"], nargs="+", default=["v1"], help="network: MobileNetV1 or V2, or both (default: v1)"),
+      arg("--alpha", type=float, nargs="+", default=[.25], help="width multipliers (default: 0.25)"),
+      arg("--size", nargs="+", default=["96"], help="input sizes in pixels, 96 or 96x128 (default: 96)"),
+      arg("--gray", action="store_true", help="grayscale input"),
+      arg("--seeds", type=int, metavar="N", default=3, help="trainings of each network, whose mean then has an interval (default: 3)"),
+      _board(": whose RAM and milliseconds are told; what doesn't fit it is left out; none: no board (default: pico)"),
+      arg("--ms", type=float, metavar="MS", help="leave out what is estimated to take longer on that board"),
+      arg("--learning-rate", type=float, nargs="+", help="peaks of the schedule (default: 0.003)"),
+      arg("--weights", default="imagenet", help="imagenet, none, or a .h5 or .keras file (default: imagenet)"),
+      _epochs(" of the whole network (default: until 90,000 views were seen, but 10 to 50)"),
+      arg("--frozen-epochs", type=int, metavar="N", help="passes of the head alone, first (default: 20 with weights, else 0)"),
+      arg("--trials", type=int, metavar="N", help="train so many of all combinations, each chosen by Optuna from what came before (default: all)"),
+      arg("--no-early-stop", action="store_true", help="train to the end what is behind networks that cost no more, too"),
+      arg("--ray", metavar="ADDRESS", help="train on a Ray cluster: its address, auto, or local (default: on this machine, one after another)"),
+      arg("--cpus", type=float, metavar="N", default=1, help="of a Ray worker, for a training (default: 1)"),
+      arg("--gpus", type=float, metavar="N", default=0, help="of a Ray worker, for a training (default: 0)"),
+      _folder(" (default: one below sweeps/ with the photos' name)"))
+def sweep(a):
+    "Train many networks on the same photos and show what each is worth and costs; the same command goes on where it was killed."
+    from mobilenet_keras.sweeps import Sweep, sweep
+    if (Path(a.photos)/"sweep.json").is_file(): found = Sweep.open(a.photos)
+    else:
+        found = sweep(a.photos, a.net, a.alpha, [_pixels(s) for s in a.size], gray=a.gray, seeds=a.seeds, board=None if a.board == "none" else a.board or "pico", ms=a.ms,
+                      settings=dict(learning_rate=a.learning_rate) if a.learning_rate else None, trials=a.trials, early_stop=not a.no_early_stop, folder=a.out,
+                      weights=None if a.weights == "none" else a.weights, ray=a.ray, cpus=a.cpus, gpus=a.gpus, epochs=a.epochs, frozen_epochs=a.frozen_epochs)
+    facts, text = found.to_dict(), str(found)
+    if not facts["networks"]: return facts, text
+    with atomic_write(found.folder/"sweep.svg") as part: found.plot().savefig(part, format="svg")
+    best = found.best_name()
+    return facts, f"{text}\nThe plot is {found.folder/'sweep.svg'}. The best that fits: mobilenet quantize {quoted(found.folder/best)}" if best else text
 
 # %% ../nbs/api/08_cli.ipynb #0000001f
 @verb("learn", "mobilenet evaluate model.mbn my_photos",

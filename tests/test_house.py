@@ -11,7 +11,8 @@ PACKAGE = ROOT / "mobilenet_keras"
 MODULES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")
            if path.name not in ("__init__.py", "_modidx.py")}
 FLOORS = (  # a module imports from its own line or those below it
-    ("cli", "demo", "report", "all", "names"),
+    ("cli", "demo", "all", "names"),
+    ("sweeps", "suggestions", "report"),
     ("training", "mcu"),
     ("networks",),
     ("evaluation",),

@@ -1,0 +1,221 @@
+"""Sweeps: what is tried, who is behind, what a kill leaves, and a cluster that trains the same bits."""
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import at_once, one_line
+from PIL import Image
+from small_training import eagerly
+
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.sweeps import Sweep, Trial, behind, front, grid, seeds_interval, sweep
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two classes of noise, darker and lighter."""
+    root, rng = tmp_path_factory.mktemp("sweep") / "noise", np.random.default_rng(0)
+    for name, mean in (("dark", 90), ("light", 150)):
+        (root / name).mkdir(parents=True)
+        for i in range(14):
+            Image.fromarray(rng.normal(mean, 50, (32, 32, 3)).clip(0, 255).astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """MobileNets of a few hundred weights, whose widths still differ."""
+    import keras
+
+    from mobilenet_keras.networks import models
+
+    def build(alpha, input_shape, classes, weights=None, **_):
+        x = inputs = keras.Input(input_shape)
+        for layer in (keras.layers.Conv2D(max(1, round(16 * alpha)), 3, 2, use_bias=False), keras.layers.BatchNormalization(momentum=.9), keras.layers.ReLU(6),
+                      keras.layers.GlobalAveragePooling2D()):
+            x = layer(x)
+        n = classes if isinstance(classes, int) else len(classes)
+        net = keras.Model(inputs, keras.layers.Dense(n, "softmax")(x), name=f"small_{alpha}_{input_shape[0]}")
+        net.pretrained, net.preprocessing, net.classes = False, None, classes
+        return net
+    monkeypatch.setattr(models, "MobileNetV1", build)
+    with eagerly():
+        yield
+
+
+FAST = dict(weights=None, epochs=2, batch_size=32, board=None, augment=False, early_stop=False)
+
+
+def weights_of(found):
+    return {r["name"]: b"".join(np.asarray(w).tobytes() for w in __import__("keras").models.load_model(found.folder / r["name"] / "model.keras", compile=False).get_weights())
+            for r in found.runs}
+
+
+def test_every_combination_once():
+    trials = grid(["v1", "v2"], [.25, .5, .5], [(96, 128), 96], gray=[False, True], seeds=[3, 5], settings=dict(learning_rate=[1e-3, 3e-3], batch_size=16))
+    assert len(trials) == len(set(trials)) == len({t.name for t in trials}) == 2 * 2 * 2 * 2 * 2 * 2
+    assert [t.size for t in trials] == [(96, 96)] * 32 + [(96, 128)] * 32, "photos are read once for a size"
+    assert "v2_0.5_96x128_gray_learning_rate=0.001_batch_size=16-s5" in {t.name for t in trials}
+    assert all(Path(t.name).name == t.name for t in trials)
+
+
+@pytest.mark.parametrize("given, says", [
+    (dict(net="v3"), "v1 and v2"), (dict(alpha=0), "width multiplier"), (dict(alpha=[.25, "x"]), "'x'"), (dict(size=4), "side in pixels"), (dict(size=[(96, 96, 3)]), "side in pixels"),
+    (dict(seeds=0), "from 1 to 100"), (dict(seeds=True), "from 1 to 100")])
+def test_grids_that_can_not_be(given, says):
+    with pytest.raises(MobileNetError, match=says):
+        grid(**given)
+
+
+def test_who_is_behind_is_the_median_rule_of_vizier():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        mine, others = rng.random(rng.integers(1, 9)), [list(rng.random(8)) for _ in range(rng.integers(0, 7))]
+        wanted = len(others) >= 3 and max(mine) < statistics.median(sum(o[:len(mine)]) / len(mine) for o in others)
+        assert behind(list(mine), others) == wanted
+
+
+def test_intervals_of_students_t():
+    stats = pytest.importorskip("scipy.stats")
+    for n in (2, 3, 7, 10):
+        values = np.random.default_rng(n).random(n)
+        low, high = stats.t.interval(.95, n - 1, values.mean(), stats.sem(values))
+        mean, half = seeds_interval(list(values))
+        assert abs(mean - values.mean()) < 1e-12 and abs(half - (high - low) / 2) < 1e-3
+
+
+def test_the_front_is_what_nothing_beats():
+    rng = np.random.default_rng(1)
+    rows = [dict(accuracy=float(a), ms=float(b), ram=float(c)) for a, b, c in rng.integers(0, 6, (60, 3))]
+    best = front(rows, ("ms", "ram"))
+    for row in rows:
+        beaten = any(o["accuracy"] >= row["accuracy"] and o["ms"] <= row["ms"] and o["ram"] <= row["ram"] and o != row for o in rows)
+        assert (row in best) != beaten
+
+
+def test_a_search_finds_what_is_better():
+    pytest.importorskip("optuna")
+    from mobilenet_keras.sweeps import _chosen
+    trials, done = grid(["v1", "v2"], [.25, .35, .5, .75], [96, 128], seeds=2, settings=dict(learning_rate=[1e-3, 3e-3])), {}
+    worth = lambda t: .9 - .1 * (t.net == "v1") - .3 * abs(t.alpha - .5) - .05 * (dict(t.settings)["learning_rate"] == 1e-3)
+    for t in _chosen(trials, 24, lambda: done):
+        assert t.name not in done
+        done[t.name] = worth(t)
+    assert len(done) == 24
+    assert statistics.fmean(list(done.values())[12:]) > statistics.fmean(map(worth, trials)) + .03
+    again = [t.name for t in _chosen(trials, 24, lambda: done)]
+    assert again == [t.name for t in trials if t.name in done], "what is finished is not chosen anew"
+
+
+def test_a_sweep_goes_on_where_it_was_killed(folder, small, tmp_path, monkeypatch, capsys):
+    from mobilenet_keras.training import fine_tune as module
+    choices = dict(FAST, alpha=[.25, .5], size=12, seeds=1)
+    whole = sweep(folder, folder=tmp_path / "whole", **choices)
+    assert [(r["finished"], r["epochs"]) for r in whole.runs] == [(True, 2)] * 2
+    ends, end = [], module._Trainer.end_epoch
+
+    def killed(self, row):
+        end(self, row)
+        ends.append(row)
+        if len(ends) == 3:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(module._Trainer, "end_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(folder, folder=tmp_path / "cut", **choices)
+    left = Sweep.open(tmp_path / "cut")
+    assert [(r["finished"], r["epochs"]) for r in left.runs] == [(True, 2), (False, 1)] and len(left.rows) == 1
+    capsys.readouterr()
+    found = sweep(folder, folder=tmp_path / "cut", **choices)
+    assert len(ends) == 3 + 1, "no epoch is trained twice"
+    assert "1 of them finished before" in capsys.readouterr().err
+    assert weights_of(found) == weights_of(whole)
+    assert [r["network"] for r in found.rows] == [r["network"] for r in whole.rows] and found.best_name() in {r["name"] for r in found.runs}
+    assert "v1_0.5_12" in found._repr_html_() and "on the front" in str(found) and len(found.plot().axes) == 1
+
+
+def test_a_sweep_may_grow_but_not_by_other_photos(folder, small, tmp_path):
+    choices = dict(FAST, size=12, folder=tmp_path / "s", epochs=1)
+    sweep(folder, alpha=.25, seeds=1, **choices)
+    assert len(sweep(folder, alpha=.5, seeds=1, **choices).runs) == 2 and len(Sweep.open(tmp_path / "s").trials) == 2
+    (tmp_path / "copy").mkdir()
+    for name in ("dark", "light"):
+        os.symlink(folder / name, tmp_path / "copy" / name)
+    with pytest.raises(MobileNetError, match="other photos"):
+        sweep(tmp_path / "copy", alpha=.25, seeds=1, **choices)
+
+
+def test_what_has_no_weights_is_left_out_aloud(folder, capsys):
+    from mobilenet_keras.sweeps import _with_weights
+    kept = _with_weights(grid(["v1", "v2"], [.25, .35], seeds=1), "imagenet")
+    assert [(t.net, t.alpha) for t in kept] == [("v1", .25), ("v2", .35)]
+    assert "v1 0.35" in (said := capsys.readouterr().err) and "v2 0.25" in said
+    with pytest.raises(MobileNetError, match="weights none"):
+        sweep(folder, alpha=.3, seeds=1)
+
+
+def test_broken_sweeps_are_told(tmp_path):
+    with pytest.raises(MobileNetError, match="no sweep.json"):
+        Sweep.open(tmp_path)
+    trial = dict(net="v1", alpha=.25, size=[96, 96], gray=False, settings=[], seed=0)
+    hostile = dict(trial, net="../../etc")
+    for text in ("", "[]", "{", json.dumps(dict(board=None, costs={}, photos={}, trials=[trial])), json.dumps(dict(board=None, costs={}, photos={}, trials=[hostile])), "\0" * 100):
+        (tmp_path / "sweep.json").write_text(text)
+        with pytest.raises(MobileNetError, match="is broken"):
+            Sweep.open(tmp_path)
+
+
+def test_the_command_line(folder, small, tmp_path, capsys):
+    flags = ["--weights", "none", "--epochs", "1", "--seeds", "1", "--board", "none", "--no-early-stop", "-o", str(tmp_path / "s")]
+    code, out, err = at_once(capsys, "sweep", str(folder), "--alpha", "0.25", "0.5", "--size", "12", *flags, "--json")
+    facts = json.loads(out)
+    assert code == 0 and [r["finished"] for r in facts["runs"]] == [True, True] and "2/2" in err
+    code, out, err = at_once(capsys, "sweep", str(tmp_path / "s"))
+    assert code == 0 and "v1_0.5_12" in out and "mobilenet quantize" in out and err == "", "the table alone; nothing is trained"
+    assert (tmp_path / "s" / "sweep.svg").read_text().startswith("<?xml")
+    for wrong, says in [(["nosuch"], "nosuch"), ([str(folder), "--alpha", "0"], "width multiplier"), ([str(folder), "--size", "big"], "--size"), ([str(folder), "--trials", "0"], "at least 1"),
+                        ([str(folder), "--board", "pica"], "pica"), ([str(folder), "--seeds", "-1"], "from 1 to 100")]:
+        code, out, err = at_once(capsys, "sweep", *wrong)
+        assert (code, out) == (2, "") and says in one_line(err)
+
+
+@pytest.mark.slow
+def test_a_cluster_trains_the_same_bits_though_a_worker_is_killed(folder, tmp_path):
+    """One worker is killed after its first epoch; Ray starts the training again, which goes on from its checkpoint."""
+    pytest.importorskip("ray")
+    choices = dict(alpha=[.1, .25], size=32, seeds=1, weights=None, epochs=4, board=None, augment=False, early_stop=False)
+    here = sweep(folder, folder=tmp_path / "here", **choices)
+    killed = []
+
+    def kill():
+        for _ in range(600):
+            for log in (tmp_path / "ray").glob("*/log.csv"):
+                if 2 <= len(log.read_text().splitlines()) <= 4 and not killed:
+                    for stat in Path("/proc").glob("[0-9]*/fd"):
+                        try:
+                            if any(os.path.samefile(fd, log.parent) for fd in stat.iterdir()):  # who holds its lock
+                                os.kill(int(stat.parent.name), signal.SIGKILL)
+                                killed.append(log.parent.name)
+                                return
+                        except OSError:
+                            continue
+            time.sleep(.1)
+    watcher = threading.Thread(target=kill)
+    watcher.start()
+    import ray
+    try:
+        found = sweep(folder, folder=tmp_path / "ray", ray="local", **choices)
+    finally:
+        watcher.join()
+        ray.shutdown()
+    assert killed and all(r["finished"] and r["epochs"] == 4 for r in found.runs)
+    assert weights_of(found) == weights_of(here)
+
+
+def test_names_of_trials_say_what_was_tried():
+    assert Trial("v2", .35, (96, 128), True, (("learning_rate", .001),), 2).name == "v2_0.35_96x128_gray_learning_rate=0.001-s2"

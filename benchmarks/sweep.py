@@ -1,10 +1,10 @@
-"""A sweep on a cluster of two nodes, with a worker and then the driver killed, beside the same sweep on one machine: no finished epoch is lost, no bit differs.
+"""A sweep on a cluster of two nodes, of which a worker, the driver or a node is killed, beside the same one on one machine.
 
     python benchmarks/sweep.py [PHOTOS]
 
-Needs the extra [sweep]. Without PHOTOS it trains on scikit-learn's digits. Writes benchmarks/sweep.csv: a row for each way, with the epochs
-that were computed in all (a lost one would be computed twice), the epochs that the runs have, and how many runs have the same weights as on one
-machine. Both nodes are processes of this machine, so the times say nothing of a real cluster's.
+Needs the extra [sweep]. Without PHOTOS it trains on scikit-learn's digits. Writes benchmarks/sweep.csv, a row for each way: how many epochs the
+run that was hit had on the disk before, the fewest that were there afterwards (fewer would be lost ones), and how many runs end with the weights
+that they have on one machine, bit for bit. Both nodes are processes of this machine, so the times say nothing of a real cluster's.
 """
 import os
 import signal
@@ -30,7 +30,8 @@ def digits(folder):
         n = made[label] = made.get(label, 0) + 1
         if label < 4 and n <= 50:
             (folder / str(label)).mkdir(parents=True, exist_ok=True)
-            Image.fromarray((image * 255 / 16).round().astype(np.uint8)).resize((32, 32), Image.Resampling.BICUBIC).save(folder / str(label) / f"{n}.png")
+            picture = Image.fromarray((image * 255 / 16).round().astype(np.uint8))
+            picture.resize((32, 32), Image.Resampling.BICUBIC).save(folder / str(label) / f"{n}.png")
     return folder
 
 
@@ -76,47 +77,52 @@ def weights(folder):
             for run in sorted(Path(folder).glob("*/model.keras"))}
 
 
+def kill(victim, photos, folder, cluster):
+    """A sweep on a cluster, of which something is killed in the middle: a row."""
+    began, driver = time.monotonic(), drive(photos, folder, cluster.address)
+    name, process = wait(lambda: between(folder, 2, 4))
+    before = epochs(folder)[name]
+    if victim == "a worker":
+        os.kill(process, signal.SIGKILL)
+    elif victim == "the driver":
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+        wait(lambda: not trainers(folder), 120)
+        driver = drive(photos, folder, cluster.address)
+    else:
+        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+    least = before
+    while driver.poll() is None:
+        least = min(least, epochs(folder).get(name, 0))
+        time.sleep(.05)
+    if driver.returncode:
+        raise SystemExit(f"the sweep failed after {victim} was killed")
+    return row("Ray", 2, victim, folder, began) | dict(before=before, fewest_after=least)
+
+
+def row(way, nodes, victim, folder, began):
+    done = epochs(folder)
+    return dict(way=way, nodes=nodes, killed=victim, runs=len(done), epochs=sum(done.values()), before="", fewest_after="", same_weights="",
+                seconds=round(time.monotonic() - began))
+
+
 def main():
-    import ray
     from ray.cluster_utils import Cluster
-    work = Path(tempfile.mkdtemp())
-    photos, rows, began = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else digits(work / "digits"), [], time.monotonic()
+    work, began = Path(tempfile.mkdtemp()), time.monotonic()
+    photos = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else digits(work / "digits")
     if drive(photos, work / "here").wait():
         raise SystemExit("the sweep on one machine failed")
     here = weights(work / "here")
-    rows.append(dict(way="one machine", nodes=1, killed="", runs=len(here), epochs=sum(epochs(work / "here").values()), before_the_kill="", after_the_kill="", same_weights=len(here), seconds=round(time.monotonic() - began)))
+    rows = [row("one machine", 1, "", work / "here", began)]
     cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1))
     cluster.add_node(num_cpus=1)
     for victim in ("a worker", "the driver", "a node"):
-        folder, began = work / victim.replace(" ", "_"), time.monotonic()
-        driver = drive(photos, folder, cluster.address)
-        name, process = wait(lambda: between(folder, 2, 4))
-        before = epochs(folder)
-        if victim == "a worker":
-            os.kill(process, signal.SIGKILL)
-        elif victim == "the driver":
-            os.killpg(driver.pid, signal.SIGKILL)
-            driver.wait()
-            wait(lambda: not trainers(folder), 120)
-            driver = drive(photos, folder, cluster.address)
-        else:
-            cluster.remove_node(cluster.list_all_nodes[-1], allow_graceful=False)
-            cluster.add_node(num_cpus=1)
-        after = {}
-        while driver.poll() is None:
-            for run, n in epochs(folder).items():
-                after.setdefault(run, n)
-                if n < max(before.get(run, 0), after[run]):
-                    raise SystemExit(f"{run} lost epochs: {before.get(run)}, then {n}")
-            time.sleep(.1)
-        if driver.returncode:
-            raise SystemExit(f"the sweep failed after {victim} was killed")
-        there = weights(folder)
-        rows.append(dict(way="Ray", nodes=2, killed=victim, runs=len(there), epochs=sum(epochs(folder).values()), before_the_kill=before[name], after_the_kill=after[name],
-                         same_weights=sum(there[run] == here[run] for run in here), seconds=round(time.monotonic() - began)))
+        folder = work / victim.replace(" ", "_")
+        there = kill(victim, photos, folder, cluster)
+        rows.append(there | dict(same_weights=sum(w == here[run] for run, w in weights(folder).items())))
         print(rows[-1], flush=True)
     cluster.shutdown()
-    ray.shutdown()
     print(f"wrote {record(__file__, rows)}")
 
 

@@ -37,8 +37,8 @@ def small(monkeypatch):
 
     def build(alpha, input_shape, classes, weights=None, **_):
         x = inputs = keras.Input(input_shape)
-        for layer in (keras.layers.Conv2D(max(1, round(16 * alpha)), 3, 2, use_bias=False), keras.layers.BatchNormalization(momentum=.9), keras.layers.ReLU(6),
-                      keras.layers.GlobalAveragePooling2D()):
+        for layer in (keras.layers.Conv2D(max(1, round(16 * alpha)), 3, 2, use_bias=False), keras.layers.BatchNormalization(momentum=.9),
+                      keras.layers.ReLU(6), keras.layers.GlobalAveragePooling2D()):
             x = layer(x)
         n = classes if isinstance(classes, int) else len(classes)
         net = keras.Model(inputs, keras.layers.Dense(n, "softmax")(x), name=f"small_{alpha}_{input_shape[0]}")
@@ -53,12 +53,14 @@ FAST = dict(weights=None, epochs=2, batch_size=32, board=None, augment=False, ea
 
 
 def weights_of(found):
-    return {r["name"]: b"".join(np.asarray(w).tobytes() for w in __import__("keras").models.load_model(found.folder / r["name"] / "model.keras", compile=False).get_weights())
-            for r in found.runs}
+    import keras
+    nets = {r["name"]: keras.models.load_model(found.folder / r["name"] / "model.keras", compile=False) for r in found.runs}
+    return {name: b"".join(np.asarray(w).tobytes() for w in net.get_weights()) for name, net in nets.items()}
 
 
 def test_every_combination_once():
-    trials = grid(["v1", "v2"], [.25, .5, .5], [(96, 128), 96], gray=[False, True], seeds=[3, 5], settings=dict(learning_rate=[1e-3, 3e-3], batch_size=16))
+    settings = dict(learning_rate=[1e-3, 3e-3], batch_size=16)
+    trials = grid(["v1", "v2"], [.25, .5, .5], [(96, 128), 96], gray=[False, True], seeds=[3, 5], settings=settings)
     assert len(trials) == len(set(trials)) == len({t.name for t in trials}) == 2 * 2 * 2 * 2 * 2 * 2
     assert [t.size for t in trials] == [(96, 96)] * 32 + [(96, 128)] * 32, "photos are read once for a size"
     assert "v2_0.5_96x128_gray_learning_rate=0.001_batch_size=16-s5" in {t.name for t in trials}
@@ -66,8 +68,8 @@ def test_every_combination_once():
 
 
 @pytest.mark.parametrize("given, says", [
-    (dict(net="v3"), "v1 and v2"), (dict(alpha=0), "width multiplier"), (dict(alpha=[.25, "x"]), "'x'"), (dict(size=4), "side in pixels"), (dict(size=[(96, 96, 3)]), "side in pixels"),
-    (dict(seeds=0), "from 1 to 100"), (dict(seeds=True), "from 1 to 100")])
+    (dict(net="v3"), "v1 and v2"), (dict(alpha=0), "width multiplier"), (dict(alpha=[.25, "x"]), "'x'"), (dict(size=4), "side in pixels"),
+    (dict(size=[(96, 96, 3)]), "side in pixels"), (dict(seeds=0), "from 1 to 100"), (dict(seeds=True), "from 1 to 100")])
 def test_grids_that_can_not_be(given, says):
     with pytest.raises(MobileNetError, match=says):
         grid(**given)
@@ -103,7 +105,9 @@ def test_a_search_finds_what_is_better():
     pytest.importorskip("optuna")
     from mobilenet_keras.sweeps import _chosen
     trials, done = grid(["v1", "v2"], [.25, .35, .5, .75], [96, 128], seeds=2, settings=dict(learning_rate=[1e-3, 3e-3])), {}
-    worth = lambda t: .9 - .1 * (t.net == "v1") - .3 * abs(t.alpha - .5) - .05 * (dict(t.settings)["learning_rate"] == 1e-3)
+
+    def worth(t):
+        return .9 - .1 * (t.net == "v1") - .3 * abs(t.alpha - .5) - .05 * (dict(t.settings)["learning_rate"] == 1e-3)
     for t in _chosen(trials, 24, lambda: done):
         assert t.name not in done
         done[t.name] = worth(t)
@@ -164,7 +168,9 @@ def test_broken_sweeps_are_told(tmp_path):
         Sweep.open(tmp_path)
     trial = dict(net="v1", alpha=.25, size=[96, 96], gray=False, settings=[], seed=0)
     hostile = dict(trial, net="../../etc")
-    for text in ("", "[]", "{", json.dumps(dict(board=None, costs={}, photos={}, trials=[trial])), json.dumps(dict(board=None, costs={}, photos={}, trials=[hostile])), "\0" * 100):
+    costs = {"v1_0.25_96": {}, "../../etc_0.25_96": {}}
+    claims = [json.dumps(dict(board=None, costs=costs, photos={}, trials=[t])) for t in (trial | dict(size=4), hostile)]
+    for text in ("", "[]", "{", json.dumps(dict(board=None, costs={}, photos={}, trials=[trial])), *claims, "\0" * 100):
         (tmp_path / "sweep.json").write_text(text)
         with pytest.raises(MobileNetError, match="is broken"):
             Sweep.open(tmp_path)
@@ -178,8 +184,9 @@ def test_the_command_line(folder, small, tmp_path, capsys):
     code, out, err = at_once(capsys, "sweep", str(tmp_path / "s"))
     assert code == 0 and "v1_0.5_12" in out and "mobilenet quantize" in out and err == "", "the table alone; nothing is trained"
     assert (tmp_path / "s" / "sweep.svg").read_text().startswith("<?xml")
-    for wrong, says in [(["nosuch"], "nosuch"), ([str(folder), "--alpha", "0"], "width multiplier"), ([str(folder), "--size", "big"], "--size"), ([str(folder), "--trials", "0"], "at least 1"),
-                        ([str(folder), "--board", "pica"], "pica"), ([str(folder), "--seeds", "-1"], "from 1 to 100")]:
+    for wrong, says in [(["nosuch"], "nosuch"), ([folder, "--alpha", "0"], "width multiplier"), ([folder, "--size", "big"], "--size"),
+                        ([folder, "--trials", "0"], "at least 1"), ([folder, "--board", "pica"], "pica"),
+                        ([folder, "--seeds", "-1"], "from 1 to 100")]:
         code, out, err = at_once(capsys, "sweep", *wrong)
         assert (code, out) == (2, "") and says in one_line(err)
 

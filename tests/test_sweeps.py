@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from helpers import at_once, one_line
 from PIL import Image
-from small_training import eagerly
+from small_training import eagerly, train
 
+from mobilenet_keras import sweeps
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.sweeps import Sweep, Trial, behind, front, grid, seeds_interval, sweep
+from mobilenet_keras.sweeps import Sweep, Trial, _chosen, _stopper, _with_weights, behind, front, grid, seeds_interval, sweep
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,6 @@ def test_the_front_is_what_nothing_beats():
 
 def test_a_search_finds_what_is_better():
     pytest.importorskip("optuna")
-    from mobilenet_keras.sweeps import _chosen
     trials, done = grid(["v1", "v2"], [.25, .35, .5, .75], [96, 128], seeds=2, settings=dict(learning_rate=[1e-3, 3e-3])), {}
 
     def worth(t):
@@ -154,8 +154,27 @@ def test_a_sweep_may_grow_but_not_by_other_photos(folder, small, tmp_path):
         sweep(tmp_path / "copy", alpha=.25, seeds=1, **choices)
 
 
+def test_what_is_behind_is_stopped(tmp_path, capsys):
+    """Three finished runs are better than anything can be; a training that is compared with them ends after its first epoch."""
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(dict(finished=True, history=[dict(validation_accuracy=1.5)] * 9)))
+    run = train(tmp_path / "mine", epochs=3, frozen_epochs=0, patience=None, callbacks=[_stopper(tmp_path, "mine", ["a", "b", "c"])])
+    assert len(run.history) == 1 and "stopped" in capsys.readouterr().err
+    run = train(tmp_path / "alone", epochs=2, frozen_epochs=0, patience=None, callbacks=[_stopper(tmp_path, "alone", ["a", "b", "none"])])
+    assert len(run.history) == 2, "two are too few to be compared with"
+
+
+def test_a_network_is_compared_with_those_that_cost_no_more(folder, small, tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(sweeps, "train_trial", lambda trial, folder, source, weights, settings, cheaper: given.update({trial.name: cheaper}) or trial.name)
+    monkeypatch.setattr(sweeps, "_told", lambda found, names, total: list(names))
+    sweep(folder, alpha=[.125, .5, .25], size=12, seeds=2, folder=tmp_path / "s", **dict(FAST, early_stop=True))
+    small, middle, large = ([f"v1_{a:g}_12-s{s}" for s in (0, 1)] for a in (.125, .25, .5))
+    assert set(given[small[0]]) == {small[1]} and set(given[middle[1]]) == {*small, middle[0]} and set(given[large[0]]) == {*small, *middle, large[1]}
+
+
 def test_what_has_no_weights_is_left_out_aloud(folder, capsys):
-    from mobilenet_keras.sweeps import _with_weights
     kept = _with_weights(grid(["v1", "v2"], [.25, .35], seeds=1), "imagenet")
     assert [(t.net, t.alpha) for t in kept] == [("v1", .25), ("v2", .35)]
     assert "v1 0.35" in (said := capsys.readouterr().err) and "v2 0.25" in said

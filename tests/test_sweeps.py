@@ -167,7 +167,7 @@ def test_what_is_behind_is_stopped(tmp_path, capsys):
 
 def test_a_network_is_compared_with_those_that_cost_no_more(folder, small, tmp_path, monkeypatch):
     given = {}
-    monkeypatch.setattr(sweeps, "train_trial", lambda trial, folder, source, weights, settings, cheaper: given.update({trial.name: cheaper}) or trial.name)
+    monkeypatch.setattr(sweeps, "train_trial", lambda trial, *job: given.update({trial.name: job[-1]}) or trial.name)
     monkeypatch.setattr(sweeps, "_told", lambda found, names, total: list(names))
     sweep(folder, alpha=[.125, .5, .25], size=12, seeds=2, folder=tmp_path / "s", **dict(FAST, early_stop=True))
     small, middle, large = ([f"v1_{a:g}_12-s{s}" for s in (0, 1)] for a in (.125, .25, .5))

@@ -33,6 +33,7 @@ PUBLIC = { # module: its public names
     "tflite.profile": "Profile profile",
     "engine.mbn": "Compiled compile_model",
     "engine.engine": "Engine",
+    "sweeps": "Sweep sweep",
     "mcu.fit": "fits",
     "mcu.firmware": "Firmware build write_sources",
     "mcu.libraries": "write_library",
@@ -44,7 +45,7 @@ PUBLIC = { # module: its public names
     "suggestions": "suggest",
     "mcu.tflm": "arena_sizes export_tflm lint_tflm run_tflm",
 }
-STAR = """MissingExtra MobileNetError Photos example_photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate Run quantize Model
+STAR = """MissingExtra MobileNetError Photos example_photos MobileNetV1 MobileNetV2 load fine_tune resume find_learning_rate sweep Run quantize Model
     Classifier verify evaluate BOARDS build simulate flash Device Engine list_models suggest""".split()
 
 # %% ../nbs/api/09_names.ipynb #00000007

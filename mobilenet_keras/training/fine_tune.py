@@ -602,8 +602,10 @@ def resume(
     identity = _identity(net, photos, settings)
     differs = _difference(facts, identity)
     if differs: raise MobileNetError(f"{folder} can't go on: it has {differs}. Bring the photos back as they were, or train in a new folder. Its last epoch can be used as it is.")
-    if not isinstance(settings["optimizer"], str): make_optimizer(settings["optimizer"], None, 0)  # told now what can't be built
-    elif "name" not in (settings["schedule"] or {}): make_schedule(settings["schedule"], 0, 1, 1)
+    course = settings["schedule"]  # told now what can't be built; a record may be anybody's
+    if not isinstance(settings["optimizer"], str): make_optimizer(settings["optimizer"] if isinstance(settings["optimizer"], dict) else {}, None, 0)
+    elif check_optimizer(settings["optimizer"]) and isinstance(course, dict) and "name" not in course: make_schedule(course, 0, 1, 1)
+    else: check_schedule(course)
     return _Trainer(net, photos, settings, folder, identity, callbacks).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000029

@@ -43,7 +43,7 @@ def objects():
     return dict(optimizer=keras.optimizers.Lion(rate, weight_decay=.01))
 
 
-CASES = [pytest.param(by_name(n), id=n, marks=pytest.mark.slow) for n in OPTIMIZERS] + [pytest.param(None, id="objects")]
+CASES = [pytest.param(by_name(n), id=n, marks=pytest.mark.slow) for n in OPTIMIZERS] + [pytest.param(None, id="objects", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("choice", CASES)

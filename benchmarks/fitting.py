@@ -29,10 +29,16 @@ from mobilenet_keras.mcu.target import target, targets  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder  # noqa: E402
 
 NETWORKS = {  # name: how it is made
-    "V1 0.1 48x48x1": lambda: network("V1", .1, 48, 3, 1), "V1 0.25 96x96x3": lambda: network("V1", .25, 96, 2), "V1 0.25 96x96x1": lambda: network("V1", .25, 96, 2, 1),
-    "V1 0.5 64x64x3": lambda: network("V1", .5, 64, 10), "V1 0.25 128x128x3, 1000 classes": lambda: network("V1", .25, 128, 1000), "V2 0.1 96x96x3": lambda: network("V2", .1, 96, 4),
-    "V2 0.35 96x96x3": lambda: network("V2", .35, 96, 2), "V2 0.35 64x64x1": lambda: network("V2", .35, 64, 100, 1), "V2 0.5 48x48x3": lambda: network("V2", .5, 48, 7),
-    "uint8, 45x37x3": lambda: Builder((1, 45, 37, 3), 1).conv(16, 3, 2).depthwise().conv(24).inverted_residual(24).mean().dense(5).softmax().uint8().model("uint8")}
+    "V1 0.1 48x48x1": lambda: network("V1", .1, 48, 3, 1),
+    "V1 0.25 96x96x3": lambda: network("V1", .25, 96, 2),
+    "V1 0.25 96x96x1": lambda: network("V1", .25, 96, 2, 1),
+    "V1 0.5 64x64x3": lambda: network("V1", .5, 64, 10),
+    "V1 0.25 128x128x3, 1000 classes": lambda: network("V1", .25, 128, 1000),
+    "V2 0.1 96x96x3": lambda: network("V2", .1, 96, 4),
+    "V2 0.35 96x96x3": lambda: network("V2", .35, 96, 2),
+    "V2 0.35 64x64x1": lambda: network("V2", .35, 64, 100, 1), "V2 0.5 48x48x3": lambda: network("V2", .5, 48, 7),
+    "uint8, 45x37x3": lambda: (Builder((1, 45, 37, 3), 1).conv(16, 3, 2).depthwise().conv(24).inverted_residual(24)
+                               .mean().dense(5).softmax().uint8().model("uint8"))}
 COUNTED = ("microbit", "pico", "mps2-an385", "mps2-an386", "mps2-an500", "mps2-an505", "mps3-an547")  # a board of each core
 QUICK = ("V1 0.1 48x48x1", "V1 0.25 96x96x1", "V2 0.5 48x48x3", "uint8, 45x37x3")
 COLUMNS = "network board fits layout ram ram_built held held_built flash flash_built instructions counted error".split()
@@ -41,7 +47,8 @@ COLUMNS = "network board fits layout ram ram_built held held_built flash flash_b
 def linked(compiled, t):
     """The image of a compiled network, blank."""
     image = np.zeros(compiled.steps[0].shape, np.int8)
-    source = data_source(compiled, t.id, image, np.zeros(sum(int(np.prod(compiled.steps[i].out)) for i in compiled.output_steps[0]), np.int8), t.cores)
+    outputs = sum(int(np.prod(compiled.steps[i].out)) for i in compiled.output_steps[0])
+    source = data_source(compiled, t.id, image, np.zeros(outputs, np.int8), t.cores)
     blank = re.sub(r"= \{\n[^}]*\};", "= {1};", source)
     return Firmware(compiled.name, t, link(t, blank, None, compiled.layout, compiled.minor), "ziglang")
 
@@ -56,8 +63,8 @@ def measured(name, board, counted=True, known=None):
     model, t = NETWORKS[name](), target(board)
     told, compiled = fits(model, board, "engine"), compiled_for(model, t)
     streamed, held = (linked(compile_model(model, input, layout=compiled.layout), roomy(t)) for input in ("streamed", "held"))
-    row = dict.fromkeys(COLUMNS, "") | dict(network=name, board=board, fits=int(told.ok), layout=compiled.layout, ram=told.ram, held=told.held, flash=told.flash,
-                                            ram_built=streamed.ram_used, held_built=held.ram_used, flash_built=streamed.flash_used)
+    row = dict.fromkeys(COLUMNS, "") | dict(network=name, board=board, fits=int(told.ok), layout=compiled.layout,
+                                            ram=told.ram, held=told.held, flash=told.flash, ram_built=streamed.ram_used, held_built=held.ram_used, flash_built=streamed.flash_used)
     if not told.ok:
         try:
             linked(compiled, t)

@@ -39,7 +39,8 @@ def linked(model, t, layout, minor):
     t = replace(t, ram=(t.ram[0], 8 << 20), flash=(t.flash[0], 8 << 20))
     compiled = compile_model(model, layout=layout)
     image = compiled.io.input.prepare(None).one
-    firmware = Firmware(compiled.name, t, link(t, data_source(compiled, t.id, image, expected_output(compiled, image), t.cores), None, layout, minor), "ziglang")
+    source = data_source(compiled, t.id, image, expected_output(compiled, image), t.cores)
+    firmware = Firmware(compiled.name, t, link(t, source, None, layout, minor), "ziglang")
     ram, flash = model_bytes(compiled, t)
     return (ram, firmware.ram_used - ram), firmware.flash_used - flash
 
@@ -60,7 +61,8 @@ def main(boards):
         for board in boards or targets():
             every[board] = dict(pool.map(lambda v: measured(*v), variants(board)))
             print(board, every[board], flush=True)
-            lines = [f" {json.dumps(b)}: {{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(every[b].items())) + "\n }" for b in sorted(every)]
+            entries = {b: ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(every[b].items())) for b in sorted(every)}
+            lines = [f" {json.dumps(b)}: {{\n{text}\n }}" for b, text in entries.items()]
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

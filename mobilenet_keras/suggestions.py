@@ -134,7 +134,8 @@ _MADE_BY = ("engine", "mcu/fit.py", "mcu/target.py", "tflite/builder.py", "tflit
 
 def _digest():
     "Of all code and tables that a price comes from."
-    package, c = Path(__file__).parent, microcontroller_folder()
+    import mobilenet_keras
+    package, c = Path(mobilenet_keras.__file__).parent, microcontroller_folder()
     files = [f for p in _MADE_BY for f in (sorted((package/p).glob("*.py")) if (package/p).is_dir() else [package/p])] + [c/"costs.json", c/"sizes.json", *sorted(c.glob("boards/*/board.txt"))]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
 

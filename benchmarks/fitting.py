@@ -64,7 +64,8 @@ def measured(name, board, counted=True, known=None):
     told, compiled = fits(model, board, "engine"), compiled_for(model, t)
     streamed, held = (linked(compile_model(model, input, layout=compiled.layout), roomy(t)) for input in ("streamed", "held"))
     row = dict.fromkeys(COLUMNS, "") | dict(network=name, board=board, fits=int(told.ok), layout=compiled.layout,
-                                            ram=told.ram, held=told.held, flash=told.flash, ram_built=streamed.ram_used, held_built=held.ram_used, flash_built=streamed.flash_used)
+                                            ram=told.ram, held=told.held, flash=told.flash,
+                                            ram_built=streamed.ram_used, held_built=held.ram_used, flash_built=streamed.flash_used)
     if not told.ok:
         try:
             linked(compiled, t)

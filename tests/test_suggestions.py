@@ -35,7 +35,8 @@ def few(cache, monkeypatch):
     monkeypatch.setattr(module, "geometries", lambda: SOME)
 
 
-ON = [(Geometry(1, .1, 48, 1), "microbit"), (Geometry(2, .35, 96, 3), "pico"), (Geometry(2, .5, 64, 1), "nano33ble"), (Geometry(1, .25, 96, 3), "mps3-an547")]
+ON = [(Geometry(1, .1, 48, 1), "microbit"), (Geometry(2, .35, 96, 3), "pico"), (Geometry(2, .5, 64, 1), "nano33ble"),
+      (Geometry(1, .25, 96, 3), "mps3-an547")]
 
 
 @pytest.mark.parametrize("g, name", sample(ON, kept=ON[:1]))
@@ -152,7 +153,8 @@ def test_the_page_in_a_browser(tmp_path, width):
         frame = page.frames[1]
         frame.wait_for_selector("tbody tr")
         moved = frame.evaluate("""() => { const e = document.getElementById('r'), took = [];
-            for (let v = 1000; v >= 0; v -= 25) { e.value = v; const a = performance.now(); e.dispatchEvent(new Event('input')); document.body.offsetHeight; took.push(performance.now() - a) }
+            for (let v = 1000; v >= 0; v -= 25) { e.value = v; const a = performance.now();
+                e.dispatchEvent(new Event('input')); document.body.offsetHeight; took.push(performance.now() - a) }
             e.value = 1000; e.dispatchEvent(new Event('input')); return Math.max(...took) }""")
         rows = lambda: frame.locator("tbody tr").count()  # noqa: E731
         before = rows()

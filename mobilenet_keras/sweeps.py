@@ -13,9 +13,13 @@ import numpy as np
 from fastcore.basics import patch
 from .boards import board as board_of
 from .core import MobileNetError, atomic_write, few, html_table, need, quoted, text_table
+from .engine.mbn import compile_model
+from .mcu.fit import kb_text, ms_text
+from .mcu.target import elsewhere, has_firmware, target
 from .networks.pretrained import ALPHAS
 from .progress import note, shown_once
 from .run import Run, run_facts
+from .suggestions import Geometry, prices, untrained_model
 
 # %% ../nbs/api/14_sweeps.ipynb #437f5780
 @dataclass(frozen=True)
@@ -23,45 +27,39 @@ class Trial:
     "One training of a sweep."
     net:str             # "v1" or "v2"
     alpha:float         # Width multiplier
-    size:tuple          # (height, width) of the input in pixels
+    size:int            # Side of the input in pixels
     gray:bool=False     # One channel instead of three
     settings:tuple=()   # ((name, value), ...) of `fine_tune`, of those that are varied
     seed:int=0          # Of the training; the photos' parts are the same for all
     @property
     def network(self) -> str: # What all seeds of it share
-        h, w = self.size
-        return "_".join([self.net, f"{self.alpha:g}", f"{h}" if h == w else f"{h}x{w}", *["gray"]*self.gray, *(f"{k}={v}" for k, v in self.settings)])
+        return "_".join([self.net, f"{self.alpha:g}", str(self.size), *["gray"]*self.gray, *(f"{k}={v}" for k, v in self.settings)])
     @property
     def name(self) -> str: return f"{self.network}-s{self.seed}" # Of its folder
     @property
-    def shape(self) -> tuple: return *self.size, 1 if self.gray else 3 # Of its input
+    def geometry(self) -> Geometry: return Geometry(int(self.net[1]), self.alpha, self.size, 1 if self.gray else 3) # What `suggest` prices
 
 # %% ../nbs/api/14_sweeps.ipynb #425db905
 def _several(value): return tuple(value) if isinstance(value, (list, tuple, range)) else (value,)
 
-def _sides(size):
-    """96 or (96, 128) as (height, width)."""
-    both = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
-    if len(both) != 2 or not all(isinstance(n, (int, np.integer)) and 8 <= n <= 4096 for n in both): raise MobileNetError(f"A size is a side in pixels, such as 96, or (height, width). Received: {size!r}")
-    return int(both[0]), int(both[1])
-
 def grid(
     net="v1",       # "v1", "v2", or both in a list
     alpha=.25,      # Width multipliers
-    size=96,        # Sides in pixels, or pairs of (height, width) in a list
+    size=96,        # Sides of the input in pixels
     gray=False,     # False, True, or both in a list
     seeds=3,        # Trainings of each network: their number, or the seeds themselves in a list
     settings:dict|None=None, # {name of a setting of `fine_tune`: values}
 ) -> list:          # Of `Trial`, those on the smallest inputs first
     "All combinations of what is given."
-    nets, alphas, sizes = _several(net), _several(alpha), list(map(_sides, _several(size)))
+    nets, alphas, sizes = _several(net), _several(alpha), _several(size)
     if strange := [n for n in nets if n not in ("v1", "v2")]: raise MobileNetError(f"A sweep's networks are v1 and v2. Received: {strange[0]!r}")
     if strange := [a for a in alphas if isinstance(a, bool) or not isinstance(a, (int, float)) or not 0 < a <= 2]: raise MobileNetError(f"alpha is a width multiplier above 0, up to 2. Received: {strange[0]!r}")
+    if strange := [s for s in sizes if isinstance(s, bool) or not isinstance(s, (int, np.integer)) or not 8 <= s <= 1024]: raise MobileNetError(f"A size is a side in pixels, such as 96. Received: {strange[0]!r}. (Other shapes are for `fine_tune`.)")
     if isinstance(seeds, bool) or isinstance(seeds, int) and not 1 <= seeds <= 100: raise MobileNetError(f"seeds is how often each network is trained, from 1 to 100, or a list of seeds. Received: {seeds!r}")
     seeds = range(seeds) if isinstance(seeds, int) else seeds
     varied = [[(k, v) for v in _several(values)] for k, values in (settings or {}).items()]
-    made = [Trial(n, float(a), s, bool(g), chosen, int(seed)) for s, g, n, a, chosen, seed in itertools.product(sizes, _several(gray), nets, alphas, itertools.product(*varied), seeds)]
-    return sorted(dict.fromkeys(made), key=lambda t: (t.size[0]*t.size[1], t.gray))  # photos are read once for a size; the order is otherwise as given
+    made = [Trial(n, float(a), int(s), bool(g), chosen, int(seed)) for s, g, n, a, chosen, seed in itertools.product(sizes, _several(gray), nets, alphas, itertools.product(*varied), seeds)]
+    return sorted(dict.fromkeys(made), key=lambda t: (t.size, t.gray))  # photos are read once for a size; the order is otherwise as given
 
 # %% ../nbs/api/14_sweeps.ipynb #03e04301
 def behind(
@@ -90,10 +88,10 @@ def _epochs_done(folder):
 def _accuracies(facts): return [row["validation_accuracy"] for row in facts.get("history", [])]
 
 @functools.lru_cache(1)
-def _photos(source, shape):
+def _photos(source, size, channels):
     from mobilenet_keras.photos import Photos
-    note(f"Reading the photos at {shape[0]}x{shape[1]}{', gray' if shape[2] == 1 else ''}")
-    return Photos.read(**json.loads(source) | dict(image_size=shape[:2], channels=shape[2]))
+    note(f"Reading the photos at {size}x{size}{', gray' if channels == 1 else ''}")
+    return Photos.read(**json.loads(source) | dict(image_size=size, channels=channels))
 
 # %% ../nbs/api/14_sweeps.ipynb #f38672fc
 def _stopper(folder, mine, cheaper):
@@ -121,10 +119,10 @@ def train_trial(
     if _finished(folder/trial.name): return trial.name
     from mobilenet_keras.networks import models
     from mobilenet_keras.training.fine_tune import fine_tune
-    photos = _photos(source, trial.shape)
+    photos = _photos(source, trial.geometry.size, trial.geometry.channels)
     models.keras.backend.clear_session()
     models.keras.utils.set_random_seed(trial.seed)
-    net = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[trial.net](trial.alpha, trial.shape, photos.classes, weights)
+    net = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[trial.net](trial.alpha, photos.preprocessing.shape, photos.classes, weights)
     fine_tune(net, photos, seed=trial.seed, folder=folder/trial.name, **settings | dict(trial.settings) | (dict(callbacks=[_stopper(folder, trial.name, cheaper)]) if cheaper else {}))
     return trial.name
 
@@ -201,7 +199,7 @@ class Sweep:
     folder:Path        # Holds sweep.json and a folder for each run
     trials:list        # Of `Trial`
     board:str|None     # Whose costs are told
-    costs:dict         # {network: dict(macs=..., ram=..., flash=..., ms=..., fits=...)}
+    costs:dict         # {network: {"ram", "flash": bytes, "ms": estimated, "instructions", "macs"}}
     photos:dict        # The arguments of `Photos.read`
     @property
     def runs(self) -> list: # A dict for each trial that was begun: name, network, accuracy, epochs, wanted, finished
@@ -225,28 +223,25 @@ class Sweep:
             made.append(dict(network=network, accuracy=mean, interval=half, seeds=len(some), stopped=sum(r["stopped"] for r in some), **self.costs[network]))
         best = front(made, ("ram", "ms") if self.board else ("macs",))
         return [dict(row, front=row in best) for row in sorted(made, key=lambda r: -r["accuracy"])]
-    def best_name(self) -> str|None: # None: nothing that fits the board is finished
-        "The run to go on with: of the network with the best mean that fits the board, the seed with the best validation accuracy."
-        fitting = [r["network"] for r in self.rows if r["fits"]]
-        return max((r for r in self.runs if r["finished"] and r["network"] == fitting[0]), key=lambda r: r["accuracy"])["name"] if fitting else None
+    def best_name(self) -> str|None: # None: nothing is finished
+        "The run to go on with: of the network with the best mean, the seed with the best validation accuracy."
+        rows = self.rows
+        return max((r for r in self.runs if r["finished"] and r["network"] == rows[0]["network"]), key=lambda r: r["accuracy"])["name"] if rows else None
     def best(self) -> Run:
         "The same, opened."
         name = self.best_name()
-        if name is None: raise MobileNetError(f"No training in {self.folder} is finished whose network fits {self.board}.")
+        if name is None: raise MobileNetError(f"No training in {self.folder} is finished.")
         return Run.open(self.folder/name)
     def to_dict(self) -> dict: # Plain values, for JSON
         return dict(folder=str(self.folder), board=self.board, photos=self.photos, networks=self.rows, runs=self.runs, trials=len(self.trials))
 
 # %% ../nbs/api/14_sweeps.ipynb #b91952a3
-def _costs(trials, classes, board):
-    "{network: what it costs}, by the account of `suggest` and `boards`."
-    from mobilenet_keras.networks import models
-    made = {}
-    for t in trials:
-        if t.network in made: continue
-        net = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[t.net](t.alpha, t.shape, len(classes))
-        made[t.network] = dict(macs=models.count_macs(net), ram=None, flash=None, ms=None, fits=True)
-    return made
+def _costs(trials, classes, board, ms=None):
+    "{network: what it costs}, by the account of `suggest`, `boards` and `build`; of those that fit the board."
+    wanted, n = {t.geometry for t in trials}, len(classes)
+    if board: found = prices(target(board, sdk=True), n, ms, list(wanted))
+    else: found = {g: [None]*4 + [compile_model(untrained_model(g, n), keep_dead=True).macs] for g in wanted}
+    return {t.network: dict(zip(("ram", "flash", "ms", "instructions", "macs"), found[t.geometry])) for t in trials if t.geometry in found}
 
 @patch(cls_method=True)
 def open(cls:Sweep,
@@ -257,7 +252,7 @@ def open(cls:Sweep,
     if not path.is_file(): raise MobileNetError(f"{folder} holds no sweep: it has no sweep.json. Make one with: mobilenet sweep PHOTOS --out {quoted(folder)}")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        trials = [Trial(**t | dict(size=tuple(t["size"]), settings=tuple(map(tuple, t["settings"])))) for t in facts["trials"]]
+        trials = [Trial(**t | dict(settings=tuple(map(tuple, t["settings"])))) for t in facts["trials"]]
         if strange := [t.name for t in trials if Path(t.name).name != t.name]: raise ValueError(f"a trial is called {strange[0]!r}")
         return cls(Path(folder), trials, facts["board"], {t.network: facts["costs"][t.network] for t in trials}, facts["photos"])
     except (OSError, ValueError, KeyError, TypeError) as e: raise MobileNetError(f"{path} is broken ({e!r}). The runs beside it are whole; give the command that made the sweep again, in a new folder.") from None
@@ -284,9 +279,8 @@ def _with_weights(trials, weights):
     return kept
 
 def _fitting(trials, costs, board, ms):
-    "Those that fit the board within the time that is given."
-    slow = lambda c: ms is not None and c["ms"] is not None and c["ms"] > ms
-    kept, within = [t for t in trials if costs[t.network]["fits"] and not slow(costs[t.network])], f"{board}{f' within {ms:g} ms' if ms is not None else ''}"
+    "Those that fit the board within the time that is given: they have costs."
+    kept, within = [t for t in trials if t.network in costs], f"{board}{f' within {ms:g} ms' if ms is not None else ''}"
     left = sorted({t.network for t in trials} - {t.network for t in kept})
     if not kept: raise MobileNetError(f"None of these networks fits {within}: {few(left)}. Those that do: mobilenet suggest --board {board}")
     if left: note(f"Left out, since {'they do' if len(left) > 1 else 'it does'} not fit {within}: {few(left)}.")
@@ -300,8 +294,8 @@ def _begun(folder, trials, board, costs, source):
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise MobileNetError(f"{folder} can't be made: {e.strerror}. Name another folder.") from None
     old = [t for t in before.trials if t not in trials] if before else []
-    if before and before.board != board: costs = costs | _costs(old, _classes(source), board)
-    found = Sweep(folder, [*trials, *old], board, (before.costs if before else {}) | costs, source)
+    if old: costs = _costs(old, _classes(source), board) | costs  # of this board, by the code of today
+    found = Sweep(folder, [*trials, *(t for t in old if t.network in costs)], board, costs, source)
     facts = dict(board=board, costs=found.costs, photos=source, trials=[vars(t) for t in found.trials])
     with atomic_write(folder/"sweep.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return found
@@ -320,7 +314,7 @@ def sweep(
     photos,                 # A folder of photos (or a table, as `Photos.read` takes it), or `Photos` that were read from one
     net="v1",               # "v1", "v2", or both in a list
     alpha=.25,              # Width multipliers
-    size=96,                # Sides in pixels, or pairs of (height, width) in a list
+    size=96,                # Sides of the input in pixels
     *,
     gray=False,             # False, True or both in a list
     seeds=3,                # Trainings of each network: their number, or the seeds themselves
@@ -338,9 +332,11 @@ def sweep(
 ) -> Sweep:
     "Train many networks on the same photos. Killed at any moment, the same call goes on."
     if trials is not None and (not isinstance(trials, int) or trials < 1): raise MobileNetError(f"trials is how many trainings a search may have, at least 1. Received: {trials!r}")
-    if board is not None: board = board_of(board).id
+    if board is not None:
+        board = board_of(board).id
+        if not has_firmware(board_of(board)): raise MobileNetError(f"{board} has no firmware of ours, so nobody knows what a network takes there before it is made. {elsewhere(board_of(board))} board=None (--board none) sweeps without a board.")
     tried, source = _with_weights(grid(net, alpha, size, gray, seeds, settings), weights), _source(photos)
-    costs = _costs(tried, _classes(source), board)
+    costs = _costs(tried, _classes(source), board, ms)
     tried = _fitting(tried, costs, board, ms)
     found = _begun(Path(folder or Path("sweeps")/Path(source["folder"]).stem).resolve(), tried, board, costs, source)
     macs = {t.name: found.costs[t.network]["macs"] for t in found.trials}
@@ -356,11 +352,10 @@ def sweep(
 @patch
 def _table(self:Sweep):
     "Head and rows of the table, as text."
-    kb, ms = (lambda n: "-" if n is None else f"{n/1000:,.1f} KB"), (lambda t: "-" if t is None else f"{t:,.0f} ms" if t >= 10 else f"{t:.2g} ms")
     head = ("network", "validation", "seeds", "M MACs", *(("RAM", "flash", "time, estimated") if self.board else ()), "")
     mark = lambda r: "; ".join([*["on the front"]*r["front"], *[f"{r['stopped']} stopped early"]*bool(r["stopped"])])
     return head, [(r["network"], f"{r['accuracy']:.1%}" + ("" if r["interval"] is None else f" +- {100*r['interval']:.1f}"), str(r["seeds"]), f"{r['macs']/1e6:.2f}",
-                   *((kb(r["ram"]), kb(r["flash"]), ms(r["ms"])) if self.board else ()), mark(r)) for r in self.rows]
+                   *((kb_text(r["ram"]), kb_text(r["flash"]), ms_text(r["ms"])) if self.board else ()), mark(r)) for r in self.rows]
 
 @patch
 def _summary(self:Sweep):

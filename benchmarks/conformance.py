@@ -293,8 +293,8 @@ DRAW = {"CONV_2D": conv, "DEPTHWISE_CONV_2D": depthwise, "FULLY_CONNECTED": full
 DRAW_LARGE = {f"SOFTMAX of {classes}": lambda rng, classes=classes: large_softmax(rng, classes) for classes in (5000, 60_000)}
 DRAW |= DRAW_LARGE
 INT4 = ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "dilated"]
-EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW if op not in ("CONCATENATION", "QUANTIZE", "HARD_SWISH", *DRAW_LARGE)),  # LiteRT has no such, or one op is none
-         *(f"int4 {op}" for op in INT4)]
+NOT_UINT8 = "CONCATENATION", "QUANTIZE", "HARD_SWISH", *DRAW_LARGE  # LiteRT has no such, or one op is none
+EVERY = [*DRAW, *(f"uint8 {op}" for op in DRAW if op not in NOT_UINT8), *(f"int4 {op}" for op in INT4)]
 
 
 def as_uint8(rng, b):
@@ -403,7 +403,8 @@ def outcome(op, number):
     except MobileNetError as e:
         return "refused", reason(e)
     try:
-        refused = any(o.name == "FULLY_CONNECTED" and model.tensors[o.inputs[1]].dtype == "int4" and len(model.tensors[o.inputs[1]].scale) > 1 for o in model.ops)
+        weights = [model.tensors[o.inputs[1]] for o in model.ops if o.name == "FULLY_CONNECTED"]
+        refused = any(w.dtype == "int4" and len(w.scale) > 1 for w in weights)
         judge = LiteRT(model) if op.startswith("uint8") else TFLM(drawn(op, number, True)[0] if refused else model)
     except Exception as e:  # noqa: BLE001
         return "tflm refused", reason(e)

@@ -36,7 +36,8 @@ V1 = (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5,
 V2 = (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
 FITTED, OTHERS = range(48), range(1000, 1020)
 # kind: (fitted, others, its prices), of smaller ones: few prices are unknown
-KINDS = {"uint8": (range(2000, 2006), range(3000, 3004), lambda name: name.endswith("summed taps") or name in ("parts of sums", "portable zeroed taps")),
+KINDS = {"uint8": (range(2000, 2006), range(3000, 3004),
+                   lambda name: name.endswith("summed taps") or name in ("parts of sums", "portable zeroed taps")),
          "int4": (range(4000, 4008), range(5000, 5004), lambda name: name.startswith("int4") or name == "portable unpacked weights")}
 
 

@@ -55,8 +55,9 @@ def main():
                 firmware = build(model, board, keep_dead=True)
                 found, compiled = run_firmware(firmware, None, seconds=1800), compile_model(model, layout=firmware.layout, keep_dead=True)
                 assert found.as_built
-                rows.append(dict(network=name if core != "M0+" else name.replace("1000", "10"), core=core, layout=firmware.layout, bits=bits, tflite_bytes=len(model.strip().data),
-                                 mbn_bytes=len(compiled.data), arena_bytes=found.arena_bytes, stack_bytes=found.stack_bytes, instructions=found.instructions,
+                rows.append(dict(network=name if core != "M0+" else name.replace("1000", "10"), core=core, layout=firmware.layout, bits=bits,
+                                 tflite_bytes=len(model.strip().data), mbn_bytes=len(compiled.data), arena_bytes=found.arena_bytes,
+                                 stack_bytes=found.stack_bytes, instructions=found.instructions,
                                  same_first=same if bits == 4 else "", mean_difference=off if bits == 4 else ""))
                 print(rows[-1], flush=True)
     print(text_table(rows[0], [row.values() for row in rows]))

@@ -271,7 +271,8 @@ def bare(shape, seed):
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SMALL = {"v1": (v1, (1, 48, 48, 3)), "v1 odd": (v1, (1, 45, 51, 1)), "v1 four channels": (v1, (1, 33, 64, 4)),
          "v2": (v2, (1, 64, 64, 3)), "v2 odd": (v2, (1, 57, 43, 3)), "v2 tall, two channels": (v2, (1, 90, 17, 2)),
-         "int4": (int4, (1, 41, 38, 3)), "int4 odd": (int4, (1, 30, 1, 1)), "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
+         "int4": (int4, (1, 41, 38, 3)), "int4 odd": (int4, (1, 30, 1, 1)),
+         "padded": (padded, (1, 34, 38, 3)), "strange": (strange, (1, 41, 37, 2)), "strange odd": (strange, (1, 44, 47, 1)),
          "yes or no": (yes_or_no, (1, 37, 30, 3)),
          "shortcuts": (shortcuts, (1, 19, 22, 4)), "one pixel wide": (v1, (1, 70, 1, 3)), "one row": (v2, (1, 1, 40, 3)),
          "bare": (bare, (1, 24, 31, 3)),

@@ -359,9 +359,11 @@ FREE = {"memcpy", "memmove", "memset"}  # what any freestanding compiler may cal
 
 @pytest.mark.parametrize("compiler", ["ziglang", "gcc"])
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("layouts, minor, most", [("-DMBN_PORTABLE_ONLY", 0, 13), ("-DMBN_FASTEST", 0, 20), ("-DMBN_FASTEST", 1, 23), ("-DMBN_FASTEST", 2, 27)])
+@pytest.mark.parametrize("layouts, minor, most", [("-DMBN_PORTABLE_ONLY", 0, 13), ("-DMBN_FASTEST", 0, 20), ("-DMBN_FASTEST", 1, 23),
+                                                  ("-DMBN_FASTEST", 2, 27)])
 def test_freestanding_and_at_most_20_kb(core, compiler, layouts, minor, most, tmp_path, capsys):
-    """By both compilers, without a warning; 13 KB where the kernels are the portable ones alone, 23 with branches, resizing and uint8, 27 with weights of 4 bits."""
+    """By both compilers, without a warning; 13 KB where the kernels are the portable ones alone, 23 with branches, resizing and uint8,
+    27 with weights of 4 bits."""
     gcc = shutil.which("arm-none-eabi-gcc")
     if compiler == "ziglang":
         pytest.importorskip("ziglang")

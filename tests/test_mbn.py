@@ -82,7 +82,8 @@ def test_the_header_says_what_the_file_holds(small):
 
 
 GOLDEN = {**{f"2.0-{name}": 0x3804bf44 for name in LAYOUTS}, "2.1-branches": 0x3dd9a03c,
-          **{f"2.1-uint8-{name}": 0xf18a9180 for name in LAYOUTS}, **{f"2.2-int4-{name}": 0xbc476db7 for name in LAYOUTS}}  # CRC-32 of all outputs, one behind the other
+          **{f"2.1-uint8-{name}": 0xf18a9180 for name in LAYOUTS},
+          **{f"2.2-int4-{name}": 0xbc476db7 for name in LAYOUTS}}  # CRC-32 of all outputs, one behind the other
 
 
 def test_files_of_every_minor_and_layout_are_kept():

@@ -164,7 +164,7 @@ def _to_int4(self, x, w, b):
     axis, q = int(t[4][6]), array(w, np.int8)
     along = lambda values: np.reshape(values, [-1 if i == axis else 1 for i in range(q.ndim)])
     real = q*along(np.array(t[4][2], np.float64))
-    scale = np.float32(np.abs(real).max(tuple(i for i in range(q.ndim) if i != axis)).clip(1e-9)/7)
+    scale = np.asarray(np.abs(real).max(tuple(i for i in range(q.ndim) if i != axis)).clip(1e-9)/7, np.float32)
     if q.ndim == 2: scale = scale.max(keepdims=True)
     values = np.append(np.round(real/along(scale)).astype(np.int8), np.zeros(q.size % 2, np.int8)).view(np.uint8) & 15
     self.buffers[int(t[2])][0], t[1] = (values[::2] | values[1::2] << 4).tobytes(), np.int8(17)
@@ -172,7 +172,7 @@ def _to_int4(self, x, w, b):
     if b < 0: return
     product, old = np.float64(self.tensors[x][4][2][0])*scale, self.tensors[b][4]
     self.buffers[int(self.tensors[b][2])][0] = np.round(array(b, np.int32)*np.array(old[2], np.float64)/product).astype(np.int32).tobytes()
-    self.tensors[b][4] = old | {2: list(np.float32(product)), 3: [np.int64(0)]*len(scale)}
+    self.tensors[b][4] = old | {2: list(product.astype(np.float32)), 3: [np.int64(0)]*len(scale)}
 
 @patch
 def int4(self:Builder, ops=None): # Which of its ops, by index; None: all that have weights

@@ -50,7 +50,9 @@ def _staying(model, op, chosen):
 
 def _rounded(model, op):
     "(new weights and bias, noise) of an op."
-    x, w, b, _ = operands(model, op)
+    found = operands(model, op)
+    assert found is not None and found[1].data is not None and found[1].scale is not None and found[0].scale is not None, "_staying asked"
+    x, w, b, _ = found
     axis = 3 if op.name == "DEPTHWISE_CONV_2D" else 0
     rows, one = np.moveaxis(w.data, axis, 0).reshape(w.shape[axis], -1), op.name == "FULLY_CONNECTED" and len(w.scale) == 1
     values, times = _coarser(rows.reshape(1, -1) if one else rows)

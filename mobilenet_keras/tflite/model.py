@@ -73,6 +73,7 @@ def _constant(raw, shape, dtype, what):
 
 def constant_bytes(t:Tensor) -> bytes:
     "The value of a constant as a buffer has it: int4 values two in a byte."
+    assert t.data is not None, "only constants of a NumPy type are written anew"
     if t.dtype != "int4": return t.data.tobytes()
     w = t.data.reshape(-1).view(np.uint8) & 15
     w = np.append(w, np.zeros(w.size % 2, np.uint8))

@@ -507,6 +507,22 @@ def test_uint8_files_are_compiled_as_they_are_and_converted_where_they_can_be(tm
     assert code == 2 and "uint8 .tflite" in one_line(err)
 
 
+def test_an_int8_file_in_4_bits(tmp_path, capsys):
+    model, out = shared("models/mlperf_tiny/vww_96_int8.tflite"), tmp_path / "four.tflite"
+    code, said, err = at_once(capsys, "convert", model, "--int4", "-o", out)
+    assert code == 0 and "14 of 28 layers" in said and "Its answers are others" in said and out.stat().st_size < 150_000
+    facts = json.loads(at_once(capsys, "convert", model, "--int4", "-o", out, "--json")[1])
+    assert facts["bytes"] == out.stat().st_size and sum(op["int4"] for op in facts["ops"]) == 14
+    before = out.read_bytes()
+    for file, flags, why in ((out, ["-o", out], "the file itself"), (out, ["-o", tmp_path / "x.tflite"], "but int4"),
+                             (model, ["-o", tmp_path / "x.keras"], "int8 .tflite"),
+                             (model, ["--int8", "-o", tmp_path / "x.tflite"], "two conversions"),
+                             (tmp_path / "none.tflite", ["-o", tmp_path / "x.tflite"], "No such model")):
+        code, said, err = at_once(capsys, "convert", file, "--int4", *flags)
+        assert code == 2 and why in one_line(err) and not list(tmp_path.glob("x.*"))
+    assert out.read_bytes() == before
+
+
 def test_compile_for_a_board_and_its_ram(tmp_path, capsys):
     model = tmp_path / "m.tflite"
     example().save(model)

@@ -98,7 +98,8 @@ def test_parts_of_kernel_calls_are_independent(halves, layout, monkeypatch):
     room, rows = np.zeros(1 << 17, np.uint8), (ctypes.c_uint32 * 24).in_dll(halves, "divided")
     ctypes.memset(rows, 0, ctypes.sizeof(rows))
     cases = [conformance.drawn(op, n) for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MAX_POOL_2D", "AVERAGE_POOL_2D") for n in range(12)]
-    cases += [conformance.drawn(f"uint8 {op}", n) for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") for n in range(6)]
+    some = [(kind, op, n) for kind in ("uint8", "int4") for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") for n in range(6)]
+    cases += [conformance.drawn(f"{kind} {op}", n) for kind, op, n in some]
     for model, images in [*cases, (network("V2", .35, 32, 3), [np.random.default_rng(0).integers(-128, 128, (32, 32, 3)).astype(np.int8)])]:
         try:
             compiled = compile_model(model, layout=layout)

@@ -15,14 +15,13 @@ import numpy as np
 from fastcore.basics import patch
 from .boards import Board, board as board_of
 from .core import MissingExtra, MobileNetError, atomic_write, cache_folder, few, microcontroller_folder, text_table
-from .engine.layouts import layout_for
 from .engine.mbn import compile_model
 from .mcu.fit import available, compiled_for, engine_ms, kb_text, ms_text, required, smallest_code
 from .mcu.target import elsewhere, has_firmware, target
 from .networks.geometry import V1_BLOCKS, V2_STAGES, block_channels, last_channels
 from .networks.pretrained import ALPHAS, list_models, official_size, official_url
 from .preprocessing import Preprocessing
-from .progress import note, track
+from .progress import track
 from .tflite.builder import Builder
 
 # %% ../nbs/api/12_suggest.ipynb #5a000005
@@ -162,7 +161,7 @@ def prices(
     known, found, new = _known(path), {}, False
     lines:dict = {}
     for g in sorted(geometries() if chosen is None else chosen, key=lambda g: g.size): lines.setdefault((g.version, g.alpha, g.channels), []).append(g)
-    lines = {k: v for k, v in lines.items() if _weight_bytes(*k[:2], classes) + smallest_code(t) <= have[1]}
+    lines = {(v, a, c): line for (v, a, c), line in lines.items() if _weight_bytes(v, a, classes) + smallest_code(t) <= have[1]}
     for line in track(list(lines.values()), f"Planning networks for {t.id}"):
         for g in line:
             if (key := f"{t.id} {classes} {g.name}") not in known: known[key], new = _price(g, t, classes), True
@@ -262,7 +261,8 @@ def __str__(self:Suggestions):
     more = [f"For gray photos {gray} fit, with less RAM and flash: gray=True, or --gray on the command line."]*bool(gray)
     return "\n".join([_summary(self), "", table, "", *([_plot(drawn), ""] if len(drawn) > 2 else []), *more, *self.remarks, _EXPLAINED])
 
-Suggestions.__repr__ = Suggestions.__str__
+@patch
+def __repr__(self:Suggestions): return str(self)
 
 # %% ../nbs/api/12_suggest.ipynb #5a000105
 def _class_names(photos):

@@ -132,7 +132,7 @@ def _zeroed(s):
     "A step with weights that multiply by zero and take no memory, such as every layout takes."
     if s.weights is None: return s
     n, shape = s.out[2], (*s.kernel, s.out[2]) if s.op == "depthwise" else (s.out[2], *s.kernel, s.shape[2])
-    return replace(s, weights=np.broadcast_to(np.int8(s.zero_other), shape), bias=np.zeros(n, np.int64), scales=np.tile(np.int64([1 << 30, -8]), (n, 1)))
+    return replace(s, weights=np.broadcast_to(np.int8(s.zero_other), shape), bias=np.zeros(n, np.int64), scales=np.tile(np.array([1 << 30, -8], np.int64), (n, 1)))
 
 def _resized(steps, width, size):
     "The same chain with `width` of its channels on an input of `size` rows, its weights replaced by zeros."
@@ -416,7 +416,8 @@ def __str__(self:Fits):
         del table[1:len(rows) + 1]
     return "\n".join([*text, *[""]*bool(_reasons(self)), *(f"{few(where, 4)}: {why}" for why, where in _reasons(self).items())])
 
-Fits.__repr__ = Fits.__str__
+@patch
+def __repr__(self:Fits): return str(self)
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #0000e004
 _BAR = ('<div role="img" aria-label="{label}" style="background:rgba(128,128,128,.25);border-radius:3px;overflow:hidden;height:.55em;margin:.2em 0;min-width:3.5em">'

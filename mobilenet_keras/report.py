@@ -57,7 +57,7 @@ def _percent(p, digits=1): return "-" if p is None else f"{100*p:.{digits}f} %"
 def _size(n):
     "Bytes in the unit that people read."
     if n < 10_000: return f"{n:,} bytes"
-    value, unit = (n/1024, "KB") if n < 1 << 20 else (n/(1 << 20), "MB")
+    value, unit = (n/1e3, "KB") if n < 1e6 else (n/1e6, "MB")
     return f"{value:,.0f} {unit}" if value >= 100 or value == int(value) else f"{value:,.1f} {unit}"
 
 def _time(ms): return "-" if ms is None else f"{ms/1000:,.0f} s" if ms >= 20_000 else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"

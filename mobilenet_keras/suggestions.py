@@ -342,7 +342,7 @@ i{display:inline-block;width:.7em;height:.7em;border-radius:50%;border:2px solid
 # %% ../nbs/api/12_suggest.ipynb #5a000109
 _SCRIPT = """
 const D=DATA,R=D.rows,$=id=>document.getElementById(id),q=s=>document.querySelector(s);let picked=null;
-const kb=n=>n<10*1048576?(n/1024).toFixed(n<102400?1:0)+' KB':(n/1048576).toFixed(0)+' MB';
+const kb=n=>n<1e7?(n/1e3).toFixed(n<1e5?1:0)+' KB':(n/1e6).toFixed(0)+' MB';
 const tm=t=>!D.clock?(t/1e6).toFixed(1)+' M':t>=1000?(t/1000).toFixed(1)+' s':t>=10?t.toFixed(0)+' ms':t.toPrecision(2)+' ms';
 const span=k=>{const v=R.map(r=>r[k]);return [Math.min(...v),Math.max(...v)]};
 const S={t:span('t'),r:span('ram'),f:span('flash')},at=(k,v)=>{const [a,b]=S[k];return a===b?b:a*Math.pow(b/a,v/1000)};

@@ -245,7 +245,7 @@ def test_bars_of_consoles_that_have_no_blocks(monkeypatch):
     monkeypatch.setattr(sys, "stdout", type("Ascii", (), dict(encoding="ascii")))
     assert module.used_bar(54, 100) == "#####....."
     cells = [module._cell(*c) for c in ((12_000, 262_144), (500_000, 4 << 20), (300_000, 31 << 20), (7, None), (None, 9))]
-    assert cells == ["11.7 of 256 KB", "488 of 4096 KB", "293 KB of 31 MB", "0.0 KB", "-"]
+    assert cells == ["12.0 of 262 KB", "500 of 4,194 KB", "300 KB of 33 MB", "0.0 KB", "-"]
 
 
 def test_bad_requests():

@@ -348,7 +348,7 @@ def fits(
 # %% ../../nbs/api/mcu/02_fit.ipynb #0000000e
 _GROUPS = {"Microcontrollers": ("microcontroller",), "Linux boards and accelerators": ("linux", "accelerator"), "Emulated boards, which exist nowhere else": ("emulated",)}
 
-def kb_text(n): return f"{n/1024:.0f} KB" if 100 << 10 <= n < 10 << 20 else f"{n/1024:.1f} KB" if n < 10 << 20 else f"{n/(1 << 20):,.0f} MB" # Of 1024 bytes
+def kb_text(n): return f"{n/1e3:,.0f} KB" if 1e5 <= n < 1e7 else f"{n/1e3:.1f} KB" if n < 1e7 else f"{n/1e6:,.0f} MB" # Of 1,000 bytes, as everywhere here
 
 def ms_text(ms): return "-" if ms is None else f"{ms/1000:,.1f} s" if ms >= 1000 else f"{ms:.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
@@ -390,7 +390,7 @@ class Fits(list):
 
     def _summary(self):
         n = len({f.board for f in self})
-        return f"{self.name} fits {len({f.board for f in self if f.ok})} of {n} board{'s' if n != 1 else ''}. The engine's RAM is that of `mobilenet build`, the others' is estimated, and so is time. KB are 1024 bytes. Untested on hardware."
+        return f"{self.name} fits {len({f.board for f in self if f.ok})} of {n} board{'s' if n != 1 else ''}. The engine's RAM is that of `mobilenet build`, the others' is estimated, and so is time. KB are 1,000 bytes. Untested on hardware."
 
 
 # %% ../../nbs/api/mcu/02_fit.ipynb #0000e002

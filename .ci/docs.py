@@ -234,6 +234,11 @@ class Page:
         anchor = f"#{anchor}" if anchor else ""
         if path.suffix == ".ipynb":
             return f"]({Path(os.path.relpath(page_of(path), self.target.parent)).as_posix()}{anchor})"
+        if path.suffix in (".png", ".svg") and path.is_relative_to(ROOT / "nbs"):  # a picture that the text shows
+            shown = self.folder / path.relative_to(ROOT / "nbs")
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, shown)
+            return f"]({Path(os.path.relpath(shown, (self.folder / self.target).parent)).as_posix()})"
         if (name := path.relative_to(ROOT).as_posix()) == "CHANGELOG.md":
             return f"]({Path(os.path.relpath('changelog.md', self.target.parent)).as_posix()}{anchor})"
         return f"]({REPOSITORY}/{'tree' if path.is_dir() else 'blob'}/main/{name}{anchor})"

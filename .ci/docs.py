@@ -26,7 +26,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]  # the boards and the verbs of thi
 REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
-FIRST = ("photos_to_int8",)  # of its section: where a reader begins
 FOLDERS = ("api", "networks", "training", "tflite", "engine", "mcu")  # of the API, in the order in which data meets them
 HEAVIEST = 500_000  # bytes of a page with its pictures; styles and scripts are the theme's, and the same for all pages
 
@@ -197,7 +196,7 @@ def notebooks():
     """All that are pages, in order."""
     def place(path):
         folder = path.parent.name
-        return section_of(path), FOLDERS.index(folder) if folder in FOLDERS else -1, path.stem not in FIRST, path
+        return section_of(path), FOLDERS.index(folder) if folder in FOLDERS else -1, path
     found = sorted((ROOT / "nbs").rglob("*.ipynb"), key=place)
     return [n for n in found if not any(p.startswith((".", "_")) for p in n.relative_to(ROOT).parts)]
 

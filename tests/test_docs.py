@@ -286,7 +286,7 @@ def test_search_a_tutorial_and_the_api(opened):
     tab.wait_for_url("**/how_to/troubleshooting/**")
     tab.locator(".md-tabs__link", has_text="Tutorials").click()
     tab.wait_for_url("**/tutorials/**")
-    assert "int8" in tab.locator("h1").inner_text()
+    assert "Pico" in tab.locator("h1").inner_text()
     tab.locator(".md-tabs__link", has_text="API").click()
     tab.wait_for_url("**/api/")
     tab.locator("article a", has_text=re.compile("^fine_tune$")).first.click()
@@ -298,7 +298,8 @@ def test_search_a_tutorial_and_the_api(opened):
     assert fold.locator("pre").is_visible()
 
 
-PAGES = ["", "tutorials/photos_to_int8/", "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/", "tutorials/lesson/",
+PAGES = ["", "tutorials/photos_to_pico/", "tutorials/your_own_photos/", "tutorials/keras_model_to_board/",
+         "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/", "tutorials/lesson/",
          "how_to/troubleshooting/", "how_to/which_boards/",
          "explain/mobilenet/", "explain/mobilenet_zh/", "explain/mbn_format/",
          "explain/streaming/", "explain/where_instructions_go/", "api/", "api/tflite/model/",

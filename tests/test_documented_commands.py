@@ -22,6 +22,7 @@ ELSEWHERE = {
     ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
     ".venv/bin/python -m pytest": ".ci/run",
     "mobilenet demo": "tests/test_demo.py::test_demo",
+    "mobilenet sweep": "tests/test_sweeps.py::test_the_command_line",
     "mobilenet flash firmware.uf2": "tests/test_flash.py::test_flash_and_ask, and over a Pico's cable tests/test_flash.py and tests/test_usb.py",
     ".venv/bin/python -c": "tests/test_documented_commands.py::test_the_network_that_comes_with_the_library",
     "mobilenet device selfcheck": "tests/test_selfcheck.py::test_selfcheck_from_a_shell",

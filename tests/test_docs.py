@@ -299,7 +299,7 @@ def test_search_a_tutorial_and_the_api(opened):
 
 
 PAGES = ["", "tutorials/photos_to_pico/", "tutorials/your_own_photos/", "tutorials/keras_model_to_board/",
-         "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/", "tutorials/lesson/",
+         "tutorials/smaller_and_better/", "tutorials/in_your_firmware/", "tutorials/micropython_and_openmv/", "tutorials/lesson/",
          "how_to/troubleshooting/", "how_to/which_boards/",
          "explain/mobilenet/", "explain/mobilenet_zh/", "explain/mbn_format/",
          "explain/streaming/", "explain/where_instructions_go/", "api/", "api/tflite/model/",

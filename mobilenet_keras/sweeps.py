@@ -9,6 +9,7 @@ __all__ = ['Trial', 'grid', 'behind', 'train_trial', 'seeds_interval', 'front', 
 import csv, functools, html, itertools, json, math, statistics, time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from .boards import board as board_of
@@ -96,7 +97,7 @@ def _photos(source, size, channels):
 # %% ../nbs/api/14_sweeps.ipynb #f38672fc
 def _stopper(folder, mine, cheaper):
     "A Keras callback that ends the training `mine` when it is behind those of `cheaper` that are finished; it forgets nothing over a kill."
-    keras = need("keras", "train")
+    keras:Any = need("keras", "train")
     class Behind(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
             log = folder/mine/"log.csv"
@@ -122,7 +123,8 @@ def train_trial(
     photos = _photos(source, trial.geometry.size, trial.geometry.channels)
     models.keras.backend.clear_session()
     models.keras.utils.set_random_seed(trial.seed)
-    net = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)[trial.net](trial.alpha, photos.preprocessing.shape, photos.classes, weights)
+    nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
+    net = nets[trial.net](trial.alpha, photos.preprocessing.shape, photos.classes, weights)
     fine_tune(net, photos, seed=trial.seed, folder=folder/trial.name, **settings | dict(trial.settings) | (dict(callbacks=[_stopper(folder, trial.name, cheaper)]) if cheaper else {}))
     return trial.name
 
@@ -218,9 +220,9 @@ class Sweep:
         "What each network is worth and costs."
         made, runs = [], [r for r in self.runs if r["finished"]]
         for network, some in itertools.groupby(sorted(runs, key=lambda r: r["network"]), key=lambda r: r["network"]):
-            some = list(some)
-            mean, half = seeds_interval([r["accuracy"] for r in some])
-            made.append(dict(network=network, accuracy=mean, interval=half, seeds=len(some), stopped=sum(r["stopped"] for r in some), **self.costs[network]))
+            seeds = list(some)
+            mean, half = seeds_interval([r["accuracy"] for r in seeds])
+            made.append(dict(network=network, accuracy=mean, interval=half, seeds=len(seeds), stopped=sum(r["stopped"] for r in seeds), **self.costs[network]))
         best = front(made, ("ram", "ms") if self.board else ("macs",))
         return [dict(row, front=row in best) for row in sorted(made, key=lambda r: -r["accuracy"])]
     def best_name(self) -> str|None: # None: nothing is finished

@@ -206,11 +206,12 @@ def _pairs(real, model):
 def _computed(op, model, xs, filters=None, bias=None):
     "One op of a float network on a batch, before its activation."
     x, o, shape = xs[0], op.options, model.tensors[op.outputs[0]].shape
-    if op.name == "ADD": return xs[0] + xs[1]
+    inner = shape[1:] if shape[0] == 1 else shape  # of one input: the converter squeezes the batch away, too, where a map is 1x1
+    if op.name == "ADD": return sum(v.reshape(len(v), *inner) if v[0].size == np.prod(inner) else v for v in xs)
     if op.name == "MEAN": return x.mean(tuple(model.tensors[op.inputs[1]].data.ravel()), keepdims=len(shape) == x.ndim)
     if op.name == "PAD": return np.pad(x, model.tensors[op.inputs[1]].data)
     if op.name in ("RELU", "RELU6"): return x
-    if op.name in ("RESHAPE", "SQUEEZE"): return x.reshape(-1, *shape[1:])
+    if op.name in ("RESHAPE", "SQUEEZE"): return x.reshape(len(x), *inner)
     if op.name == "FULLY_CONNECTED": return x.reshape(-1, filters.shape[1]) @ filters.T + bias
     tf = need("tensorflow", "train")
     strides = [1, o["stride_h"], o["stride_w"], 1]

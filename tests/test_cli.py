@@ -116,8 +116,10 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--picture": "SVG write a picture", "--held": "the whole image lies in RAM", "--map": "list every buffer", "--emulator": "rp2040js is for",
     "--volume": "DIR where the board's disk", "--place": "where the model goes", "--force": "replace a main.py",
     "--weights-uf2": "UF2 write the model", "--firmware": "UF2 the .uf2", "--at": "ADDRESS where in flash", "--module": "MPY another mobilenet.mpy",
-    "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N only networks", "--ram": "BYTES the arena may take",
-    "--keep-dead": "compute channels, too",
+    "--source": "DIR an unpacked MicroPython", "--max-mmacs": "N without --board: only networks", "--ram": "BYTES the arena may take",
+    "--keep-dead": "compute channels, too", "--ms": "N at most so many milliseconds", "--classes": "N how many", "--seeds": "N trainings of each network", "--trials": "N train so many",
+    "--example": "example photos", "--optimizer": "what takes the steps", "--schedule": "course of the", "--trainable": "N only the last",
+    "--no-early-stop": "train to the end", "--ray": "ADDRESS train on a Ray cluster", "--cpus": "N of a Ray worker", "--gpus": "N of a Ray worker",
     "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions", "--scale": "how a file that doesn't say it",
     "--labels": "FILE the classes' names in the model's order", "--alphabetical": "of a model that names no classes"}
 
@@ -135,7 +137,7 @@ def test_no_flag_is_required_and_what_writes_has_out():
     for verb, p in cli.parsers().items():
         assert not any(a.required for a in p._actions if a.option_strings), verb
     assert {verb for verb in VERBS if "--out" in flags_of(verb)} == {
-        "demo", "suggest", "train", "report", "convert", "quantize", "compile", "export", "build", "micropython export",
+        "demo", "suggest", "train", "sweep", "report", "convert", "quantize", "compile", "export", "build", "micropython export",
         "micropython module"}
     assert all("-o" in flags_of(verb) for verb in VERBS if "--out" in flags_of(verb))
 
@@ -151,7 +153,7 @@ def test_published_networks_as_json_and_text():
 
 
 def test_a_closed_pipe_is_no_error():
-    done = subprocess.run(f"{sys.executable} -m mobilenet_keras.cli models --json | head -1; exit ${{PIPESTATUS[0]}}", shell=True,
+    done = subprocess.run(f"{sys.executable} -m mobilenet_keras.cli boards --json | head -1; exit ${{PIPESTATUS[0]}}", shell=True,
                           executable="/bin/bash", capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
 

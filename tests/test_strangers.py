@@ -114,7 +114,7 @@ def test_scales_by_name(scale, low, high, capsys):
 def test_the_command_line_has_the_table_s_names():
     from mobilenet_keras.cli import VERBS
     choices = {name: options["choices"] for name, verb in VERBS.items() for flags, options in verb.arguments if flags == ("--scale",)}
-    assert set(choices) == {"convert", "predict", "evaluate", "verify", "compile", "build", "simulate", "export", "quantize",
+    assert set(choices) == {"convert", "predict", "evaluate", "verify", "compile", "build", "simulate", "export", "quantize", "report",
                             "flash", "micropython flash", "micropython export"}
     assert all(c == list(SCALES) for c in choices.values())
 

@@ -187,6 +187,7 @@ def _kept_comparison(folder, model):
     except (MobileNetError, ValueError, RecursionError): return {}
     return _sound(facts) if isinstance(facts, dict) and facts.get("sha256") == hashlib.sha256(model.data).hexdigest() else {}
 
+# %% ../nbs/api/13_report.ipynb #65029ff2
 def _of_model(model, **more):
     "A `Subject` of a `.tflite`."
     found = Subject(model.name, model=model, source=model, comparison=getattr(model, "comparison", None), **more)

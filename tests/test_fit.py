@@ -143,7 +143,7 @@ def test_what_the_picos_sdk_could_not_link_does_not_fit():
     oblong = compile_model(example((1, 96, 128, 3)))
     assert module.smaller_advice((.5, None, 48), oblong.steps[0].shape)[1].endswith("0.5 of its channels at 48x64")
     found, words = module.smaller_advice((.5, .25, 48), (96, 128, 1), True)
-    assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --net v2 --gray --alpha 0.25 --size 48x64")
+    assert found == (.5, 48, 64) and words.endswith(": mobilenet train PHOTOS --net v2 --gray --alpha 0.25 --size 48x64 --weights none")
 
 
 def test_boards_of_real_models():

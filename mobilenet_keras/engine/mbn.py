@@ -70,6 +70,7 @@ def _weights(s, packed, constants):
     arrays = _constant_arrays(s)
     return 0, 0 if s.weights is None else constants(_halves(s.weights) if s.int4 else s.weights), constants(*arrays) if arrays else 0
 
+# %% ../../nbs/api/engine/04_mbn.ipynb #60015ff7
 def _packed_steps(stage, kept, pixels, packs, constants):
     "The bytes of a stage's steps."
     buffers, sizes, states, aside, packed = {i: (at, n) for k, i, at, n in stage.buffers if k != "scratch"}, group_sizes(stage.steps, stage.group), 0, {}, b""

@@ -252,6 +252,7 @@ def _onednn():
     try: return bool(need("tensorflow.python.util._pywrap_util_port", "train").IsMklEnabled())
     except (ImportError, AttributeError): return None  # TensorFlow's own module, which another version may not have
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #5d644cb9
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
     def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None, int8_estimate=False):
@@ -530,6 +531,7 @@ def _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks=(
         if weight_decay is None: weight_decay = OPTIMIZERS[chosen][3]
     return dict(optimizer=chosen, schedule=course, learning_rate=learning_rate, weight_decay=weight_decay)
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #75d98f1d
 def _has_gpu():
     try: return bool(keras.distribution.list_devices("gpu"))
     except (RuntimeError, AttributeError): return False  # how JAX and PyTorch say that there is none
@@ -634,6 +636,7 @@ def plot(self:LearningRates):
     ax.set(xlabel="learning rate", ylabel="loss"); ax.grid(alpha=.3)
     return shown_once(fig)
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #12aead67
 def find_learning_rate(
     net,                   # As for `fine_tune`; it's left as it was
     photos:Photos,         # Training photos are used, no others

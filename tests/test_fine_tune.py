@@ -368,7 +368,7 @@ def test_a_network_of_the_global_policy(tmp_path, capsys):
         run = fine_tune(net, spots(), folder=tmp_path / "run", **CHOICES)
         assert "By Keras's global policy" in capsys.readouterr().err and run.settings["mixed_precision"]
         assert {layer.dtype_policy.name for layer in run.net.layers} == {"float32"}
-        assert model.report["n"] == quantize(run, spots()).report["n"] and np.isfinite(run.history[-1]["loss"])
+        assert model.comparison["n"] == quantize(run, spots()).comparison["n"] and np.isfinite(run.history[-1]["loss"])
     finally:
         keras.mixed_precision.set_global_policy("float32")
 

@@ -217,10 +217,10 @@ def test_a_cluster_trains_the_same_bits_though_a_worker_is_killed(folder, tmp_pa
     pytest.importorskip("ray")
     choices = dict(alpha=[.1, .25], size=32, seeds=1, weights=None, epochs=4, board=None, augment=False, early_stop=False)
     here = sweep(folder, folder=tmp_path / "here", **choices)
-    killed = []
+    killed, over = [], threading.Event()
 
     def kill():
-        for _ in range(600):
+        while not over.is_set():
             for log in (tmp_path / "ray").glob("*/log.csv"):
                 if 2 <= len(log.read_text().splitlines()) <= 4 and not killed:
                     for stat in Path("/proc").glob("[0-9]*/fd"):
@@ -238,6 +238,7 @@ def test_a_cluster_trains_the_same_bits_though_a_worker_is_killed(folder, tmp_pa
     try:
         found = sweep(folder, folder=tmp_path / "ray", ray="local", **choices)
     finally:
+        over.set()
         watcher.join()
         ray.shutdown()
     assert killed and all(r["finished"] and r["epochs"] == 4 for r in found.runs)

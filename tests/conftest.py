@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +28,20 @@ def shared(path):
     if not found.exists():
         pytest.skip(f"needs the real data ../shared/{path}, which is not part of this checkout")
     return found
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser that asks no host for anything of its own."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    quiet = "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *quiet.split()])
+        yield browser
+        browser.close()
 
 
 # Tests that use one of these run in one process, so that each is set up once; the others run file by file.

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,8 +22,6 @@ from mobilenet_keras.boards import BOARDS
 
 LIGHT = ["core", "preprocessing", "tflite.model", "tflite.interpreters", "boards",
          "tflite.profile", "mcu.fit", "mcu.tflm", "mcu.console", "mcu.flash"]
-FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-         "--disable-sync").split()
 
 
 @pytest.fixture(scope="session")
@@ -242,18 +239,6 @@ def server(site):
     threading.Thread(target=web.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{web.server_port}/", missing
     web.shutdown()
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

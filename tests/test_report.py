@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import ROOT, shared
 from helpers import CLASSES, at_once, mobilenet, network, one_line, photos
 from PIL import Image
 
@@ -322,18 +322,6 @@ def test_the_command_makes_the_same_run_again(trained, tmp_path):
     assert len((tmp_path / "again/log.csv").read_text().splitlines()) == len((trained / "run/log.csv").read_text().splitlines())
 
 
-@pytest.fixture
-def chromium():
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
-        yield browser
-        browser.close()
-
-
 def seen(browser, path, width, scheme="light"):
     """(overflow in pixels, what went wrong, title) of a page in a window."""
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -374,4 +362,4 @@ def test_real_files_of_others(name, says):
     """What anyone's files give: a float one, one that says nothing of photos, one for an Edge TPU, a segmentation."""
     page = make_report(shared(f"models/{name}"))
     assert says in harmless(page.html).text
-    assert "/work/" not in page.html and "shared" not in page.html
+    assert str(ROOT.parent) not in page.html and "shared" not in page.html

@@ -2,9 +2,7 @@
 import dataclasses
 import html
 import json
-import os
 import re
-import shutil
 
 import pytest
 from conftest import shared
@@ -138,32 +136,26 @@ def test_a_page_stands_alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_in_a_browser(tmp_path, width):
+def test_the_page_in_a_browser(chromium, tmp_path, width):
     """In a frame, as notebooks show it: a slider answers in 200 ms, toggles toggle, nothing sticks out."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not path:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
     (tmp_path / "p.html").write_text(f"<meta name=viewport content='width=device-width'><body style='margin:0'>{many()._repr_html_()}")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic"])
-        page, errors = browser.new_page(viewport=dict(width=width, height=900)), []
-        page.on("pageerror", lambda e: errors.append(str(e)))
-        page.goto((tmp_path / "p.html").as_uri())
-        frame = page.frames[1]
-        frame.wait_for_selector("tbody tr")
-        moved = frame.evaluate("""() => { const e = document.getElementById('r'), took = [];
-            for (let v = 1000; v >= 0; v -= 25) { e.value = v; const a = performance.now();
-                e.dispatchEvent(new Event('input')); document.body.offsetHeight; took.push(performance.now() - a) }
-            e.value = 1000; e.dispatchEvent(new Event('input')); return Math.max(...took) }""")
-        rows = lambda: frame.locator("tbody tr").count()  # noqa: E731
-        before = rows()
-        frame.uncheck("#v2"), frame.uncheck("#c1")
-        assert 0 < rows() < before and not errors and moved < 200 and "V2" not in frame.locator("tbody").inner_text()
-        frame.uncheck("#v1")
-        assert "None fits" in frame.locator("code").inner_text() and not errors
-        assert page.evaluate("document.documentElement.scrollWidth") <= width and frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        browser.close()
+    page, errors = chromium.new_page(viewport=dict(width=width, height=900)), []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.goto((tmp_path / "p.html").as_uri())
+    frame = page.frames[1]
+    frame.wait_for_selector("tbody tr")
+    moved = frame.evaluate("""() => { const e = document.getElementById('r'), took = [];
+        for (let v = 1000; v >= 0; v -= 25) { e.value = v; const a = performance.now();
+            e.dispatchEvent(new Event('input')); document.body.offsetHeight; took.push(performance.now() - a) }
+        e.value = 1000; e.dispatchEvent(new Event('input')); return Math.max(...took) }""")
+    rows = lambda: frame.locator("tbody tr").count()  # noqa: E731
+    before = rows()
+    frame.uncheck("#v2"), frame.uncheck("#c1")
+    assert 0 < rows() < before and not errors and moved < 200 and "V2" not in frame.locator("tbody").inner_text()
+    frame.uncheck("#v1")
+    assert "None fits" in frame.locator("code").inner_text() and not errors
+    assert page.evaluate("document.documentElement.scrollWidth") <= width and frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ METHODS = { # class: the modules above its own that give it methods
     "Model": "tflite.folding tflite.signed tflite.int4 tflite.interpreters tflite.verify tflite.profile engine.mbn mcu.fit mcu.firmware mcu.simulate mcu.flash mcu.tflm report",
     "Profile": "mcu.fit",
 }
-RETURNS = {"fine_tune": "Run", "resume": "Run", "quantize": "Model"} # function: the class of what it returns, which has its methods then, too
+RETURNS = {"fine_tune": "Run", "resume": "Run", "sweep": "Run", "quantize": "Model"} # function: the class of what it returns, which has its methods then, too
 _MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names.split()}
 
 # %% ../nbs/api/09_names.ipynb #00000008

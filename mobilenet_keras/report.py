@@ -29,6 +29,7 @@ from .provenance import UNKNOWN, provenance, told
 from .run import Run, run_facts
 from .tflite.model import Model
 from .tflite.prediction import IOSpec
+from .training.choices import SCHEDULES
 
 # %% ../nbs/api/13_report.ipynb #13000005
 def plain(
@@ -555,7 +556,7 @@ def _boards(s):
 
 # %% ../nbs/api/13_report.ipynb #13000023
 _FLAGS = ( # (where a choice stands, its name there, its flag, what is usual)
-    ("settings", "epochs", "--epochs", None), ("settings", "frozen_epochs", "--frozen-epochs", None), ("settings", "batch_size", "--batch-size", 32), ("settings", "learning_rate", "--learning-rate", 3e-3),
+    ("settings", "epochs", "--epochs", None), ("settings", "frozen_epochs", "--frozen-epochs", None), ("settings", "batch_size", "--batch-size", 32), ("settings", "optimizer", "--optimizer", "adamw"), ("settings", "schedule", "--schedule", "cosine"), ("settings", "learning_rate", "--learning-rate", 3e-3),
     ("settings", "weight_decay", "--weight-decay", 5e-2), ("settings", "label_smoothing", "--label-smoothing", .1), ("settings", "ema_decay", "--ema-decay", 0), ("settings", "patience", "--patience", None),
     ("photos", "resize", "--resize", "stretch"), ("photos", "augment_scale", "--augment-scale", 1.5), ("photos", "validation", "--validation", .15), ("photos", "seed", "--seed", 0))
 
@@ -566,12 +567,18 @@ _USUAL = dict(augment=dict(flip="horizontal", shift=.1, rotation=.05, zoom=.15, 
 
 def _short(v): return f"{v:g}" if isinstance(v, float) and float(f"{v:g}") == v else str(v)
 
+def _with_course(settings):
+    "A schedule that has its usual options by its name, as the flag says it."
+    course = settings.get("schedule")
+    name = course.get("name") if isinstance(course, dict) else None
+    return settings | dict(schedule=name) if isinstance(name, str) and course == dict(SCHEDULES.get(name, {}), name=name) else settings
+
 def train_command(
     facts:dict,     # run.json of a run
     stride:int=32,  # At which the network stops halving
 ) -> tuple:         # (the command, [what it can't say])
     "`mobilenet train` as it made a run."
-    where, more = dict(settings=facts.get("settings") or {}, photos=facts.get("photos") or {}), []
+    where, more = dict(settings=_with_course(facts.get("settings") or {}), photos=facts.get("photos") or {}), []
     named = re.fullmatch(r"mobilenet(v2)?_(\d\.\d+)_\d+", str(facts.get("network")))
     begun, shape = facts.get("provenance") or {}, facts.get("preprocessing") or {}
     size = f"{shape.get('height')}" if shape.get("height") == shape.get("width") else f"{shape.get('height')}x{shape.get('width')}"
@@ -581,11 +588,11 @@ def train_command(
     elif not str(begun.get("source", "")).startswith("Keras Applications"): words.append(f"--weights {quoted(_file_name(begun.get('source', 'FILE')))}")
     if stride != 32: words.append(f"--output-stride {stride}")
     for place, key, flag, usual in _FLAGS:
-        if (value := where[place].get(key)) is not None and value != usual: words.append(f"{flag} {quoted(plain(_short(value)))}")
+        if (value := where[place].get(key)) is not None and value != usual and not isinstance(value, dict): words.append(f"{flag} {quoted(plain(_short(value)))}")
     for place, key, flag, value in _SWITCHES:
         if key in where[place] and where[place][key] == value and type(where[place][key]) is type(value): words.append(flag)
     if isinstance(where["photos"].get("group"), str): words.append(f"--group {quoted(plain(where['photos']['group'], 200))}")
-    known = {key for _, key, *_ in _FLAGS} | {key for place, key, _, value in _SWITCHES if where[place].get(key) == value} | {"group"}
+    known = {key for place, key, *_ in _FLAGS if not isinstance(where[place].get(key), dict)} | {key for place, key, _, value in _SWITCHES if where[place].get(key) == value} | {"group"}
     more += [f"{key} = {v}" for place in where.values() for key, v in place.items() if key not in known and not (key in _USUAL and (_USUAL[key] is None and key not in ("class_weights",) or v == _USUAL[key])) and not (key == "channels" and v == 3) and v is not None]
     if where["settings"].get("seed", 0) != where["photos"].get("seed", 0): more.append(f"seed = {where['settings'].get('seed')} of the training, besides that of the split")
     return " ".join(filter(None, [f"mobilenet train {quoted(_file_name(where['photos'].get('folder', 'PHOTOS')))}", *words, "--out RUN"])), more

@@ -18,7 +18,7 @@ from .engine.mbn import compile_model
 from .mcu.fit import kb_text, ms_text
 from .mcu.target import elsewhere, has_firmware, target
 from .networks.pretrained import ALPHAS
-from .progress import note, shown_once
+from .progress import minutes, note, shown_once
 from .run import Run, run_facts
 from .suggestions import Geometry, prices, untrained_model
 
@@ -99,6 +99,7 @@ def _stopper(folder, mine, cheaper):
     "A Keras callback that ends the training `mine` when it is behind those of `cheaper` that are finished; it forgets nothing over a kill."
     keras:Any = need("keras", "train")
     class Behind(keras.callbacks.Callback):
+        resumes = True  # what it has seen is in the log
         def on_train_begin(self, logs=None):
             log = folder/mine/"log.csv"
             rows = list(csv.DictReader(log.read_text(encoding="utf-8").splitlines())) if log.is_file() else []
@@ -163,12 +164,13 @@ def _chosen(trials, count, done):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {k: optuna.distributions.CategoricalDistribution(sorted({_dimensions(t)[k] for t in trials})) for k in _dimensions(trials[0])}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=max(2, count//3)))
-    known, left = set(), {t.name: t for t in trials}
-    for t in [t for t in trials if t.name in done()][:count]: yield left.pop(t.name)
+    known, left, before = set(), {t.name: t for t in trials}, done()
+    for t in [t for t in trials if t.name in before][:count]: yield left.pop(t.name)
     for _ in range(count - len(trials) + len(left)):
+        ended = done()
         for t in trials:
-            if t.name in done() and t.name not in known:
-                study.add_trial(optuna.trial.create_trial(params=_dimensions(t), distributions=space, value=done()[t.name]))
+            if t.name in ended and t.name not in known:
+                study.add_trial(optuna.trial.create_trial(params=_dimensions(t), distributions=space, value=ended[t.name]))
                 known.add(t.name)
         at = {tuple(_dimensions(t).values()): t for t in reversed(left.values())}  # its first seed that is left
         asked = (tuple(study.ask(space).params.values()) for _ in range(100))
@@ -203,6 +205,7 @@ class Sweep:
     board:str|None     # Whose costs are told
     costs:dict         # {network: {"ram", "flash": bytes, "ms": estimated, "instructions", "macs"}}
     photos:dict        # The arguments of `Photos.read`
+    choices:dict       # Weights, and what of `fine_tune` is the same for all
     @property
     def runs(self) -> list: # A dict for each trial that was begun: name, network, accuracy, epochs, wanted, finished
         "What each has reached."
@@ -256,7 +259,7 @@ def open(cls:Sweep,
         facts = json.loads(path.read_text(encoding="utf-8"))
         trials = [Trial(**t | dict(settings=tuple(map(tuple, t["settings"])))) for t in facts["trials"]]
         if strange := [t.name for t in trials if Path(t.name).name != t.name]: raise ValueError(f"a trial is called {strange[0]!r}")
-        return cls(Path(folder), trials, facts["board"], {t.network: facts["costs"][t.network] for t in trials}, facts["photos"])
+        return cls(Path(folder), trials, facts["board"], {t.network: facts["costs"][t.network] for t in trials}, facts["photos"], facts["choices"])
     except (OSError, ValueError, KeyError, TypeError) as e: raise MobileNetError(f"{path} is broken ({e!r}). The runs beside it are whole; give the command that made the sweep again, in a new folder.") from None
 
 # %% ../nbs/api/14_sweeps.ipynb #dff77ede
@@ -289,27 +292,30 @@ def _fitting(trials, costs, board, ms):
     return kept
 
 # %% ../nbs/api/14_sweeps.ipynb #d25fb707
-def _begun(folder, trials, board, costs, source):
+def _begun(folder, trials, board, costs, source, choices):
     "The `Sweep` in a folder, with these trials beside those that were there."
     before = Sweep.open(folder) if (folder/"sweep.json").is_file() else None
     if before and before.photos != source: raise MobileNetError(f"{folder} holds a sweep over other photos, or other parts of them: {before.photos}. Received: {source}. Name a new folder.")
+    choices = json.loads(json.dumps(choices, default=repr))
+    if before and (other := [k for k in sorted({*before.choices, *choices}) if before.choices.get(k) != choices.get(k)]):
+        raise MobileNetError(f"{folder} holds a sweep with {', '.join(f'{k}={before.choices.get(k)!r}' for k in other)}. Received: {', '.join(f'{k}={choices.get(k)!r}' for k in other)}. Runs that were made otherwise can't be compared: name a new folder.")
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise MobileNetError(f"{folder} can't be made: {e.strerror}. Name another folder.") from None
     old = [t for t in before.trials if t not in trials] if before else []
     if old: costs = _costs(old, _classes(source), board) | costs  # of this board, by the code of today
-    found = Sweep(folder, [*trials, *(t for t in old if t.network in costs)], board, costs, source)
-    facts = dict(board=board, costs=found.costs, photos=source, trials=[vars(t) for t in found.trials])
+    gone = [t for t in old if t.network not in costs]
+    if gone: note(f"No longer in the table, since {board} doesn't hold it: {few(sorted({t.network for t in gone}))}. The runs stay in the folder.")
+    found = Sweep(folder, [*trials, *(t for t in old if t not in gone)], board, costs, source, choices)
+    facts = dict(board=board, costs=found.costs, photos=source, choices=choices, trials=[vars(t) for t in found.trials])
     with atomic_write(folder/"sweep.json") as part: part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return found
-
-def _minutes(seconds): return f"{seconds/3600:.1f} h" if seconds >= 5400 else f"{seconds/60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 def _told(found, names, total):
     "Say what each training has reached as it ends."
     began = time.monotonic()
     for n, name in enumerate(names, 1):
         run, took = next(r for r in found.runs if r["name"] == name), time.monotonic() - began
-        note(f"{n}/{total}  {name}: validation {run['accuracy']:.1%}{', behind, and stopped after epoch ' + str(run['epochs']) if run['stopped'] else ''}; {_minutes(took)} so far{f', about {_minutes(took/n*(total - n))} left' if n < total else ''}")
+        note(f"{n}/{total}  {name}: validation {run['accuracy']:.1%}{', behind, and stopped after epoch ' + str(run['epochs']) if run['stopped'] else ''}; {minutes(took)} so far{f', about {minutes(took/n*(total - n))} left' if n < total else ''}")
 
 # %% ../nbs/api/14_sweeps.ipynb #8e24fd55
 def sweep(
@@ -340,11 +346,11 @@ def sweep(
     tried, source = _with_weights(grid(net, alpha, size, gray, seeds, settings), weights), _source(photos)
     costs = _costs(tried, _classes(source), board, ms)
     tried = _fitting(tried, costs, board, ms)
-    found = _begun(Path(folder or Path("sweeps")/Path(source["folder"]).stem).resolve(), tried, board, costs, source)
+    found = _begun(Path(folder or Path("sweeps")/Path(source["folder"]).stem).resolve(), tried, board, costs, source, dict(weights=weights, **fixed))
     macs = {t.name: found.costs[t.network]["macs"] for t in found.trials}
     cheaper = lambda t: [n for n in macs if early_stop and n != t.name and macs[n] <= macs[t.name]]
     done = lambda: {r["name"]: r["accuracy"] for r in found.runs if r["finished"]}
-    total, before = min(trials or len(tried), len(tried)), sum(t.name in done() for t in tried)
+    total, before = min(trials or len(tried), len(tried)), len(done().keys() & {t.name for t in tried})
     note(f"{total} trainings in {found.folder}{f', {before} of them finished before' if before else ''}. Interrupted, the same command goes on.")
     jobs = ((t, found.folder, json.dumps(source), weights, fixed, cheaper(t)) for t in (_chosen(tried, total, done) if trials else tried))
     _told(found, _on_ray(jobs, ray, cpus, gpus) if ray else _here(jobs), total)

@@ -22,6 +22,7 @@ from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.report import covered, curves, heat, likely, make_report, plain, train_command
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.model import Model
+from mobilenet_keras.training.choices import SCHEDULES
 
 EVIL = ["<script>document.title='owned'</script>",
         "\"><img src=http://evil.test/x onerror=alert(1)>", "\u202eאבג' onmouseover='alert(1)\u0007\x1b[31m"]
@@ -194,6 +195,9 @@ SOURCE = dict(image_size=[96, 96], resize="stretch", channels=3, validation=.15,
      dict(seed=7, channels=1, refit=True, group=False, labels_in_names=True), dict(network="mobilenetv2_0.35_96"),
      "--net v2 --no-augment --balanced --patience 4 --ema-decay 0.99 --label-smoothing 0.0 --learning-rate 0.001 --seed 7 --gray --refit "
      "--group none --labels-in-names", []),
+    (dict(optimizer="adamw", schedule=dict(name="cosine", warmup=1), trainable=None), {}, {}, "", []),
+    (dict(optimizer="sgd", schedule=dict(name="constant", **SCHEDULES["constant"]), trainable=["conv1"]), {}, {},
+     "--optimizer sgd --schedule constant", ["trainable = ['conv1']"]),
     (dict(pretrained=False), dict(group=r"(person\d+)", resize="crop", validation=.2, augment_scale=2),
      dict(preprocessing=dict(height=96, width=128)),
      r"--weights none --group '(person\d+)' --resize crop --validation 0.2 --augment-scale 2 --size 96x128", []),

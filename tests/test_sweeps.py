@@ -148,6 +148,8 @@ def test_a_sweep_may_grow_but_not_by_other_photos(folder, small, tmp_path, capsy
     assert len(sweep(folder, alpha=[.25, .5], seeds=1, **choices).runs) == 2 and len(Sweep.open(tmp_path / "s").trials) == 2
     said = capsys.readouterr().err
     assert "2 trainings" in said and "1 of them finished before" in said and said.count("epoch 1/1") == 1
+    with pytest.raises(MobileNetError, match="epochs=1. Received: epochs=2"):
+        sweep(folder, alpha=.25, seeds=1, **dict(choices, epochs=2))
     (tmp_path / "copy").mkdir()
     for name in ("dark", "light"):
         os.symlink(folder / name, tmp_path / "copy" / name)
@@ -189,7 +191,7 @@ def test_broken_sweeps_are_told(tmp_path):
     trial = dict(net="v1", alpha=.25, size=96, gray=False, settings=[], seed=0)
     hostile = dict(trial, net="../../etc")
     costs = {"v1_0.25_96": {}, "../../etc_0.25_96": {}}
-    claims = [json.dumps(dict(board=None, costs=costs, photos={}, trials=[t])) for t in (trial | dict(settings=4), hostile)]
+    claims = [json.dumps(dict(board=None, costs=costs, photos={}, choices={}, trials=[t])) for t in (trial | dict(settings=4), hostile)]
     for text in ("", "[]", "{", json.dumps(dict(board=None, costs={}, photos={}, trials=[trial])), *claims, "\0" * 100):
         (tmp_path / "sweep.json").write_text(text)
         with pytest.raises(MobileNetError, match="is broken"):

@@ -258,7 +258,7 @@ class _Trainer:
     def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None, int8_estimate=False):
         self.int8_estimate = int8_estimate
         self.callbacks, self.given = list(callbacks), (optimizer, schedule)  # the latter are objects, or None: then the settings say all
-        self.callback_names = sorted({type(c).__name__ for c in self.callbacks})
+        self.callback_names = sorted({type(c).__name__ for c in self.callbacks if not getattr(c, "resumes", False)})  # of those that begin anew after a kill
         self.net, self.photos, self.settings, self.folder, self.identity, self.onednn = net, photos, settings, folder, identity, _onednn()
         self.history, self.phase, self.done, self.chosen, self.stopped, self.held = [], None, 0, -1, False, None
         self.optimizer, self.best, self.mean, self.picture = None, None, None, _Picture()  # lists of arrays, where there are any
@@ -306,7 +306,7 @@ def end_epoch(self:_Trainer, row):
     self.phase, self.done = row["phase"], row["epoch"]
     patience, self.stopped = self.settings["patience"] if self.phase == "whole" else None, bool(self.model.stop_training)  # a callback wants it
     if self.stopped and self.done < (most := self.settings["frozen_epochs" if self.phase == "head" else "epochs"]):
-        note(f"A callback ({', '.join(self.callback_names)}) stopped the training of the {'head' if self.phase == 'head' else 'whole network'} after epoch {self.done} of {most}.")
+        note(f"A callback ({', '.join(sorted({type(c).__name__ for c in self.callbacks}))}) stopped the training of the {'head' if self.phase == 'head' else 'whole network'} after epoch {self.done} of {most}.")
     if patience is not None:
         if self.best is None or row["validation_loss"] < self.history[self.chosen]["validation_loss"]:
             self.best, self.chosen = [a.copy() for a in self.mean or self.arrays()], len(self.history) - 1

@@ -44,12 +44,10 @@ def read(what):
 
 
 def interval(values):
-    """Mean and half the width of its 95 % interval (Student's t for the numbers of seeds used here)."""
-    n, mean = len(values), sum(values) / len(values)
-    if n < 2:
-        return mean, math.nan
-    t = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[n]
-    return mean, t * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    """Mean and half the width of its 95 % interval (Student's t)."""
+    from mobilenet_keras.sweeps import seeds_interval
+    mean, half = seeds_interval(values)
+    return mean, math.nan if half is None else half
 
 
 def start(size):

@@ -22,7 +22,7 @@ from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
 from ..preprocessing import Preprocessing
 from ..tflite.folding import folded
 from ..tflite.inputs import ModelInput
-from ..tflite.model import Model
+from ..tflite.model import Model, pack_int4
 from ..tflite.prediction import IOSpec, int8_output
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000005
@@ -58,17 +58,11 @@ def _constant_arrays(s):
     if s.op in ("lookup", "resize"): return (s.table,)
     return (s.table.astype("<i4"),) if s.table is not None else (s.scales.astype("<i4"),) if len(s.scales) else ()
 
-def _halves(w):
-    "uint8 (channels out, bytes): two weights of 4 bits in each, the first in its low half."
-    w = w.reshape(len(w), -1).view(np.uint8) & 15
-    w = np.pad(w, ((0, 0), (0, w.shape[1] % 2)))
-    return w[:, ::2] | w[:, 1::2] << 4
-
 def _weights(s, packed, constants):
     "(1 if they are `packed`, place of the weights, place of the constants) of a step."
     if packed: return 1, *(constants(np.frombuffer(raw, np.uint8)) if raw else 0 for raw in packed)
     arrays = _constant_arrays(s)
-    return 0, 0 if s.weights is None else constants(_halves(s.weights) if s.int4 else s.weights), constants(*arrays) if arrays else 0
+    return 0, 0 if s.weights is None else constants(pack_int4(s.weights.reshape(len(s.weights), -1)) if s.int4 else s.weights), constants(*arrays) if arrays else 0
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #60015ff7
 def _packed_steps(stage, kept, pixels, packs, constants):

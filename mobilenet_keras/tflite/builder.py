@@ -10,7 +10,7 @@ import math
 import numpy as np
 from fastcore.basics import patch
 from .flatbuffer import flatbuffer_bytes
-from .model import Model
+from .model import Model, pack_int4
 
 # %% ../../nbs/api/tflite/02_builder.ipynb #00000005
 _SCALE, _RELU6 = .04, 6/255  # of activations without and with ReLU6
@@ -166,8 +166,7 @@ def _to_int4(self, x, w, b):
     real = q*along(np.array(t[4][2], np.float64))
     scale = np.asarray(np.abs(real).max(tuple(i for i in range(q.ndim) if i != axis)).clip(1e-9)/7, np.float32)
     if q.ndim == 2: scale = scale.max(keepdims=True)
-    values = np.append(np.round(real/along(scale)).astype(np.int8), np.zeros(q.size % 2, np.int8)).view(np.uint8) & 15
-    self.buffers[int(t[2])][0], t[1] = (values[::2] | values[1::2] << 4).tobytes(), np.int8(17)
+    self.buffers[int(t[2])][0], t[1] = pack_int4(np.round(real/along(scale)).astype(np.int8).reshape(-1)).tobytes(), np.int8(17)
     t[4] |= {2: list(scale), 3: [np.int64(0)]*len(scale)}
     if b < 0: return
     product, old = np.float64(self.tensors[x][4][2][0])*scale, self.tensors[b][4]

@@ -47,7 +47,7 @@ def _write(folder, images, names):
 def _digits(folder):
     data = _package("sklearn.datasets", "scikit-learn").load_digits()
     images, names = (data.images*255/16).round().astype(np.uint8), list(map(str, data.target))
-    _write(folder/"train", images[:-450], names[:-450])  # neighbours come from the same hand
+    _write(folder/"train", images[:-450], names[:-450])  # neighbours look alike, so none are divided
     _write(folder/"test", images[-450:], names[-450:])
 
 def _faces(folder):

@@ -21,7 +21,7 @@ from .engine.costs import step_instructions
 from .engine.engine import Engine
 from .engine.mbn import HELD, Compiled, compile_model, read_header, read_io, read_stages
 from .evaluation import Evaluation, evaluate, wilson_interval
-from .mcu.fit import compiled_for, fits
+from .mcu.fit import compiled_for, fits, ms_text
 from .mcu.target import has_firmware, target
 from .photos import Part, Photos
 from .progress import note, track
@@ -60,8 +60,6 @@ def _size(n):
     if n < 10_000: return f"{n:,} bytes"
     value, unit = (n/1e3, "KB") if n < 1e6 else (n/1e6, "MB")
     return f"{value:,.0f} {unit}" if value >= 100 or value == int(value) else f"{value:,.1f} {unit}"
-
-def _time(ms): return "-" if ms is None else f"{ms/1000:,.0f} s" if ms >= 20_000 else f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.2g} ms"
 
 def _count(n, what): return f"{n:,} {what}{'s'*(n != 1)}"
 
@@ -361,7 +359,7 @@ def _tiles(s):
     data = s.model.data if s.model is not None else s.mbn
     if data: tiles.append(_tile(_size(len(data)), "file", ".tflite" if s.model is not None else ".mbn"))
     fit = next((f for f in sorted(s.fits, key=lambda f: f.board != s.board) if f.ok and f.ms is not None), None)  # the board that was asked for, or another that it fits
-    if fit: tiles.append(_tile(_time(fit.ms), "an inference", f"{html.escape(BOARDS[fit.board].name)}, estimated"))
+    if fit: tiles.append(_tile(ms_text(fit.ms), "an inference", f"{html.escape(BOARDS[fit.board].name)}, estimated"))
     return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else ""
 
 def _lead(s):
@@ -548,7 +546,7 @@ def _boards(s):
     "Boards"
     def card(f):
         b, used = BOARDS[f.board], lambda what, n, have: "" if n is None else f'<div class=row><span class=name>{what}</span>{_bar(n/have if have else 0, "over" if have and n > have else "")}<span class=n>{_size(n)}{f" of {_size(have)}" if have else ""}</span></div>'
-        return (f'<div class="card {"" if f.ok else "no"}"><h4>{html.escape(b.name)}</h4><p><b>{"fits" if f.ok else "does not fit"}</b> with {html.escape(f.runtime)}{f", {_time(f.ms)}" if f.ms is not None else ""}</p>'
+        return (f'<div class="card {"" if f.ok else "no"}"><h4>{html.escape(b.name)}</h4><p><b>{"fits" if f.ok else "does not fit"}</b> with {html.escape(f.runtime)}{f", {ms_text(f.ms)}" if f.ms is not None else ""}</p>'
                 f'<div class=bars>{used("RAM", f.ram, f.usable_ram)}{used("flash", f.flash, f.usable_flash)}</div>{f"<small>{html.escape(plain(_unpathed(f.why), 240))}</small>" if f.why else ""}</div>')
     if not s.fits: return ""
     ok = len([f for f in s.fits if f.ok])

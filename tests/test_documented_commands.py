@@ -83,7 +83,7 @@ def photo(path, colour):
 
 @pytest.fixture(scope="module")
 def folder(tensorflow, tmp_path_factory):
-    """A folder as a reader's: my_photos, trash6, photo.jpg, mine.h5, a run for each command that trains, and model.tflite."""
+    """A folder as a reader's: my_photos, trash6, photo.jpg, mine.h5, mine.keras, classifier.keras, a run for each command that trains, and model.tflite."""
     from helpers import write_keras_2
 
     from mobilenet_keras.networks.models import MobileNetV1
@@ -94,7 +94,8 @@ def folder(tensorflow, tmp_path_factory):
             photo(home / "trash6" / ("train" if i < 7 else "test") / name / f"{i}.png", colour)
     photo(home / "photo.jpg", (80, 190, 70))
     write_keras_2(MobileNetV1(.25, (32, 32, 3), classes=5), home / "mine.h5")
-    MobileNetV1(.25, (32, 32, 3), classes=2).save(home / "mine.keras")
+    MobileNetV1(.25, (32, 32, 3), classes=2).save(home / "mine.keras")  # says nothing of its photos
+    MobileNetV1(.25, (32, 32, 3), classes=2, include_preprocessing=True).save(home / "classifier.keras")
     trains, quantizes = ([c for c in RUN if c.startswith(f"mobilenet {verb}")] for verb in ("train", "quantize"))
     tensorflow.config.run_functions_eagerly(True)  # one step is not worth a compilation
     with pytest.MonkeyPatch.context() as patch:

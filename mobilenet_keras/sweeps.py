@@ -133,13 +133,15 @@ def train_trial(
 def _here(jobs):
     for job in jobs: yield train_trial(*job)
 
+_DEATHS = 20 # Of a training's worker, until the training counts as failed
+
 def _on_ray(jobs, address, cpus, gpus):
     "The same on a cluster, as many at once as it has room for; yields names as they end."
     ray = need("ray", "sweep")
     if not ray.is_initialized():
         try: ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError) as e: raise MobileNetError(f"No Ray cluster answers at {address!r} ({str(e).splitlines()[0]}). Start one with `ray start --head`, or give its address, or local.") from None
-    task, waiting, jobs, failed = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1, max_calls=4)(train_trial), {}, iter(jobs), []  # a worker that dies is replaced as often as needed, and after 4 trainings in any case
+    task, waiting, jobs, failed = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_DEATHS, max_calls=4)(train_trial), {}, iter(jobs), []  # a worker that dies is replaced, and after 4 trainings in any case
     room = max(1, int(ray.cluster_resources().get("CPU", 1)/max(cpus, .01)))
     try:
         while True:
@@ -150,6 +152,7 @@ def _on_ray(jobs, address, cpus, gpus):
                 trial, _ = waiting.pop(ref)
                 try: yield ray.get(ref)
                 except ray.exceptions.RayTaskError as e: failed.append(f"{trial.name}: {e.cause}")
+                except ray.exceptions.RayError as e: failed.append(f"{trial.name}: its worker died {_DEATHS + 1} times, in the end of this: {str(e).strip().splitlines()[0]}")
             if not ended: note(f"in training: {few((f'{t.name} after {_epochs_done(folder/t.name)} epochs' for t, folder in waiting.values()), 4)}")
     finally:
         for left in waiting: ray.cancel(left, force=True)

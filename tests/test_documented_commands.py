@@ -83,7 +83,7 @@ def photo(path, colour):
 
 @pytest.fixture(scope="module")
 def folder(tensorflow, tmp_path_factory):
-    """A folder as a reader's: my_photos, trash6, photo.jpg, mine.h5, mine.keras, classifier.keras, a run for each command that trains, and model.tflite."""
+    """A folder as a reader's: photos, mine.h5, mine.keras, classifier.keras, a run for each command that trains, and model.tflite."""
     from helpers import write_keras_2
 
     from mobilenet_keras.networks.models import MobileNetV1

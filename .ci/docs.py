@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / ".ci")]  # the boards and the verbs of thi
 REPOSITORY = "https://github.com/mobilenet-keras/mobilenet-keras"
 SITE = "https://mobilenet-keras.github.io/mobilenet-keras/"
 SECTIONS = {"tutorials": "Tutorials", "how_to": "How-to", "explain": "Explain", "api": "API"}
-FOLDERS = ("api", "networks", "training", "tflite", "engine", "mcu")  # of the API, in the order in which data meets them
+FOLDERS = ("api", "tasks", "networks", "training", "tflite", "engine", "mcu")  # of the API, in the order in which data meets them
 HEAVIEST = 500_000  # bytes of a page with its pictures; styles and scripts are the theme's, and the same for all pages
 
 

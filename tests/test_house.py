@@ -20,6 +20,7 @@ FLOORS = (  # a module imports from its own line or those below it
     ("tflite",),
     ("run", "photos", "examples", "records", "folders", "duplicates"),
     ("boards", "preprocessing", "provenance"),
+    ("tasks",),
     ("core",),
     ("progress",))
 APART = [("networks", "mcu"), ("training", "mcu"), ("mcu", "networks"), ("mcu", "training")]

@@ -89,13 +89,14 @@ def atomic_write(
 def read_bounded(
     path,           # Of a file
     most=128 << 20, # Bytes that it may have
+    why="which no microcontroller's image has", # More are wrong
 ) -> bytes:
     "A file's bytes; one that can't be read, or is absurdly large, is an error before it is read."
     try:
         if Path(path).exists() and not Path(path).is_file(): raise MobileNetError(f"{path} is no file.")  # a device or a pipe may never end
         with open(path, "rb") as f: data = f.read(min(Path(path).stat().st_size, most) + 1)
     except OSError as e: raise MobileNetError(f"{path} can't be read: {e.strerror or e}.") from None
-    if len(data) > most: raise MobileNetError(f"{path} has more than {most >> 20} MiB, which no microcontroller's image has.")
+    if len(data) > most: raise MobileNetError(f"{path} has more than {most >> 20} MiB, {why}.")
     return data
 
 # %% ../nbs/api/00_core.ipynb #0000000e

@@ -6,7 +6,7 @@
 __all__ = ['ROUNDING', 'MAX_NAME', 'Annotated', 'read_mask', 'clean_boxes', 'turn_boxes', 'shown', 'class_name', 'part_in',
            'folder_in', 'Gathered']
 
-# %% ../nbs/api/02d_annotated.ipynb #b0b97c98
+# %% ../nbs/api/02d_annotated.ipynb #2205e33c
 import os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from .folders import PART_NAMES, PHOTO_SUFFIXES, check_names, natural
 from .preprocessing import MAX_PIXELS, photo_size
 from .tasks.boxes import Boxes
 
-# %% ../nbs/api/02d_annotated.ipynb #07623662
+# %% ../nbs/api/02d_annotated.ipynb #bf3bb52c
 @dataclass
 class Annotated:
     "Photos and what is known of each; none was decoded yet."
@@ -54,7 +54,7 @@ class Annotated:
         if self.problems: said += [f"{len(self.problems):,} problems, for example: {': '.join(self.problems[0])}"]
         return "\n".join(said)
 
-# %% ../nbs/api/02d_annotated.ipynb #0b9a6949
+# %% ../nbs/api/02d_annotated.ipynb #403e6c5a
 def read_mask(
     path:str|Path, # Of a PNG: gray, with a palette, or black and white
 ) -> np.ndarray:   # uint8 (height, width): the values in the file
@@ -71,7 +71,7 @@ def read_mask(
     if values.max(initial=0) > 255: raise MobileNetError(f"{path} holds values up to {values.max()}, and a mask those of a byte.")
     return values.astype(np.uint8)
 
-# %% ../nbs/api/02d_annotated.ipynb #19743781
+# %% ../nbs/api/02d_annotated.ipynb #8ab4ce74
 ROUNDING = 1e-5 # of a side
 _FAULTS = ("", "has a corner that is no number: dropped", "is inverted, its right or lower edge lies before the other: dropped", "is empty: dropped",
            "lies outside the photo: dropped", "is there twice: dropped", "reaches beyond the photo: clipped")
@@ -83,15 +83,17 @@ def clean_boxes(
     "Judge boxes one by one."
     given = np.asarray(corners, float).reshape(-1, 4)
     inside = np.clip(given, 0, 1).astype(np.float32)
-    seen:set = set()
-    twice = [(row := (label, *box)) in seen or seen.add(row) is not None for label, box in zip(labels, inside.tolist())]
+    seen, twice = set(), []
+    for row in zip(labels, map(tuple, inside.tolist())):
+        twice.append(row in seen)
+        seen.add(row)
     with np.errstate(invalid="ignore"):
         gap, kept = given[:, 2:] - given[:, :2], inside[:, 2:] - inside[:, :2]
         tests = [~np.isfinite(given).all(1), (gap < 0).any(1), (gap < 1e-7).any(1), (kept <= 0).any(1), np.array(twice, bool), (abs(given - inside) > ROUNDING).any(1)]
     fault = np.select(tests, range(1, len(_FAULTS)), 0)
     return inside, (fault == 0) | (fault == len(_FAULTS) - 1), {int(i): _FAULTS[fault[i]] for i in np.flatnonzero(fault)}
 
-# %% ../nbs/api/02d_annotated.ipynb #7b5e272c
+# %% ../nbs/api/02d_annotated.ipynb #e12b5466
 def turn_boxes(
     corners:np.ndarray, # (n, 4) in shares of the photo as its file has it
     turn:int,           # EXIF orientation, 5 to 8: those that swap width and height
@@ -101,7 +103,7 @@ def turn_boxes(
     (left, right), (top, bottom) = (1 - y2, 1 - y1) if turn in (6, 7) else (y1, y2), (1 - x2, 1 - x1) if turn in (7, 8) else (x1, x2)
     return np.stack([left, top, right, bottom], 1)
 
-# %% ../nbs/api/02d_annotated.ipynb #3655723e
+# %% ../nbs/api/02d_annotated.ipynb #3e81c6f8
 MAX_NAME = 300 # letters of a class's name
 
 def shown(
@@ -136,7 +138,7 @@ def folder_in(
         folder = found[0]
     return folder
 
-# %% ../nbs/api/02d_annotated.ipynb #6d43c473
+# %% ../nbs/api/02d_annotated.ipynb #67b20a82
 class Gathered:
     "A set of annotations while it is read."
     def __init__(self,
@@ -150,10 +152,13 @@ class Gathered:
     def inside(self, path):
         "Whether a file that is there lies in the folder, links followed."
         return os.path.realpath(path).startswith(os.path.join(self.real, ""))
-    def text(self, path, most=1 << 24) -> str: # At most so many bytes
-        "What a file says; `MobileNetError` where it can't be read or leads elsewhere."
+    def bytes(self, path, most) -> bytes: # At most so many
+        "What a file holds; `MobileNetError` where it can't be read or leads elsewhere."
         if not self.inside(path): raise MobileNetError(f"{path} is a link that leads out of {self.root}: it was not followed.")
-        try: return read_bounded(path, most, "which no such file of annotations has").decode("utf-8-sig")
+        return read_bounded(path, most, "which no such file of annotations has")
+    def text(self, path, most=1 << 24) -> str: # At most so many bytes
+        "What a file says, in UTF-8."
+        try: return self.bytes(path, most).decode("utf-8-sig")
         except UnicodeError: raise MobileNetError(f"{path} is no text in UTF-8.") from None
     def photo(self, name, folders, stem=None) -> Path:
         "The photo of this name in the first of `folders` that has it, or else one called as its annotation is; `MobileNetError` says why not."
@@ -174,7 +179,7 @@ class Gathered:
                 return photo
         raise MobileNetError(f"names {shown(name)}, which " + (f"leads out of {self.root} and was not followed" if left else "is not there"))
 
-# %% ../nbs/api/02d_annotated.ipynb #3e444286
+# %% ../nbs/api/02d_annotated.ipynb #ee79012d
 from fastcore.basics import patch
 
 @patch
@@ -223,7 +228,7 @@ def add(self:Gathered,
     for i, fault in sorted(faults.items()): self.tell(photo, f"Box {i + 1}{f', {shown(names[i])},' if names[i] else ''} {fault}.")
     for kept, v in zip((self.files, self.truth, self.names, self.parts, self.sizes), (photo, inside[usable], [n for n, u in zip(names, usable) if u], part, size)): kept.append(v)
 
-# %% ../nbs/api/02d_annotated.ipynb #6f20b1d3
+# %% ../nbs/api/02d_annotated.ipynb #36f0f4eb
 @patch
 def unlisted(self:Gathered, why):
     "Tell of the photos beside those that are annotated."

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from PIL import Image
-from .core import MobileNetError, few, read_bounded, text_table
+from .core import MobileNetError, few, read_bounded
 from .folders import PART_NAMES, PHOTO_SUFFIXES, check_names, natural
 from .preprocessing import MAX_PIXELS, photo_size
 from .tasks.boxes import Boxes
@@ -87,7 +87,7 @@ def clean_boxes(
     for row in zip(labels, map(tuple, inside.tolist())):
         twice.append(row in seen)
         seen.add(row)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         gap, kept = given[:, 2:] - given[:, :2], inside[:, 2:] - inside[:, :2]
         tests = [~np.isfinite(given).all(1), (gap < 0).any(1), (gap < 1e-7).any(1), (kept <= 0).any(1), np.array(twice, bool), (abs(given - inside) > ROUNDING).any(1)]
     fault = np.select(tests, range(1, len(_FAULTS)), 0)

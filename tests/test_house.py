@@ -18,7 +18,7 @@ FLOORS = (  # a module imports from its own line or those below it
     ("evaluation",),
     ("engine",),
     ("tflite",),
-    ("run", "photos", "examples", "records", "folders", "duplicates"),
+    ("run", "photos", "examples", "records", "annotations", "annotated", "folders", "duplicates"),
     ("boards", "preprocessing", "provenance"),
     ("tasks",),
     ("core",),

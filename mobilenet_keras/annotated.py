@@ -133,9 +133,9 @@ def folder_in(
     "A folder below another one."
     for name in names:
         if not folder.is_dir(): return None
-        found = [p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir()]
+        with os.scandir(folder) as entries: found = [e.name for e in entries if e.name.lower() == name.lower() and e.is_dir()]
         if not found: return None
-        folder = found[0]
+        folder = folder/min(found)
     return folder
 
 # %% ../nbs/api/02d_annotated.ipynb #67b20a82

@@ -48,8 +48,9 @@ def write_voc(root, rows):
     sets = {}
     for (part, file, (width, height)), things in by_photo(rows).items():
         copy(file, root / "JPEGImages" / file.name)
-        objects = "".join(f"<object><name>{name}</name><difficult>0</difficult><bndbox>"
-                          + "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), corners)) + "</bndbox></object>" for name, corners in things)
+        edges = ["".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), corners)) for _, corners in things]
+        objects = "".join(f"<object><name>{name}</name><difficult>0</difficult><bndbox>{four}</bndbox></object>"
+                          for (name, _), four in zip(things, edges))
         xml = (f"<annotation><folder>x</folder><filename>{file.name}</filename>"
                f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>{objects}</annotation>")
         (root / "Annotations").mkdir(exist_ok=True)
@@ -69,7 +70,8 @@ def coco(photos, folder=""):
         for name, (x1, y1, x2, y2) in things:
             annotations.append(dict(id=len(annotations) + 1, image_id=i, category_id=10 * (CARDS.index(name) + 1), iscrowd=0,
                                     bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1), segmentation=[]))
-    return dict(images=images, annotations=annotations, categories=[dict(id=10 * (i + 1), name=n, supercategory="cards") for i, n in enumerate(CARDS)])
+    categories = [dict(id=10 * (i + 1), name=name, supercategory="cards") for i, name in enumerate(CARDS)]
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def write_coco(root, rows):
@@ -99,7 +101,8 @@ def write_yolo(root, rows):
     """As Ultralytics has it: images/train, labels/train and a data.yaml."""
     for (part, file, (w, h)), things in by_photo(rows).items():
         copy(file, root / "images" / part / file.name)
-        lines = [f"{CARDS.index(n)} {(x1 + x2) / 2 / w:.9f} {(y1 + y2) / 2 / h:.9f} {(x2 - x1) / w:.9f} {(y2 - y1) / h:.9f}" for n, (x1, y1, x2, y2) in things]
+        lines = [f"{CARDS.index(name)} {(x1 + x2) / 2 / w:.9f} {(y1 + y2) / 2 / h:.9f} {(x2 - x1) / w:.9f} {(y2 - y1) / h:.9f}"
+                 for name, (x1, y1, x2, y2) in things]
         (root / "labels" / part).mkdir(parents=True, exist_ok=True)
         (root / "labels" / part / f"{file.stem}.txt").write_text("\n".join(lines) + "\n")
     (root / "data.yaml").write_text(f"train: images/train\ntest: images/test\nnc: 6\nnames: {list(CARDS)}\n")

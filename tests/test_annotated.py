@@ -66,6 +66,7 @@ def test_names_are_kept_from_leaving(tmp_path):
     g = Gathered(tmp_path / "set")
     folders = [tmp_path / "set/a", tmp_path / "set"]
     assert g.photo("../a/1.jpg", folders) == tmp_path / "set/a/1.jpg" == g.photo("a\\1.jpg", folders)
-    for name in ("../../secret.jpg", "..\\..\\secret.jpg", "a/../../secret.jpg", "../setting.jpg", str(tmp_path / "secret.jpg"), "//host/a.jpg", "c:1.jpg", "", " ", None, 3, "x" * 5000, "\0"):
+    for name in ("../../secret.jpg", "..\\..\\secret.jpg", "a/../../secret.jpg", "../setting.jpg", str(tmp_path / "secret.jpg"),
+                 "//host/a.jpg", "c:1.jpg", "", " ", None, 3, "x" * 5000, "\0"):
         with pytest.raises(MobileNetError):
             g.photo(name, folders)

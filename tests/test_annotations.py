@@ -137,10 +137,11 @@ def test_what_is_missing_is_told(tmp_path):
     (root / "labels/train/stray.txt").write_text("")
     found = list_annotations(root)
     at = [f.name for f in found.files].index("0.jpg")
-    assert abs(found.truth[at].xyxy - [[.1, .1, .5, .6]]).max() < 1e-6 and found.truth[at].labels.tolist() == [2] and len(found.truth[at + 1]) == 0
-    for line, words in zip(told(found), ["Line 1 is of class 9", "Line 2 has 4 values", "Line 3 holds what is no number", "Line 5 has 6 values", "1 outlines",
-                                         "was taken as a photo without things", "has no photo"]):
-        assert words in line
+    assert abs(found.truth[at].xyxy - [[.1, .1, .5, .6]]).max() < 1e-6 and found.truth[at].labels.tolist() == [2]
+    assert len(found.truth[at + 1]) == 0
+    wanted = ["Line 1 is of class 9", "Line 2 has 4 values", "Line 3 holds what is no number", "Line 5 has 6 values", "1 outlines",
+              "was taken as a photo without things", "has no photo"]
+    assert len(told(found)) == len(wanted) and all(words in line for line, words in zip(told(found), wanted)), told(found)
 
 
 def test_a_photo_is_annotated_once_and_has_its_own_size(tmp_path):
@@ -154,8 +155,8 @@ def test_a_photo_is_annotated_once_and_has_its_own_size(tmp_path):
     found = list_annotations(root)
     assert [f.name for f in found.files] == ["3.jpg", "0.jpg", "1.jpg"] and found.parts == ["test", "train", "train"]
     said = told(found)
-    assert any("0.jpg: is annotated in" in s and "left out" in s for s in said) and any("is 120x80, and annotated as 60x40: it was resized" in s for s in said)
-    assert any(s.startswith("2.jpg") and "other proportions" in s for s in said)
+    for start, words in (("0.jpg", "again in"), ("1.jpg", "is 120x80, and annotated as 60x40: it was resized"), ("2.jpg", "other proportions")):
+        assert sum(s.startswith(start) and words in s for s in said) == 1, said
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -200,8 +201,9 @@ def test_masks(tmp_path):
     found = list_annotations(tmp_path)
     assert found.classes == ["background", "leaf", "stem"] and len(found) == 2
     assert (found.mask(0) == np.where(odd > 2, 255, odd)).all()
-    assert [s.split(": ")[0] + s[-25:] for s in told(found)] == ["0.jpg0 to 2: they don't count.", "2.jpg" + f"{tmp_path}/masks/train/2.png."[-25:], "5.png" + f"{tmp_path}/masks/train/5.png has no photo."[-25:],
-                                                              "1.jpg a mask of 60x20 and is 60x40."[:5] + "1.jpg has a mask of 60x20 and is 60x40."[-25:]]
+    for line, words in zip(told(found), ("has pixels of 7 in its mask, and classes are 0 to 2", "2.jpg has no mask", "5.png has no photo",
+                                         "1.jpg has a mask of 60x20 and is 60x40"), strict=True):
+        assert words in line
     with pytest.raises(MobileNetError, match="no masks"):
         list_annotations(shared("data/cards")).mask(0)
 
@@ -224,7 +226,8 @@ def test_voc_segmentation(tmp_path):
     (root / "ImageSets/Segmentation/val.txt").write_text("0\n")
     assert list_annotations(root).kind == "boxes"
     for found in (list_annotations(root / "SegmentationClass"), list_annotations(root, kind="masks")):
-        assert found.kind == "masks" and found.parts == ["validation"] and np.unique(found.mask(0)).tolist() == [0, 1, 255] and len(found.skipped) == 3
+        assert found.kind == "masks" and found.parts == ["validation"] and np.unique(found.mask(0)).tolist() == [0, 1, 255]
+        assert len(found.skipped) == 3
 
 
 ATTRIBUTES = {
@@ -241,7 +244,8 @@ def test_attributes(way, tmp_path):
     (tmp_path / "a.csv").write_text(ATTRIBUTES[way])
     found = list_annotations(tmp_path)
     assert (found.kind, found.classes, found.parts) == ("attributes", ["red", "round"], ["train", "train", "test"])
-    assert [t.tolist() for t in found.truth] == [[1, 0], [0, 1], [1, 1]] and found.truth[0].dtype == np.uint8 and found.counts("test") == dict(red=1, round=1)
+    assert [t.tolist() for t in found.truth] == [[1, 0], [0, 1], [1, 1]] and found.truth[0].dtype == np.uint8
+    assert found.counts("test") == dict(red=1, round=1)
     assert told(found)[-1].startswith("3.jpg") and len(found.skipped) == 1
     assert [t.tolist() for t in list_annotations(tmp_path, classes="round").truth] == [[0], [1], [1]]
 
@@ -280,8 +284,10 @@ def test_yaml_as_its_library_reads_it():
     """What people write in a data.yaml, judged by PyYAML."""
     yaml = pytest.importorskip("yaml")
     from mobilenet_keras.annotations import _yaml_items
-    cases = ["names: [ace, king]", "names: ['ace', \"king of hearts\", it's]", "names:\n- ace\n- king", "names:\n  - ace # one\n  - 'king # two'\n", "nc: 2\nnames:\n  0: ace\n  1: king\nroboflow:\n  names: 3\n",
-             "names: {0: ace, 1: 'king, queen'}", "# names: [x]\nnames: [\n  ace,   # first\n\n  king\n]\nnc: 2", "names:\n  # people\n  1: b\n  0: 'a''s'\n", "names: ['a', 'b',]", "names: ['café', 10 euro, \"c#\"]"]
+    cases = ["names: [ace, king]", "names: ['ace', \"king of hearts\", it's]", "names:\n- ace\n- king", "names:\n  - ace # one\n  - 'king # two'\n",
+             "nc: 2\nnames:\n  0: ace\n  1: king\nroboflow:\n  names: 3\n", "names: {0: ace, 1: 'king, queen'}", "names: ['a', 'b',]",
+             "# names: [x]\nnames: [\n  ace,   # first\n\n  king\n]\nnc: 2", "names:\n  # people\n  1: b\n  0: 'a''s'\n",
+             "names: ['café', 10 euro, \"c#\"]"]
     for text in cases:
         wanted = yaml.safe_load(text)["names"]
         assert dict(_yaml_items(text, "names")) == (wanted if isinstance(wanted, dict) else dict(enumerate(map(str, wanted)))), text
@@ -358,16 +364,17 @@ def test_hostile_files(case, tmp_path):
 VALUES = [None, True, -1, 1e308, "9" * 50, "x", [], {}, [[1]], float("nan"), "\x1b[2J", 10 ** 400]
 
 
-@pytest.mark.parametrize("field", ["id", "file_name", "width", "height", "image_id", "category_id", "bbox", "name", "iscrowd", "supercategory", "area"])
+@pytest.mark.parametrize("field", "id file_name width height image_id category_id bbox name iscrowd supercategory area".split())
 def test_any_value_of_any_type_in_json(field, tmp_path):
     """A second photo with such a value is told or read; the first one stays."""
     photo(tmp_path / "0.jpg"), photo(tmp_path / "1.jpg")
     for value in VALUES:
         data = json.loads(one_coco())
         for entries in (data["images"], data["annotations"], data["categories"]):
-            entries.append(dict(entries[0]) | {k: 2 for k in ("id", "image_id") if k in entries[0]} | ({"file_name": "1.jpg"} if "file_name" in entries[0] else {}))
-            entries[1] |= {field: value} if field in entries[1] or field in ("iscrowd", "supercategory", "area") else {}
-        data["categories"][1] = dict(data["categories"][1], name="king" if field != "name" else value)
+            second = dict(id=2, image_id=2, file_name="1.jpg", name="king")
+            entries.append(entries[0] | {k: v for k, v in second.items() if k in entries[0]})
+            if field in entries[0] or field in ("iscrowd", "supercategory", "area"):
+                entries[1][field] = value
         (tmp_path / "a.json").write_text(json.dumps(data))
         found = list_annotations(tmp_path / "a.json")
         assert found.files[0].name == "0.jpg" and len(found.truth[0]) >= 1 and "\x1b" not in repr(found)
@@ -393,7 +400,8 @@ def test_a_bomb_of_a_mask_is_not_decoded(tmp_path):
     def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     photo(tmp_path / "images/0.jpg"), photo(tmp_path / "images/1.jpg")
     (tmp_path / "masks").mkdir()
-    (tmp_path / "masks/0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b""))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")]
+    (tmp_path / "masks/0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*c) for c in chunks))
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "masks/1.png")
     found = list_annotations(tmp_path)
     assert len(found) == 1 and "pixels" in told(found)[0]

@@ -162,22 +162,22 @@ class Gathered:
         except UnicodeError: raise MobileNetError(f"{path} is no text in UTF-8.") from None
     def photo(self, name, folders, stem=None) -> Path:
         "The photo of this name in the first of `folders` that has it, or else one called as its annotation is; `MobileNetError` says why not."
-        if not isinstance(name, str) or not name.strip() or len(name) > 1000: raise MobileNetError(f"names no photo: {shown(name)}")
+        if not isinstance(name, str) or not name.strip() or len(name) > 1000: raise MobileNetError(f"names no photo: {shown(name)}.")
         spelled = [name.strip(), name.strip().replace("\\", "/")]
-        if any(PurePosixPath(n).is_absolute() or PureWindowsPath(n).drive for n in spelled): raise MobileNetError(f"names {shown(name)}, an absolute path, which was not followed: name the photo from its folder on")
+        if any(PurePosixPath(n).is_absolute() or PureWindowsPath(n).drive for n in spelled): raise MobileNetError(f"names {shown(name)}, an absolute path, which was not followed: name the photo from its folder on.")
         below, left = os.path.join(os.path.abspath(self.root), ""), False
         for folder in folders:
             for path in (os.path.normpath(os.path.join(os.path.abspath(folder), n)) for n in dict.fromkeys(spelled)):
                 left |= not path.startswith(below)
                 if not path.startswith(below) or not os.path.isfile(path): continue
-                if not self.inside(path): raise MobileNetError(f"names {shown(name)}, a link that leads out of {self.root}: copy the photo")
+                if not self.inside(path): raise MobileNetError(f"names {shown(name)}, a link that leads out of {self.root}: copy the photo.")
                 return self.root/os.path.relpath(path, os.path.abspath(self.root))
         for other in (f"{stem}{end}" for end in (*PHOTO_SUFFIXES, *map(str.upper, PHOTO_SUFFIXES)) if stem and not left):
             if any(os.path.isfile(os.path.join(f, other)) for f in folders):
                 photo = self.photo(other, folders)
                 self.tell(photo, f"was taken for {shown(name)}, which its annotation names and which is not there.")
                 return photo
-        raise MobileNetError(f"names {shown(name)}, which " + (f"leads out of {self.root} and was not followed" if left else "is not there"))
+        raise MobileNetError(f"names {shown(name)}, which " + (f"leads out of {self.root} and was not followed." if left else "is not there."))
 
 # %% ../nbs/api/02d_annotated.ipynb #ee79012d
 from fastcore.basics import patch
@@ -197,6 +197,7 @@ def shares(self:Gathered, photo, corners, size, pixels):
     if size is not None and not all(0 < s < 1e6 for s in size):
         self.tell(photo, f"has a size of {size[0]:g}x{size[1]:g} in its annotation: its own {upright[0]}x{upright[1]} was taken.")
         size = None
+    elif size: size = tuple(int(s) if s == int(s) else s for s in size)
     of = size or upright
     if pixels: corners = corners/np.array([*of, *of], float)
     if turn in (2, 3, 4) or (turn > 4 and (size is None or size[0] == size[1])):
@@ -245,11 +246,11 @@ def annotated(self:Gathered,
     levels=None, # Likewise
 ) -> Annotated:
     "What was gathered, in natural order of the files."
+    if not self.files: raise MobileNetError(f"{self.root} was read as {format}, and nothing in it can be used. " + next(iter([*self.skipped.values(), *map(": ".join, self.problems)]), "It has no photo."))
     classes = list(classes)
     check_names(classes, f"The classes in {self.root}")
     strange = [w for w in wanted or () if w not in classes]
     if strange: raise MobileNetError(f"{self.root} has no class called {shown(strange[0])}. It has: {few(classes)}")
-    if not self.files: raise MobileNetError(f"{self.root} was read as {format}, and nothing in it can be used. " + next(iter([*self.skipped.values(), *map(": ".join, self.problems)]), "It has no photo."))
     label = {name: i for i, name in enumerate(wanted or classes)}
     truth = self.truth
     if kind == "boxes":

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['csv_kind', 'list_annotations', 'list_visual_wake_words']
 
-# %% ../nbs/api/02e_annotations.ipynb #a5633fe4
+# %% ../nbs/api/02e_annotations.ipynb #b230f6c8
 import csv, json, math, os, re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 from .core import MobileNetError, few
 from .folders import PART_NAMES, PHOTO_SUFFIXES, Listing, class_folders, natural, walk_photos
 from .preprocessing import photo_size
-from .progress import track
+from .progress import note, track
 from .annotated import Annotated, Gathered, class_name, folder_in, part_in, read_mask, shown
 
-# %% ../nbs/api/02e_annotations.ipynb #0c662f2f
+# %% ../nbs/api/02e_annotations.ipynb #5db815ac
 def _number(v):
     "A float; NaN of what is no number."
     try: return math.nan if isinstance(v, bool) else float(v)
@@ -35,7 +35,7 @@ def _below(folder, suffix):
 
 def _unprefixed(e, path): return str(e).removeprefix(f"{path} ")
 
-# %% ../nbs/api/02e_annotations.ipynb #dbb96add
+# %% ../nbs/api/02e_annotations.ipynb #fa962507
 def _elements(data):
     "[(\"annotation/object/name\", text)] of an XML file, each where it ends; `ValueError` where it is none, or more than plain elements."
     found, tags, texts = [], [], []
@@ -55,7 +55,7 @@ def _elements(data):
     except (expat.ExpatError, LookupError) as e: raise ValueError(f"it is no XML that can be read: {e}") from None
     return found
 
-# %% ../nbs/api/02e_annotations.ipynb #330767cf
+# %% ../nbs/api/02e_annotations.ipynb #ff9f946c
 def _voc(data, path):
     "(photo's name, (width, height) or None, names, corners) of one XML file."
     try: found = _elements(data)
@@ -71,14 +71,16 @@ def _voc(data, path):
         else: said.setdefault(where[11:], text)
     return said.get("filename"), _size(said.get("size/width"), said.get("size/height")), names, corners
 
-# %% ../nbs/api/02e_annotations.ipynb #4f797f82
+# %% ../nbs/api/02e_annotations.ipynb #ebb56802
 def _image_sets(g, place, kind):
     "{stem: part} of VOC's lists."
     lists, found = folder_in(place, "ImageSets", kind), {}
     for name, part in dict(test="test", val="validation", train="train").items():
         path = lists/f"{name}.txt" if lists else None
-        for line in g.text(path).splitlines() if path and path.is_file() else ():
-            stem = line.split()[0] if line.strip() else ""
+        if not path or not path.is_file(): continue
+        try: stems = [line.split()[0] for line in g.text(path).splitlines() if line.strip()]
+        except MobileNetError as e: g.skip(path, _unprefixed(e, path)); continue
+        for stem in stems:
             if found.setdefault(stem, part) != part: g.tell(path, f"{shown(stem)} is in {found[stem]}, too, and stays there.")
     return found
 
@@ -98,7 +100,7 @@ def _read_voc(g, found, wanted):
     g.unlisted("has no XML file that annotates it.")
     return "boxes", _used(g), None
 
-# %% ../nbs/api/02e_annotations.ipynb #b7c28edc
+# %% ../nbs/api/02e_annotations.ipynb #110f1e6e
 def _json(g, path):
     "The three lists of a COCO file, of dictionaries only."
     data = g.bytes(path, 1 << 30)
@@ -122,7 +124,7 @@ def _categories(g, path, entries):
         else: found[key] = name
     return found
 
-# %% ../nbs/api/02e_annotations.ipynb #907b3125
+# %% ../nbs/api/02e_annotations.ipynb #43f9c639
 def _coco(g, path):
     "([{file_name, size, things: [(annotation, class)]} of each photo], names of the classes) of a COCO file."
     images, annotations, categories = _json(g, path)
@@ -141,7 +143,7 @@ def _coco(g, path):
     if used and empty: g.tell(path, f"Categories without boxes that are only families of others were left out: {few(map(shown, empty))}.")
     return list(photos.values()), [name for name in dict.fromkeys(classes.values()) if not (used and name in empty)]
 
-# %% ../nbs/api/02e_annotations.ipynb #d5553506
+# %% ../nbs/api/02e_annotations.ipynb #ad8d066b
 def _find_coco(place):
     folders = [f for f in (folder_in(place, "annotations"), place) if f]
     for pattern in ("instances_*.json", "_annotations.coco.json", "result.json", "labels.json", "annotations.json", "*.json"):
@@ -153,13 +155,14 @@ def _coco_photos(g, found):
     "(photo, file, its entry, part) of each photo that is there, and the names of the classes."
     rows, names = [], {}
     for path, place, part in found:
-        photos, classes = _coco(g, path)
+        try: photos, classes = _coco(g, path)
+        except MobileNetError as e: g.skip(path, _unprefixed(e, path)); continue
         names.update(dict.fromkeys(classes))
         name = path.stem.removeprefix("instances_")
         folders = [f for f in (path.parent, place, folder_in(place, "images"), folder_in(place, name), folder_in(place, "images", name), folder_in(place, "data")) if f]
         for p in photos:
             try: rows.append((g.photo(p["file_name"], folders), path, p, part or part_in([path.stem])))
-            except MobileNetError as e: g.skip(f"{path}, image {shown(p['file_name'])},", f"{e}.")
+            except MobileNetError as e: g.skip(f"{path}, image {shown(p['file_name'])},", str(e))
     return rows, list(names)
 
 def _read_coco(g, found, wanted):
@@ -172,7 +175,7 @@ def _read_coco(g, found, wanted):
     g.unlisted("is in no list of images.")
     return "boxes", names, None
 
-# %% ../nbs/api/02e_annotations.ipynb #1f66bac9
+# %% ../nbs/api/02e_annotations.ipynb #bd1e62ab
 def _uncommented(line):
     at = line.find(" #", max(line.rfind("'"), line.rfind('"'), 0))
     return "" if line.lstrip().startswith("#") else line[:at] if at >= 0 else line
@@ -190,7 +193,7 @@ def _yaml_items(text, key):
         if value: found.append((int(n) if n else len(found), value))
     return found
 
-# %% ../nbs/api/02e_annotations.ipynb #ece2626e
+# %% ../nbs/api/02e_annotations.ipynb #6f9c6be8
 def _yaml_file(root, place):
     "The data.yaml of a set, or None."
     return next((f for folder in dict.fromkeys((place, root)) for f in (folder/"data.yaml", folder/"dataset.yaml", *_below(folder, ".yaml"), *_below(folder, ".yml")) if f.is_file()), None)
@@ -223,7 +226,7 @@ def _yolo_parts(g, place):
             else: g.tell(path, f"names {shown(said)} for {key}, which is no folder in {g.root}: not used.")
     return found
 
-# %% ../nbs/api/02e_annotations.ipynb #ca7e299b
+# %% ../nbs/api/02e_annotations.ipynb #d5123780
 def _yolo_line(line):
     "(number of a class, corners in shares, whether it is an outline); `ValueError` where it is none."
     values = list(map(float, line.split()))
@@ -248,7 +251,7 @@ def _read_yolo_file(g, path, photo, names):
     if outlines: g.tell(photo, f"{outlines} outlines became the boxes around them.")
     return [n for n, _ in found], [c for _, c in found]
 
-# %% ../nbs/api/02e_annotations.ipynb #c364bf44
+# %% ../nbs/api/02e_annotations.ipynb #10fd3282
 def _swap(photo, images, labels, suffix):
     "Where what belongs to a photo lies: at the same place below another folder."
     return (labels/photo.relative_to(images)).with_suffix(suffix)
@@ -284,7 +287,7 @@ def _read_yolo(g, found, wanted):
         every |= names
     return "boxes", [every[n] for n in sorted(every)] or _used(g), None
 
-# %% ../nbs/api/02e_annotations.ipynb #1fe64198
+# %% ../nbs/api/02e_annotations.ipynb #7fd79f3e
 def _find_kitti(place): return [f for f in [folder_in(place, "label_2")] if f and folder_in(place, "image_2")]
 
 def _read_kitti(g, found, wanted):
@@ -305,7 +308,7 @@ def _read_kitti(g, found, wanted):
             if not any(_swap(path, labels, images, s).is_file() for end in PHOTO_SUFFIXES for s in (end, end.upper())): g.skip(path, "has no photo.")
     return "boxes", _used(g), None
 
-# %% ../nbs/api/02e_annotations.ipynb #541d3e02
+# %% ../nbs/api/02e_annotations.ipynb #51900297
 _COLUMNS = dict(
     file=("file", "filename", "file_name", "image", "image_path", "image_name", "img", "path", "photo", "image_id", "imageid"),
     label=("class", "label", "category", "name", "class_name", "labelname"), part=("part", "split", "set"),
@@ -333,7 +336,7 @@ def _find_csv(place):
     found = [f for folder in (place, folder_in(place, "annotations")) if folder for f in _below(folder, ".csv")]
     return [f for f in found if csv_kind(f)]
 
-# %% ../nbs/api/02e_annotations.ipynb #be07f731
+# %% ../nbs/api/02e_annotations.ipynb #0b792be9
 def csv_kind(
     path:Path, # Of a CSV
 ):             # "boxes", "attributes" or None
@@ -357,14 +360,14 @@ def _by_photo(g, path, place, at, rows):
         name = values[at["file"]] if len(values) > at["file"] else ""
         if name not in found and name not in missing:
             try: found[name] = (g.photo(name, folders), [])
-            except MobileNetError as e: missing[name] = f"{e}."
+            except MobileNetError as e: missing[name] = str(e)
         if name in missing: g.skip(f"{path}, row {n},", missing[name])
         else: found[name][1].append((n, values))
     merged = {}
     for photo, some in found.values(): merged.setdefault(photo, []).extend(some)
     return merged
 
-# %% ../nbs/api/02e_annotations.ipynb #4cb01fae
+# %% ../nbs/api/02e_annotations.ipynb #a8c8deb9
 def _part(g, path, at, rows, part):
     "The part that the rows of a photo say, or else `part`."
     said = {v[at["part"]].lower() for _, v in rows if at["part"] is not None and len(v) > at["part"]} - {""}
@@ -386,7 +389,7 @@ def _read_boxes(g, path, place, part):
         things = [(v[at["label"]], edges[n]) for n, v in some if v[at["label"]] or any(v[at[k]] for k in _EDGES)]
         g.add(photo, path, [n for n, _ in things], [e for _, e in things], None if shares or len(sizes) > 1 else sizes.pop(), not shares, _part(g, path, at, some, part))
 
-# %% ../nbs/api/02e_annotations.ipynb #42e18772
+# %% ../nbs/api/02e_annotations.ipynb #b0a94fb8
 _TRUTH = {"0": 0, "0.0": 0, "false": 0, "no": 0, "1": 1, "1.0": 1, "true": 1, "yes": 1, "-1": -1, "-1.0": -1}
 
 def _attributes(g, path, head, at, rows):
@@ -420,20 +423,22 @@ def _read_attributes(g, path, place, part, truth):
         for kept, v in zip((g.files, g.parts, g.sizes), (photo, _part(g, path, at, some, part), None)): kept.append(v)
     return names
 
-# %% ../nbs/api/02e_annotations.ipynb #6a8513c0
+# %% ../nbs/api/02e_annotations.ipynb #5aaf04c5
 def _read_csv(g, found, wanted):
     kinds, truth, names = [csv_kind(path) for path, _, _ in found], {}, {}
     for kind, (path, place, part) in zip(kinds, found):
-        if kind != kinds[0]: g.tell(path, f"holds {kind or 'nothing that is known'}, and {found[0][0].name} {kinds[0]}: not read. Give its own path.")
-        elif kind == "boxes": _read_boxes(g, path, place, part or part_in([path.stem]))
-        elif kind: names.update(dict.fromkeys(_read_attributes(g, path, place, part or part_in([path.stem]), truth)))
-        else: raise MobileNetError(f"{path} has no columns that are known. Wanted one for the file ({', '.join(_COLUMNS['file'][:4])}), and {', '.join(('class', *_EDGES))} for boxes or one of 0 and 1 for each attribute. It has: {few(_table(g, path)[0]) or 'nothing'}")
+        try:
+            if kind != kinds[0]: g.tell(path, f"holds {kind or 'nothing that is known'}, and {found[0][0].name} {kinds[0]}: not read. Give its own path.")
+            elif kind == "boxes": _read_boxes(g, path, place, part or part_in([path.stem]))
+            elif kind: names.update(dict.fromkeys(_read_attributes(g, path, place, part or part_in([path.stem]), truth)))
+            else: raise MobileNetError(f"has no columns that are known. Wanted one for the file ({', '.join(_COLUMNS['file'][:4])}), and {', '.join(('class', *_EDGES))} for boxes or one of 0 and 1 for each attribute. It has: {few(map(shown, _table(g, path)[0])) or 'nothing'}")
+        except MobileNetError as e: g.skip(path, _unprefixed(e, path))
     g.unlisted("is in no row of the table.")
     if kinds[0] == "boxes": return "boxes", _used(g), None
     g.truth = [np.array([truth[f].get(n, 0) for n in wanted or names], np.uint8) for f in g.files]
     return "attributes", list(names), None
 
-# %% ../nbs/api/02e_annotations.ipynb #831063b9
+# %% ../nbs/api/02e_annotations.ipynb #13e5d699
 _MASKS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 
 def _find_masks(place): return [f for images, masks in _MASKS if (f := folder_in(place, masks)) and folder_in(place, images) and next(f.rglob("*.[pP][nN][gG]"), None)][:1]
@@ -460,7 +465,7 @@ def _levels(values, names):
     levels[:min(len(names), 255)] = np.arange(min(len(names), 255))
     return list(names), levels
 
-# %% ../nbs/api/02e_annotations.ipynb #4cf34f83
+# %% ../nbs/api/02e_annotations.ipynb #da7bcacb
 def _mask_names(g, places, wanted):
     path = next((f for folder in (*places, g.root) if (f := folder/"classes.txt").is_file()), None)
     names = list(wanted or [n for line in (g.text(path, 1 << 20).splitlines() if path else ()) if (n := class_name(line))])
@@ -489,7 +494,7 @@ def _read_masks(g, found, wanted):
         if strange := [int(v) for v in np.flatnonzero(has & (levels == 255)) if v != 255]: g.tell(photo, f"has pixels of {few(strange)} in its mask, and classes are 0 to {len(names) - 1}: they don't count.")
     return "masks", names, levels
 
-# %% ../nbs/api/02e_annotations.ipynb #32e4e946
+# %% ../nbs/api/02e_annotations.ipynb #225c667b
 _FORMATS = { # name: (how it is found, how it is read, what it holds, what was looked for)
     "COCO": (_find_coco, _read_coco, ("boxes",), "annotations/instances_*.json or _annotations.coco.json"),
     "Pascal VOC": (_find_voc, _read_voc, ("boxes",), ".xml files in Annotations/ or beside the photos"),
@@ -497,6 +502,7 @@ _FORMATS = { # name: (how it is found, how it is read, what it holds, what was l
     "KITTI": (_find_kitti, _read_kitti, ("boxes",), "image_2/ and label_2/"),
     "masks": (_find_masks, _read_masks, ("masks",), "images/ and masks/ with .png files"),
     "CSV": (_find_csv, _read_csv, ("boxes", "attributes"), "a .csv with columns for the file and the boxes or attributes")}
+_INNER = ("annotations", "labels", "label_2", "masks", "segmentationclass") # folders whose photos lie beside them
 _SUFFIXES = {".json": "COCO", ".xml": "Pascal VOC", ".csv": "CSV"}
 
 def _places(root):
@@ -509,12 +515,12 @@ def _sources(path):
     if path.is_file():
         place = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
         return place, {_SUFFIXES[path.suffix.lower()]: [(path, place, None)]} if path.suffix.lower() in _SUFFIXES else {}
-    found = {name: [(f, place, part) for place, part in _places(path) for f in find(place)] for name, (find, *_) in _FORMATS.items()}
-    if any(found.values()) or path.parent == path: return path, found
-    beside = {name: [(f, path.parent, None) for f in find(path.parent) if f == path or f.parent == path] for name, (find, *_) in _FORMATS.items()}
-    return (path.parent, beside) if any(beside.values()) else (path, found)
+    if path.absolute().name.lower() in _INNER:
+        beside = {name: [(f, path.parent, None) for f in find(path.parent) if f == path or f.parent == path] for name, (find, *_) in _FORMATS.items()}
+        if any(beside.values()): return path.parent, beside
+    return path, {name: [(f, place, part) for place, part in _places(path) for f in find(place)] for name, (find, *_) in _FORMATS.items()}
 
-# %% ../nbs/api/02e_annotations.ipynb #fbfd2eb8
+# %% ../nbs/api/02e_annotations.ipynb #fee36752
 def list_annotations(
     path:str|Path,      # A folder, or a file of one of the formats above
     classes=None,       # Names of the classes that are wanted, in this order; None: all. Of masks: their names
@@ -536,7 +542,7 @@ def list_annotations(
     read, names, levels = _FORMATS[name][1](g, sources, wanted)
     return g.annotated(read, name, names, wanted if read != "masks" else None, levels)
 
-# %% ../nbs/api/02e_annotations.ipynb #209e1db5
+# %% ../nbs/api/02e_annotations.ipynb #8992a780
 def list_visual_wake_words(
     path:str|Path,       # A COCO file, or the folder that has it
     name:str="person",   # The class that is looked for
@@ -550,10 +556,10 @@ def list_visual_wake_words(
     g, labels = Gathered(root), []
     rows, names = _coco_photos(g, found["COCO"])
     if name not in names: raise MobileNetError(f"{path} has no class called {shown(name)}. It has: {few(names)}")
-    for photo, path, p, part in rows:
+    for photo, file, p, part in rows:
         whole = math.prod(p["size"]) if p["size"] else math.nan
-        if not 0 < whole < math.inf: g.skip(photo, f"has no width and height in {path}."); continue
-        if not g.once(photo, path): continue
+        if not 0 < whole < math.inf: g.skip(photo, f"has no width and height in {file}."); continue
+        if not g.once(photo, file): continue
         sizes = []
         for a, n in p["things"]:
             box = a.get("bbox") if isinstance(a.get("bbox"), list) and len(a["bbox"]) == 4 else [math.nan]*4
@@ -563,4 +569,5 @@ def list_visual_wake_words(
     if len(set(labels)) < 2: raise MobileNetError(f"{path} has {'only' if labels else 'no'} photos{' with' if labels and labels[0] else ' without'*bool(labels)} {shown(name)}{'' if labels else ' that are there'}. " + next(iter(g.skipped.values()), ""))
     order = sorted(range(len(labels)), key=lambda i: natural(g.files[i]))
     files, labels, parts = ([v[i] for i in order] for v in (g.files, labels, g.parts))
-    return Listing((f"not-{name}", name), files, labels, [p or "train" for p in parts] if any(parts) else parts, None, g.skipped | {f: f"{f}: {what}" for f, what in g.problems}, None, root)
+    if g.problems: note(f"{len(g.problems):,} entries of {path} could not be used, for example: {': '.join(g.problems[0])}")
+    return Listing((f"not-{name}", name), files, labels, [p or "train" for p in parts] if any(parts) else parts, None, g.skipped, None, root)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from annotation_sets import CARDS, WRITERS, by_photo, cards_table, coco, small_table, write_coco, write_voc, write_yolo
 from conftest import shared
+from helpers import mutations
 from PIL import Image
 
 from mobilenet_keras.annotations import list_annotations, list_visual_wake_words
@@ -130,7 +131,7 @@ def test_what_is_missing_is_told(tmp_path):
     found = list_annotations(root)
     assert len(found) == 2 and sorted(told(found)) == [
         "1.jpg: " + str(root / "JPEGImages/1.jpg") + " is not an image that Pillow can read.", "2.xml: " + str(root / "Annotations/2.xml")
-        + " names '2.jpg', which is not there", "new.jpg: " + str(root / "JPEGImages/new.jpg") + " has no XML file that annotates it."]
+        + " names '2.jpg', which is not there.", "new.jpg: " + str(root / "JPEGImages/new.jpg") + " has no XML file that annotates it."]
     root = write_yolo(tmp_path / "yolo", rows)
     (root / "labels/train/0.txt").write_text("9 .5 .5 .1 .1\n1 .5 .5 .1\nace .5 .5 .1 .1\n2 .1 .1 .5 .1 .5 .6 .1 .6\n1 .5 .5 .1 .1 .9\n")
     (root / "labels/train/1.txt").unlink()
@@ -431,3 +432,59 @@ def test_many_boxes_take_seconds(tmp_path):
     began = time.process_time()
     found = list_annotations(tmp_path / "a.json")
     assert sum(map(len, found.truth)) == 10_000 and time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("format", WRITERS)
+def test_broken_files_are_an_error_or_a_list(format, tmp_path):
+    """Cut short, random bytes, random words in each file that annotates: never another exception, never a box outside."""
+    root = WRITERS[format](tmp_path / "set", small_table(tmp_path / "from"))
+    files = [f for f in sorted(root.rglob("*")) if f.is_file() and f.suffix != ".jpg"]
+    read = 0
+    for i, file in enumerate((*files, *files)):
+        whole = file.read_bytes()
+        for data in mutations(whole, 60 // len(files) + 3) if len(whole) > 16 else (b"", whole[:1]):
+            file.write_bytes(data)
+            try:
+                found = list_annotations(root)
+            except MobileNetError as e:
+                assert "\n" not in str(e)
+            else:
+                read += 1
+                assert all(((t.xyxy >= 0) & (t.xyxy <= 1)).all() and (t.labels < len(found.classes)).all() for t in found.truth)
+                assert repr(found).encode()
+        file.write_bytes(whole)
+    assert read > 10
+
+
+def test_one_broken_file_of_several_is_skipped(tmp_path):
+    for format, name in (("COCO", "annotations/instances_test2017.json"), ("CSV", "test_labels.csv")):
+        root = WRITERS[format](tmp_path / format, small_table(tmp_path / f"from {format}"))
+        (root / name).write_bytes(b"file,class,x1,y1,x2,y2\n\xff")
+        found = list_annotations(root)
+        assert set(found.parts) == {"train"} and any(name.split("/")[-1] in f for f in found.skipped), found.skipped
+
+
+def test_yolo_as_roboflow_exports_it(tmp_path):
+    """train/images, train/labels, and a data.yaml that names ../train/images."""
+    for part in ("train", "valid"):
+        photo(tmp_path / f"{part}/images/{part}.jpg")
+        (tmp_path / f"{part}/labels").mkdir()
+        (tmp_path / f"{part}/labels/{part}.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    text = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['ace', 'king']\n\nroboflow:\n  workspace: x\n  version: 1\n"
+    (tmp_path / "data.yaml").write_text(text)
+    for path in (tmp_path, tmp_path / "data.yaml"):
+        found = list_annotations(path)
+        assert found.parts == ["train", "validation"] and found.classes == ["ace", "king"] and found.counts() == dict(ace=0, king=2)
+        assert found.truth[0].xyxy.tolist() == [[.375, .25, .625, .75]] and not found.skipped
+        assert {what.split(":")[0] for _, what in found.problems} == {f"names '../test/images' for test, which is no folder in {tmp_path}"}
+
+
+def test_a_part_by_its_own_path(tmp_path):
+    """The folder of the annotations, a part, a file."""
+    rows = small_table(tmp_path / "from")
+    root = write_voc(tmp_path / "voc", rows)
+    assert len(list_annotations(root / "Annotations")) == 4 and list_annotations(root / "Annotations/2.xml").files[0].name == "2.jpg"
+    root = write_coco(tmp_path / "coco", rows)
+    assert list_annotations(root / "annotations/instances_test2017.json").parts == ["test"]
+    root = WRITERS["Roboflow"](tmp_path / "roboflow", rows)
+    assert len(list_annotations(root / "train")) == 3

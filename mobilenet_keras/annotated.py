@@ -250,7 +250,8 @@ def annotated(self:Gathered,
     classes = list(classes)
     check_names(classes, f"The classes in {self.root}")
     strange = [w for w in wanted or () if w not in classes]
-    if strange: raise MobileNetError(f"{self.root} has no class called {shown(strange[0])}. It has: {few(classes)}")
+    if strange and (kind == "attributes" or len(strange) == len(wanted)): raise MobileNetError(f"{self.root} has no class called {shown(strange[0])}. It has: {few(classes)}")
+    for w in strange: self.tell(self.root, f"has no class called {shown(w)}, which was wanted.")
     label = {name: i for i, name in enumerate(wanted or classes)}
     truth = self.truth
     if kind == "boxes":

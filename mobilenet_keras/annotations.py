@@ -6,7 +6,8 @@
 __all__ = ['csv_kind', 'list_annotations', 'list_visual_wake_words']
 
 # %% ../nbs/api/02e_annotations.ipynb #b230f6c8
-import csv, json, math, os, re
+import csv, io, json, math, os, re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.parsers import expat
@@ -104,6 +105,7 @@ def _read_voc(g, found, wanted):
 def _json(g, path):
     "The three lists of a COCO file, of dictionaries only."
     data = g.bytes(path, 1 << 30)
+    if data.count(b",") > 10**8 or data.count(b"[") + data.count(b"{") > 2*10**7: raise MobileNetError(f"{path} has more values than fit in memory. Divide it.")
     try: data = json.loads(data)
     except (ValueError, RecursionError, MemoryError) as e: raise MobileNetError(f"{path} is no JSON that can be read: {str(e)[:100] or 'it is too large'}.") from None
     lists:list = [data.get(k) for k in ("images", "annotations", "categories")] if isinstance(data, dict) else [None]
@@ -121,7 +123,9 @@ def _categories(g, path, entries):
         key, name = _key(c.get("id")), class_name(c.get("name"))
         if key is None or not name: g.tell(path, f"Category {shown(c.get('name'))} has no {'number' if name else 'name that can be used'}: dropped.")
         elif key in found: g.tell(path, f"Category {shown(key)} is there twice: {shown(name)} was dropped.")
-        else: found[key] = name
+        else:
+            if name in found.values(): g.tell(path, f"Category {shown(key)} has the name of another one, {shown(name)}: they were taken as one.")
+            found[key] = name
     return found
 
 # %% ../nbs/api/02e_annotations.ipynb #43f9c639
@@ -208,7 +212,7 @@ def _yolo_names(g, place, labels):
         found = list(enumerate(g.text(path, 1 << 20).splitlines())) if path else []
     names = {n: class_name(name) for n, name in found}
     for n in [n for n, name in names.items() if not name]: g.tell(path, f"Class {n} has no name that can be used: dropped."); del names[n]
-    twice = [name for name in names.values() if list(names.values()).count(name) > 1] if len(names) <= 10_000 else []
+    twice = [name for name, n in Counter(names.values()).items() if n > 1]
     if twice: raise MobileNetError(f"{path} has two classes called {shown(twice[0])}. Rename one of them.")
     return names
 
@@ -319,10 +323,10 @@ _EDGES = ("x1", "y1", "x2", "y2")
 
 def _table(g, path):
     "(header as it stands, {what: its column}, [(row's number, values)]) of a CSV."
-    text = g.text(path, 1 << 28)
+    text = g.text(path, 1 << 26)
     head = text.partition("\n")[0]
     delimiter = max(",\t;", key=head.count)
-    try: head, *rows = [*csv.reader(text.splitlines(), delimiter=delimiter)] or [[]]
+    try: head, *rows = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)] or [[]]
     except csv.Error as e: raise MobileNetError(f"{path} can't be read as a table: {e}.") from None
     head = [h.strip() for h in head]
     low = [h.lower() for h in head]

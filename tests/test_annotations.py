@@ -72,6 +72,9 @@ def test_small_sets_in_every_format(format, tmp_path):
     assert some.classes == ["queen", "ace"] and some.counts() == {n: found.counts()[n] for n in ("queen", "ace")} and len(some) == len(found)
     with pytest.raises(MobileNetError, match="no class called 'joker'"):
         list_annotations(tmp_path / "set", classes=["joker"])
+    some = list_annotations(tmp_path / "set", classes=["joker", "ace"])
+    assert some.classes == ["joker", "ace"] and some.counts() == dict(joker=0, ace=found.counts()["ace"])
+    assert any("'joker', which was wanted" in what for _, what in some.problems)
 
 
 def test_pycocotools_reads_the_same(tmp_path):
@@ -440,7 +443,7 @@ def test_broken_files_are_an_error_or_a_list(format, tmp_path):
     root = WRITERS[format](tmp_path / "set", small_table(tmp_path / "from"))
     files = [f for f in sorted(root.rglob("*")) if f.is_file() and f.suffix != ".jpg"]
     read = 0
-    for i, file in enumerate((*files, *files)):
+    for file in (*files, *files):
         whole = file.read_bytes()
         for data in mutations(whole, 60 // len(files) + 3) if len(whole) > 16 else (b"", whole[:1]):
             file.write_bytes(data)
@@ -470,7 +473,7 @@ def test_yolo_as_roboflow_exports_it(tmp_path):
         photo(tmp_path / f"{part}/images/{part}.jpg")
         (tmp_path / f"{part}/labels").mkdir()
         (tmp_path / f"{part}/labels/{part}.txt").write_text("1 0.5 0.5 0.25 0.5\n")
-    text = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['ace', 'king']\n\nroboflow:\n  workspace: x\n  version: 1\n"
+    text = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['ace', 'king']\n\nroboflow:\n  version: 1\n"
     (tmp_path / "data.yaml").write_text(text)
     for path in (tmp_path, tmp_path / "data.yaml"):
         found = list_annotations(path)

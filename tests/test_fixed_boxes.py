@@ -1,0 +1,217 @@
+"""Boxes and middles in integers: mbn_boxes.c under sanitizers says the same as its notebook, bit for bit, and both what reals say."""
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.tasks.anchors import decode_boxes, grid_anchors, learnt_sizes, ssd_sizes
+from mobilenet_keras.tasks.boxes import Boxes
+from mobilenet_keras.tasks.fixed_boxes import BOX_ONE, FixedAnchors, decode_fixed, find_boxes, find_peaks, fixed_anchors, score_levels
+from mobilenet_keras.tasks.overlap import iou, nms, take
+from mobilenet_keras.tflite.fixedpoint import logistic_table, quantize_multiplier
+
+OK, BROKEN = 0, 1
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """mbn_boxes.c under the address and undefined-behaviour sanitizers: cases in, numbers out."""
+    cc = shutil.which("gcc") or shutil.which("clang")
+    if not cc or sys.platform == "win32":
+        pytest.skip("needs gcc or clang")
+    target = tmp_path_factory.mktemp("c") / "harness"
+    flags = "-std=c99 -Wall -Wextra -Wpedantic -Werror -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all".split()
+    sources = [ROOT / "tests/boxes_harness.c", ROOT / "microcontroller/engine/mbn_boxes.c"]
+    built = subprocess.run([cc, *flags, *sources, "-o", target], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+
+    def run(*cases):
+        done = subprocess.run([target], input=b"".join(cases), capture_output=True, timeout=300)
+        assert done.returncode == 0, done.stderr.decode()
+        return np.frombuffer(done.stdout, "<i4").tolist()
+    return run
+
+
+def numbers(*values):
+    return np.array(values, "<i4").tobytes()
+
+
+def boxes_case(maps, threshold=0, overlap=BOX_ONE // 2, per_class=True, skip=0, order_room=200, room=20, claimed=-1):
+    out = numbers(0, len(maps), maps[0][2].shape[1], skip, overlap, threshold, not per_class, order_room, room)
+    for a, deltas, scores in maps:
+        out += numbers(len(deltas), a.multiplier, a.shift, a.zero, a.levels is not None, claimed)
+        out += a.anchors.astype("<i2").tobytes() + a.growth.astype("<u4").tobytes() + (b"" if a.levels is None else a.levels.tobytes())
+        out += deltas.tobytes() + scores.tobytes()
+    return out
+
+
+def boxes_said(found, status=OK):
+    return [status, found.candidates, len(found), *np.concatenate([found.corners, found.labels[:, None], found.scores[:, None]], 1).ravel().tolist()]
+
+
+def peaks_case(q, threshold, room, skip=0, claimed=-1):
+    return numbers(1, *q.shape, skip, threshold, room, claimed) + q.tobytes()
+
+
+def peaks_said(found):
+    return [OK, found.candidates, len(found), *np.concatenate([found.cells, found.labels[:, None], found.scores[:, None]], 1).ravel().tolist()]
+
+
+def some_map(rng, n, classes, extreme):
+    """Anchors and what a network says of them; extreme: any 16 bits, any scale."""
+    if extreme:
+        growth = rng.integers(0, 1 << 32, 256, dtype=np.uint64).astype(np.uint32) >> rng.integers(0, 32, 256).astype(np.uint32)
+        a = FixedAnchors(rng.integers(-32768, 32768, (n, 4)).astype(np.int16), growth, int(rng.integers(0, 1 << 31)), -int(rng.integers(0, 32)),
+                         int(rng.integers(-128, 128)), rng.integers(-128, 128, 256).astype(np.int8) if rng.random() < .5 else None)
+    else:
+        corner = rng.random((n, 2))
+        anchors = np.concatenate([corner, rng.uniform(.02, 1, (n, 2))], 1)
+        levels = score_levels(rng.uniform(.02, .2), int(rng.integers(-50, 50))) if rng.random() < .5 else None
+        a = fixed_anchors(anchors, rng.uniform(.01, .1), int(rng.integers(-20, 20)), levels=levels)
+    spread = 128 if extreme else int(rng.integers(1, 60))
+    scores = rng.integers(-128, 128, (n, classes)) // int(rng.integers(1, 64))  # many ties
+    return a, rng.integers(-spread, spread, (n, 4)).astype(np.int8), scores.astype(np.int8)
+
+
+def rooms(rng):
+    return int(rng.choice([0, 1, 50, 400, 400])), int(rng.choice([0, 1, 20, 400, 400]))
+
+
+def test_boxes_are_the_notebooks(harness):
+    rng, cases, wanted, full = np.random.default_rng(0), [], [], 0
+    for i in range(400):
+        classes = int(rng.integers(1, 5))
+        maps = [some_map(rng, int(rng.integers(0, 60)), classes, i % 2) for _ in range(rng.integers(1, 4))]
+        order_room, room = rooms(rng)
+        how = dict(threshold=int(rng.integers(-128, 5)), overlap=int(rng.choice([0, 1000, 4096, 8192, 65535])), per_class=bool(rng.random() < .5),
+                   skip=int(rng.choice([0, 0, 0, 1, classes, 9])), order_room=order_room, room=room)
+        found = find_boxes(maps, **how)
+        cases.append(boxes_case(maps, **how))
+        wanted += boxes_said(found)
+        full += found.candidates > order_room > 0 and len(found) > 0
+    assert harness(*cases) == wanted and len(wanted) > 5000 and full > 30
+
+
+def test_peaks_are_the_notebooks(harness):
+    rng, cases, wanted = np.random.default_rng(1), [], []
+    for _ in range(400):
+        shape, levels = rng.integers(0, 12, 3), int(rng.choice([2, 4, 256]))
+        q = (rng.integers(0, levels, shape) * (256 // levels) - 128).astype(np.int8)
+        how = int(rng.integers(-128, 128)), int(rng.choice([0, 1, 5, 1000])), int(rng.integers(0, 3))
+        found = find_peaks(q, *how)
+        cases.append(peaks_case(q, *how))
+        wanted += peaks_said(found)
+    assert harness(*cases) == wanted and len(wanted) > 5000
+
+
+def test_hostile_numbers(harness):
+    """Sizes of 0, no arrays, more scores than there may be, a shift that C does not define: a status, and nothing found."""
+    rng = np.random.default_rng(2)
+    one, none = some_map(rng, 3, 2, False), some_map(rng, 0, 2, False)
+    nothing, broken = [OK, 0, 0], [BROKEN, 0, 0]
+    shifted = [(FixedAnchors(one[0].anchors, one[0].growth, m, s, 0), *one[1:]) for m, s in ((1, 1), (1, -32), (-1, 0), (1, 2**31 - 1), (1, -2**31))]
+    many = some_map(rng, 65535, 1, False)
+    heat = np.zeros((2, 2, 1), np.int8)
+    cases = [(numbers(0, 0, 3, 0, 0, 0, 0, 9, 9), nothing), (boxes_case([none]), nothing), (boxes_case([(*one[:2], one[2][:, :0])]), nothing),
+             (boxes_case([one], -128, skip=65535), nothing), (boxes_case([one], claimed=3), broken), (boxes_case([none], claimed=1), broken),
+             (boxes_case([one] * 2, claimed=65535), broken), *((boxes_case([m]), broken) for m in shifted),
+             *((peaks_case(heat, 0, 9, claimed=n), wanted) for n, wanted in ((65535, broken), (3, broken), (0, nothing))),
+             (boxes_case([many], -128, order_room=65535, room=3), boxes_said(find_boxes([many], -128, order_room=65535, room=3)))]
+    assert harness(*(case for case, _ in cases)) == [v for _, wanted in cases for v in wanted]
+
+
+def test_more_scores_than_a_list_may_be_made_of(harness):
+    """17,000 classes of 65,535 anchors, twice: refused before a score is read, as there are none."""
+    a = some_map(np.random.default_rng(3), 0, 1, False)[0]
+    case = numbers(0, 1, 17_000, 0, 0, 0, 0, 9, 9) + numbers(0, a.multiplier, a.shift, a.zero, 0, 65535) + a.growth.astype("<u4").tobytes()
+    assert harness(case) == [BROKEN, 0, 0]
+
+
+SETS = {"ssd 320": grid_anchors([(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)], ssd_sizes(6)),
+        "own": grid_anchors([(12, 12)], [learnt_sizes(Boxes([[0, 0, w, h] for w in (.05, .2, .7) for h in (.06, .3, .9)], [0] * 9), 9)[0]])}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("scale, zero", [(.02, 0), (.05, -7), (.1, 30)])
+def test_within_a_pixel_of_reals(name, scale, zero):
+    anchors, rng = SETS[name], np.random.default_rng(0)
+    for _ in range(5):
+        q = rng.integers(-128, 128, anchors.shape).astype(np.int8)
+        reals = np.clip(decode_boxes((q.astype(float) - zero) * scale, anchors), 0, 1)
+        assert abs(decode_fixed(q, fixed_anchors(anchors, scale, zero)) / BOX_ONE - reals).max() * 320 < 1
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_found_boxes_are_those_of_reals(per_class):
+    """Scores without ties and no overlap near the threshold: the same boxes in the same order."""
+    anchors, compared = SETS["ssd 320"], 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        at = rng.permutation(len(anchors))[:50]
+        fixed = fixed_anchors(anchors[at], .05, 0)
+        q, scores = rng.integers(-60, 60, (50, 4)).astype(np.int8), np.full((50, 3), -128, np.int8)
+        scores[np.arange(50), rng.integers(0, 3, 50)] = np.arange(-50, 0)
+        boxes = Boxes(np.clip(decode_boxes(q * .05, anchors[at]), 0, 1), scores.argmax(1), scores.max(1))
+        overlap = iou(boxes, boxes)
+        if ((overlap > .497) & (overlap < .503)).any() or (boxes.sizes < .001).any():
+            continue
+        wanted, found = take(boxes, nms(boxes, .5, per_class)), find_boxes([(fixed, q, scores)], -127, per_class=per_class, room=300)
+        assert found.labels.tolist() == wanted.labels.tolist() and found.scores.tolist() == wanted.scores.tolist()
+        assert abs(found.corners / BOX_ONE - wanted.xyxy).max() * 320 < 1 and found.candidates == 50
+        compared += 1
+    assert compared > 3
+
+
+def peaks_by_hand(q, threshold):
+    h, w, c = q.shape
+    found = []
+    for y in range(h):
+        for x in range(w):
+            for k in range(c):
+                around = [(i, j) for i in range(max(y - 1, 0), min(y + 2, h)) for j in range(max(x - 1, 0), min(x + 2, w))]
+                best = max(around, key=lambda at: (q[at[0], at[1], k], -at[0], -at[1]))
+                if q[y, x, k] >= threshold and best == (y, x):
+                    found.append((-int(q[y, x, k]), y, x, k))
+    return [(y, x, k, -v) for v, y, x, k in sorted(found)]
+
+
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_peaks_are_the_largest_of_their_neighbourhood(levels):
+    rng = np.random.default_rng(levels)
+    for shape in [(7, 9, 2), (1, 1, 1), (1, 8, 3), (8, 1, 1)]:
+        q = (rng.integers(0, levels, shape) * (256 // levels) - 128).astype(np.int8)
+        found = find_peaks(q, -60, 1000)
+        rows = np.concatenate([found.cells, found.labels[:, None], found.scores[:, None]], 1)
+        assert list(map(tuple, rows.tolist())) == peaks_by_hand(q, -60)
+
+
+def test_constants_are_those_of_the_engine():
+    for scale in (.01, .05, .3, 5., 9.99):
+        fixed = fixed_anchors(np.array([[.5, .5, .5, .5]]), scale, 0)
+        assert (fixed.multiplier, fixed.shift) == tuple(int(v) for v in quantize_multiplier(scale * .1))
+    for scale, zero in ((.05, 0), (.1, -20), (.02, 60)):
+        assert abs(score_levels(scale, zero).astype(int) - logistic_table(scale, zero)).max() <= 1
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda a, d, s: fixed_anchors(np.full((2, 4), 5.), .05, 0), lambda a, d, s: fixed_anchors(np.full((2, 4), np.nan), .05, 0),
+    lambda a, d, s: fixed_anchors(np.zeros((2, 4)), .05, 0), lambda a, d, s: fixed_anchors(np.full((2, 4), .5), 0, 0),
+    lambda a, d, s: fixed_anchors(np.full((2, 4), .5), .05, 128), lambda a, d, s: find_boxes([(a, d.astype(np.uint8), s)]),
+    lambda a, d, s: find_boxes([(a, d[:2], s)]), lambda a, d, s: find_boxes([(a, d, s[:2])]), lambda a, d, s: find_boxes([(a, d, s[0])]),
+    lambda a, d, s: find_boxes([(a, d, s), (a, d, s[:, :1])]), lambda a, d, s: find_boxes([(a, d, s)], room=65536),
+    lambda a, d, s: find_peaks(s, 0, 9), lambda a, d, s: find_peaks(s[None].astype(int), 0, 9), lambda a, d, s: find_peaks(s[None], 0, -1)])
+def test_wrong_arrays_are_refused(wrong):
+    with pytest.raises(MobileNetError, match="Received"):
+        wrong(*some_map(np.random.default_rng(0), 3, 2, False))
+
+
+def test_found_boxes_as_boxes():
+    a = fixed_anchors(np.array([[.5, .5, .25, .5]]), .05, 0)
+    found = find_boxes([(a, np.zeros((1, 4), np.int8), np.int8([[-128, 64]]))])
+    assert len(find_boxes([])) == 0 and found.candidates == 1
+    assert found.boxes().xyxy.tolist() == [[.375, .25, .625, .75]] and found.boxes().labels.tolist() == [1]
+    assert found.boxes().scores.tolist() == [.75] and found.boxes(.5, 0).scores.tolist() == [32]

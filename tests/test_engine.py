@@ -1,5 +1,6 @@
 """The streaming engine against TensorFlow Lite Micro, byte for byte; its memory, its files, its C."""
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -363,14 +364,14 @@ FREE = {"memcpy", "memmove", "memset"}  # what any freestanding compiler may cal
                                                   ("-DMBN_FASTEST", 2, 27)])
 def test_freestanding_and_at_most_20_kb(core, compiler, layouts, minor, most, tmp_path, capsys):
     """By both compilers, without a warning; 13 KB where the kernels are the portable ones alone, 23 with branches, resizing and uint8,
-    27 with weights of 4 bits."""
+    27 with weights of 4 bits. mbn_boxes.c, which a linker leaves out where nothing calls it, has up to 1.8 KB more."""
     gcc = shutil.which("arm-none-eabi-gcc")
     if compiler == "ziglang":
         pytest.importorskip("ziglang")
     elif not gcc:
         pytest.skip("needs arm-none-eabi-gcc")
     command = cross_compiler(core, None if compiler == "ziglang" else gcc)[0]
-    total, wanted = 0, set()
+    total, boxes, wanted = 0, 0, set()
     for source in (p for p in engine_sources() if p.suffix == ".c"):
         target = tmp_path / f"{source.stem}.o"
         flags = ["-Os", "-ffreestanding", layouts, f"-DMBN_MINOR={minor}", *WARNINGS]
@@ -378,11 +379,15 @@ def test_freestanding_and_at_most_20_kb(core, compiler, layouts, minor, most, tm
                               env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig")})
         assert done.returncode == 0, done.stderr
         size, undefined = elf_facts(target.read_bytes())
+        boxes = size if source.name == "mbn_boxes.c" else boxes
         total, wanted = total + size, wanted | undefined
     with capsys.disabled():
-        print(f"\n{core}, {compiler}, {layouts}, minor {minor}: {total:,} bytes of code and constants")
-    assert total <= most * 1024
+        print(f"\n{core}, {compiler}, {layouts}, minor {minor}: {total - boxes:,} bytes of code and constants, mbn_boxes.c {boxes:,} more")
+    assert total - boxes <= most * 1024 and 1024 < boxes <= 1.8 * 1024
     ours = {n for n in wanted if n.startswith("mbn_")}
+    if compiler == "ziglang":  # which brings no library: what a core lacks, boards/runtime.c has
+        arithmetic = {n.rstrip("48") for n in wanted if n.startswith("__aeabi_")}
+        assert arithmetic <= set(re.findall(r"__aeabi_\w+", (ROOT / "microcontroller/boards/runtime.c").read_text(encoding="utf-8")))
     assert {n for n in wanted - ours if not n.startswith(("__aeabi_", "__gnu_thumb1_case_"))} <= FREE, wanted
 
 

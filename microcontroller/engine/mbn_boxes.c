@@ -1,5 +1,6 @@
 /* Boxes and middles from a detector's int8. A linker leaves this out of a firmware that calls none of it. */
 #include "mbn_boxes.h"
+#include "kernels/fixedpoint.h"
 #include <stddef.h>
 
 /* ---- the surest of many, by counting: a score has 256 values ---- */
@@ -74,16 +75,10 @@ static void scan(const mbn_box_map *maps, uint32_t n, const mbn_box_rule *rule, 
 
 static int16_t clipped(int32_t x) { return (int16_t)(x < 0 ? 0 : x > MBN_BOX_ONE ? MBN_BOX_ONE : x); }
 
-/* x * multiplier * 2^(shift - 31), rounded once, halves up; |x| < 2^23. */
-static int32_t scaled(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t n = 31 - shift;
-  return (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << (n - 1))) >> n);
-}
-
 /* One axis of a box: from its anchor's centre and size to its two edges. */
 static void edges(const mbn_anchors *a, const int16_t *anchor, const int8_t *delta, int16_t *low, int16_t *high) {
   const int32_t size = anchor[2] < 0 ? 0 : anchor[2];
-  const int32_t centre = anchor[0] + scaled((delta[0] - a->zero) * size, a->multiplier, a->shift);
+  const int32_t centre = anchor[0] + rescale((delta[0] - a->zero) * size, a->multiplier, a->shift);
   const uint64_t grown = ((uint64_t)size * a->growth[delta[2] + 128] + 32768) >> 16;
   const int32_t n = grown > 1 << 25 ? 1 << 25 : (int32_t)grown; /* a box so large covers the photo, wherever its centre is */
   *low = clipped((2 * centre - n) >> 1);

@@ -6,7 +6,7 @@
 __all__ = ['BOX_ONE', 'FixedAnchors', 'fixed_anchors', 'score_levels', 'decode_fixed', 'FixedBoxes', 'find_boxes', 'Peaks',
            'find_peaks']
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #5470a64d
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #a6b3f921
 import math
 from dataclasses import dataclass
 import numpy as np
@@ -14,7 +14,7 @@ from ..core import MobileNetError
 from .anchors import VARIANCES
 from .boxes import Boxes
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #cdf8f35e
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #efc056fb
 BOX_ONE = 8192 # The photo's width, and its height: MBN_BOX_ONE of mbn_boxes.h
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def fixed_anchors(
     multiplier, shift = _multiplier(scale*variances[0])
     return FixedAnchors(a.astype(np.int16), np.minimum(np.rint(grown), 2**32 - 1).astype(np.uint32), multiplier, shift, int(zero), levels)
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #b84c5272
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #05704784
 def score_levels(
     scale:float, zero:int, # Of the scores: real = (q - zero)*scale
     logits:bool=True,      # They are logits, of which a sigmoid makes probabilities; False: probabilities
@@ -60,19 +60,20 @@ def score_levels(
     p = 1/(1 + np.exp(-np.clip(real, -50, 50))) if logits else real
     return np.clip(np.rint(p*256) - 128, -128, 127).astype(np.int8)
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #d3fc0aaa
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #78a229a9
 def decode_fixed(
     deltas:np.ndarray, # int8 (n, 4): x, y, width, height
     fixed:FixedAnchors,
 ) -> np.ndarray:       # int16 (n, 4): left, top, right, bottom, 0 to 8192
     "Corners, in integers."
     q, a = np.asarray(deltas, np.int64).reshape(-1, 4), fixed.anchors.astype(np.int64)
-    size, n = np.maximum(a[:, 2:], 0), 31 - fixed.shift
-    centre = a[:, :2] + (((q[:, :2] - fixed.zero)*size*fixed.multiplier + (1 << (n - 1))) >> n)
+    size, rest = np.maximum(a[:, 2:], 0), (1 << -fixed.shift) - 1
+    move = ((q[:, :2] - fixed.zero)*size*fixed.multiplier + (1 << 30)) >> 31
+    centre = a[:, :2] + (move >> -fixed.shift) + ((move & rest) > (rest >> 1) + (move < 0))
     grown = np.minimum((size.astype(np.uint64)*fixed.growth[q[:, 2:] + 128] + np.uint64(32768)) >> np.uint64(16), np.uint64(1 << 25)).astype(np.int64)
     return np.clip(np.concatenate([(2*centre - grown) >> 1, (2*centre + grown) >> 1], 1), 0, BOX_ONE).astype(np.int16)
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #d83cdfba
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #47a9db2c
 @dataclass(frozen=True, eq=False)
 class FixedBoxes:
     "Found boxes, the surest first."
@@ -115,7 +116,7 @@ def find_boxes(
         if not empty and not _same_thing(wide[i], wide[near].reshape(-1, 4), overlap).any(): kept.append(i)
     return FixedBoxes(corners[kept], labels[kept], scores[kept], len(scores))
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #2545dba7
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #1cee8227
 def _rooms(*rooms):
     if not all(0 <= r <= 65535 for r in rooms): raise MobileNetError(f"A list has room for 0 to 65,535. Received: {', '.join(map(str, rooms))}")
 
@@ -132,7 +133,7 @@ def _candidates(fixed, deltas, scores, threshold, skip): # Corners, labels and s
     anchor, label = np.nonzero(level[:, skip:] >= threshold)
     return decode_fixed(deltas, fixed)[anchor], label, level[:, skip:][anchor, label]
 
-# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #fec46ee4
+# %% ../../nbs/api/tasks/04_fixed_boxes.ipynb #fd00d461
 @dataclass(frozen=True, eq=False)
 class Peaks:
     "Middles of things, the surest first."

@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,8 +41,9 @@ def numbers(*values):
     return np.array(values, "<i4").tobytes()
 
 
-def boxes_case(maps, threshold=0, overlap=BOX_ONE // 2, per_class=True, skip=0, order_room=200, room=20, claimed=-1):
-    out = numbers(0, len(maps), maps[0][2].shape[1], skip, overlap, threshold, not per_class, order_room, room)
+def boxes_case(maps, threshold=0, overlap=BOX_ONE // 2, per_class=True, skip=0, order_room=200, room=20, claimed=-1,
+               missing=0):
+    out = numbers(0, len(maps), maps[0][2].shape[1], skip, overlap, threshold, not per_class, order_room, room, missing)
     for a, deltas, scores in maps:
         out += numbers(len(deltas), a.multiplier, a.shift, a.zero, a.levels is not None, claimed)
         out += a.anchors.astype("<i2").tobytes() + a.growth.astype("<u4").tobytes() + (b"" if a.levels is None else a.levels.tobytes())
@@ -53,8 +55,8 @@ def boxes_said(found, status=OK):
     return [status, found.candidates, len(found), *np.concatenate([found.corners, found.labels[:, None], found.scores[:, None]], 1).ravel().tolist()]
 
 
-def peaks_case(q, threshold, room, skip=0, claimed=-1):
-    return numbers(1, *q.shape, skip, threshold, room, claimed) + q.tobytes()
+def peaks_case(q, threshold, room, skip=0, claimed=-1, missing=0):
+    return numbers(1, *q.shape, skip, threshold, room, missing, claimed) + q.tobytes()
 
 
 def peaks_said(found):
@@ -109,26 +111,36 @@ def test_peaks_are_the_notebooks(harness):
 
 
 def test_hostile_numbers(harness):
-    """Sizes of 0, no arrays, more scores than there may be, a shift that C does not define: a status, and nothing found."""
+    """Sizes of 0, missing arrays, more scores than there may be, a shift that C does not define: a status, and nothing found or read."""
     rng = np.random.default_rng(2)
     one, none = some_map(rng, 3, 2, False), some_map(rng, 0, 2, False)
     nothing, broken = [OK, 0, 0], [BROKEN, 0, 0]
-    shifted = [(FixedAnchors(one[0].anchors, one[0].growth, m, s, 0), *one[1:]) for m, s in ((1, 1), (1, -32), (-1, 0), (1, 2**31 - 1), (1, -2**31))]
-    many = some_map(rng, 65535, 1, False)
+    shifts = [(1, 1), (1, -32), (-1, 0), (1, 2**31 - 1), (1, -2**31)]
+    shifted = [(FixedAnchors(one[0].anchors, one[0].growth, m, s, 0), *one[1:]) for m, s in shifts]
+    wide = none[0], none[1], np.zeros((0, 17_000), np.int8)  # 17,000 classes of 65,535 anchors are too many
     heat = np.zeros((2, 2, 1), np.int8)
-    cases = [(numbers(0, 0, 3, 0, 0, 0, 0, 9, 9), nothing), (boxes_case([none]), nothing), (boxes_case([(*one[:2], one[2][:, :0])]), nothing),
-             (boxes_case([one], -128, skip=65535), nothing), (boxes_case([one], claimed=3), broken), (boxes_case([none], claimed=1), broken),
-             (boxes_case([one] * 2, claimed=65535), broken), *((boxes_case([m]), broken) for m in shifted),
-             *((peaks_case(heat, 0, 9, claimed=n), wanted) for n, wanted in ((65535, broken), (3, broken), (0, nothing))),
-             (boxes_case([many], -128, order_room=65535, room=3), boxes_said(find_boxes([many], -128, order_room=65535, room=3)))]
+    cases = [(numbers(0, 0, 3, 0, 0, 0, 0, 9, 9, 0), nothing), (boxes_case([none]), nothing), (boxes_case([(*one[:2], one[2][:, :0])]), nothing),
+             (boxes_case([one], -128, skip=65535), nothing), (boxes_case([none], missing=1 | 2 | 4 | 8), nothing),
+             *((boxes_case([one], missing=1 << bit), broken) for bit in range(8)), *((boxes_case([m]), broken) for m in shifted),
+             (boxes_case([one], order_room=0, missing=32), [OK, find_boxes([one]).candidates, 0]), (boxes_case([wide], claimed=65535), broken),
+             *((peaks_case(heat, 0, 9, claimed=n), wanted) for n, wanted in ((65535, broken), (1025, broken), (0, nothing))),
+             *((peaks_case(heat, 0, 9, missing=bit), broken) for bit in (1, 2)), (peaks_case(heat, 0, 0, missing=2), [OK, 1, 0]),
+             (peaks_case(heat, 0, 9, claimed=0, missing=1), nothing)]
     assert harness(*(case for case, _ in cases)) == [v for _, wanted in cases for v in wanted]
 
 
-def test_more_scores_than_a_list_may_be_made_of(harness):
-    """17,000 classes of 65,535 anchors, twice: refused before a score is read, as there are none."""
-    a = some_map(np.random.default_rng(3), 0, 1, False)[0]
-    case = numbers(0, 1, 17_000, 0, 0, 0, 0, 9, 9) + numbers(0, a.multiplier, a.shift, a.zero, 0, 65535) + a.growth.astype("<u4").tobytes()
-    assert harness(case) == [BROKEN, 0, 0]
+@pytest.mark.parametrize("scores", [[0], [5, 0], [3, 2, 1], [4, 3]])
+def test_more_candidates_than_the_longest_list(harness, scores):
+    """131,070 of one score, or of a few: the first 65,535 of the surest are looked at."""
+    rng = np.random.default_rng(4)
+    a, deltas, _ = some_map(rng, 65535, 1, False)
+    some = np.tile(np.array(scores, np.int8), 131_070 // len(scores)).reshape(65535, 2)
+    how = dict(threshold=-128, overlap=6000, per_class=False, order_room=65535, room=10)
+    flat = a.anchors * np.int16([1, 1, 0, 0])
+    flat[[32_766, -1]] = a.anchors[0]  # boxes with an area only there
+    for fixed in (a, replace(a, anchors=flat)):
+        found = find_boxes([(fixed, deltas, some)], **how)
+        assert harness(boxes_case([(fixed, deltas, some)], **how)) == boxes_said(found) and found.candidates == 131_070
 
 
 SETS = {"ssd 320": grid_anchors([(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)], ssd_sizes(6)),
@@ -215,3 +227,34 @@ def test_found_boxes_as_boxes():
     assert len(find_boxes([])) == 0 and found.candidates == 1
     assert found.boxes().xyxy.tolist() == [[.375, .25, .625, .75]] and found.boxes().labels.tolist() == [1]
     assert found.boxes().scores.tolist() == [.75] and found.boxes(.5, 0).scores.tolist() == [32]
+
+
+CORES = {"cortex-m0": ("microbit", 0x20000000, 0x4000), "cortex-m4": ("mps2-an386", 0x20000000, 0x100000)}  # QEMU's machine, its RAM
+
+
+@pytest.fixture(scope="module")
+def on_this_computer(tmp_path_factory):
+    """What tests/kernels/boxes.c says here: a number of all that it found, and how much that was."""
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    target = tmp_path_factory.mktemp("here") / "boxes"
+    subprocess.run(["gcc", "-std=c99", "-O1", ROOT / "tests/kernels/boxes.c", ROOT / "microcontroller/engine/mbn_boxes.c", "-o", target], check=True)
+    said = subprocess.run([target], capture_output=True, text=True, check=True).stdout
+    assert int(said.split()[1], 16) > 2000
+    return said
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_finds_the_same(core, on_this_computer, tmp_path):
+    for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
+        if not shutil.which(tool):
+            pytest.skip(f"needs {tool}")
+    machine, ram, ram_bytes = CORES[core]
+    kernels, elf = ROOT / "tests/kernels", tmp_path / "boxes.elf"
+    command = ["arm-none-eabi-gcc", f"-mcpu={core}", *"-mthumb -mfloat-abi=soft -Os -std=gnu99 -ffreestanding -Wall -Wextra -Werror".split()]
+    sources = [kernels / "boxes.c", kernels / "bare.c", ROOT / "microcontroller/engine/mbn_boxes.c"]
+    link = ["-nostdlib", f"-Wl,-T,{kernels / 'bare.ld'}", f"-Wl,--defsym=RAM={ram},--defsym=RAM_BYTES={ram_bytes}", "-lgcc", "-o", elf]
+    subprocess.run([*command, *sources, *link], check=True)
+    done = subprocess.run(["qemu-system-arm", "-M", machine, "-display", "none", "-serial", "none", "-monitor", "none", "-semihosting-config",
+                           "enable=on,target=native", "-kernel", elf], capture_output=True, text=True, timeout=300)
+    assert done.stdout + done.stderr == on_this_computer + "passed\n"

@@ -188,25 +188,46 @@ def scale_fields(
 
 # %% ../nbs/api/02_preprocessing.ipynb #0000000f
 @patch
+def window(self:Preprocessing,
+           size:tuple, # (width, height) of a photo
+) -> tuple:            # ((left, top, right, bottom) of what is kept, in its pixels; (left, top, width, height) where that comes to lie in the input)
+    "Which part of a photo is seen, and where."
+    width, height = size
+    scale = min(width/self.width, height/self.height)
+    w, h = (self.width*scale, self.height*scale) if self.resize == "crop" else size
+    w, h = min(w, width)*self.crop, min(h, height)*self.crop  # a rounding more would be outside
+    left, top = (width - w)/2, (height - h)/2
+    shrink = min(self.width/w, self.height/h)
+    new = (max(1, round(w*shrink)), max(1, round(h*shrink))) if self.resize == "pad" else (self.width, self.height)
+    return (left, top, min(left + w, width), min(top + h, height)), ((self.width - new[0])//2, (self.height - new[1])//2, *new)
+
+@patch
 def pixels(self:Preprocessing,
            source, # Path, bytes, PIL image or uint8 array
 ) -> np.ndarray:   # uint8 (height, width, channels) in RGB order
     "The photo, upright, cropped and resized: everything but the scaling of its values."
     image = open_photo(source).convert("RGB" if self.channels == 3 else "L")
-    scale = min(image.width/self.width, image.height/self.height)
-    w, h = (self.width*scale, self.height*scale) if self.resize == "crop" else image.size
-    w, h = min(w, image.width)*self.crop, min(h, image.height)*self.crop  # a rounding more would be outside
-    left, top = (image.width - w)/2, (image.height - h)/2
-    if self.resize == "pad":
-        shrink = min(self.width/w, self.height/h)
-        size = max(1, round(w*shrink)), max(1, round(h*shrink))
-    else: size = self.width, self.height
-    image = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, min(left + w, image.width), min(top + h, image.height)))
+    box, (x, y, *size) = self.window(image.size)
+    image = image.resize(size, Image.Resampling.BILINEAR, box=box)
     if self.resize == "pad":
         canvas = Image.new(image.mode, (self.width, self.height))
-        canvas.paste(image, ((self.width - size[0])//2, (self.height - size[1])//2))
+        canvas.paste(image, (x, y))
         image = canvas
     return np.asarray(image).reshape(self.shape)
+
+# %% ../nbs/api/02_preprocessing.ipynb #b7e31d22
+@patch
+def placed(self:Preprocessing,
+           xy:np.ndarray, # (..., 2) or (..., 4): x, y, ... in shares of the photo
+           size:tuple,    # (width, height) of the photo
+           back:bool=False, # From shares of the input to those of the photo
+) -> np.ndarray:          # float64, the same shape: in shares of the input; outside 0 to 1 where it is cut away
+    "Where places in a photo come to lie in the input, or the other way round."
+    (left, top, right, bottom), (x, y, w, h) = self.window(size)
+    step = np.array([w/(right - left)*size[0]/self.width, h/(bottom - top)*size[1]/self.height])
+    begin = np.array([x/self.width, y/self.height]) - np.array([left/size[0], top/size[1]])*step
+    pairs = np.asarray(xy, float).reshape(*np.shape(xy)[:-1], -1, 2)
+    return ((pairs - begin)/step if back else pairs*step + begin).reshape(np.shape(xy))
 
 # %% ../nbs/api/02_preprocessing.ipynb #00000014
 def _per_channel(self):

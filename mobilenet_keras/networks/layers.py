@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KL', 'Style', 'activate', 'normalize', 'pad_for_stride_2', 'depthwise', 'depthwise_separable', 'inverted_residual',
-           'classifier_v1', 'classifier_v2', 'float32_layers', 'in_float32']
+           'classifier_v1', 'classifier_v2', 'centroid_map', 'float32_layers', 'in_float32']
 
 # %% ../../nbs/api/networks/01_layers.ipynb #00000003
 from contextlib import contextmanager
@@ -104,6 +104,16 @@ def classifier_v2(x, classes:int, dropout:float, activation):
     x = KL.GlobalAveragePooling2D()(x)
     if dropout: x = KL.Dropout(dropout, name="dropout")(x)
     return KL.Dense(classes, activation=activation, name="predictions")(x)
+
+# %% ../../nbs/api/networks/01_layers.ipynb #bfdd746c
+def centroid_map(x, classes:int, style:Style, channels:int=64):
+    "Depthwise separable convolution, 1x1 convolution, sigmoid: (N, h, w, C) to probabilities (N, h, w, classes) that a middle is there."
+    x = KL.DepthwiseConv2D(3, padding="same", use_bias=False, name="head_depthwise")(x)
+    x = activate(normalize(x, style, "head_depthwise_bn"), style, "head_depthwise_relu")
+    x = KL.Conv2D(channels, 1, use_bias=False, name="head_pointwise")(x)
+    x = activate(normalize(x, style, "head_pointwise_bn"), style, "head_pointwise_relu")
+    x = KL.Conv2D(classes, 1, bias_initializer=keras.initializers.Constant(-4.6), name="centers")(x)  # log(.01/.99)
+    return KL.Activation("sigmoid", name="predictions")(x)
 
 # %% ../../nbs/api/networks/01_layers.ipynb #030abfc0
 def float32_layers(

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SPREAD', 'THRESHOLDS', 'heat_map', 'find_centroids', 'centroid_boxes', 'CentroidScore', 'match_centers',
-           'score_centroids', 'choose_threshold']
+           'score_centroids', 'choose_threshold', 'Centroids']
 
 # %% ../../nbs/api/tasks/07_centroids.ipynb #f8c5cdfa
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 from ..core import MobileNetError
 from .boxes import Boxes
@@ -137,3 +137,21 @@ def choose_threshold(
     f1 = np.array([score_centroids([centroid_boxes(m, t) for m in maps], truth, classes).f1 for t in THRESHOLDS])
     best = np.flatnonzero(f1 == f1.max())
     return float(THRESHOLDS[best[len(best)//2]])
+
+# %% ../../nbs/api/tasks/07_centroids.ipynb #37f5feca
+@dataclass(frozen=True)
+class Centroids:
+    "What a map of probabilities means: things of these classes, by their middles."
+    classes:tuple
+    threshold:float=.5
+    kind, metric = "centroid", "f1"
+    def __post_init__(self):
+        if not 0 < self.threshold < 1: raise MobileNetError(f"A threshold is a probability between 0 and 1. Received: {self.threshold!r}")
+    def found(self, outputs) -> Boxes: # Real values of the outputs, without the batch
+        "What a network found in one photo."
+        return centroid_boxes(outputs[0], self.threshold)
+    def tuned(self, outputs, truth): # Of each output (N, ...), on validation photos
+        "The same with the best threshold."
+        return replace(self, threshold=choose_threshold(outputs[0], truth, self.classes))
+    def score(self, found, truth) -> CentroidScore: return score_centroids(found, truth, self.classes)
+    def to_dict(self) -> dict: return dict(kind=self.kind, threshold=self.threshold)

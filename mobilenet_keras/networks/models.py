@@ -165,12 +165,12 @@ def map_head(
     head:str,      # A key of `HEADS`
     classes,       # Number of classes, or their names
     stride:int=8,  # Of the map that the head stands on: 1/stride of the photo's size
-    style:Style=Style(), # Of its layers
+    style=None,    # `Style` of its layers; by default as the networks of Keras
 ):                 # A `keras.Model`; its `.task` says what its answer means
     "A network's body up to a stride, and a head that answers with a map."
     count, names = class_names(classes)
     layers, task = HEADS[head]
-    new = keras.Model(net.input, layers(_taps(net.input, net.output, stride)[str(stride)], count, style), name=f"{net.name}_{head}")
+    new = keras.Model(net.input, layers(_taps(net.input, net.output, stride)[str(stride)], count, style or Style()), name=f"{net.name}_{head}")
     new.classes = names or list(map(str, range(count)))
     new.task = task(tuple(new.classes))
     new.pretrained, new.preprocessing, new.provenance = (getattr(net, k, None) for k in ("pretrained", "preprocessing", "provenance"))

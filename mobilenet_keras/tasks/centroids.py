@@ -146,7 +146,7 @@ class Centroids:
     threshold:float=.5
     kind, metric = "centroid", "f1"
     def __post_init__(self):
-        if not 0 < self.threshold < 1: raise MobileNetError(f"A threshold is a probability between 0 and 1. Received: {self.threshold!r}")
+        if not (isinstance(self.threshold, (int, float)) and 0 < self.threshold < 1): raise MobileNetError(f"A threshold is a probability between 0 and 1. Received: {self.threshold!r}")
     def found(self, outputs) -> Boxes: # Real values of the outputs, without the batch
         "What a network found in one photo."
         return centroid_boxes(outputs[0], self.threshold)

@@ -15,13 +15,14 @@ import numpy as np
 from fastcore.basics import patch
 from .. import __version__
 from ..core import MobileNetError, few, need, atomic_write
-from ..networks.heads import split_head
 from ..networks.layers import float32_layers
 from ..photos import Photos, check_seed
 from ..preprocessing import Preprocessing
 from ..progress import Bar, note, shown_once
 from ..provenance import trained_on
+from ..tasks.kinds import task_of
 from ..run import RUN_FILES, RUN_FORMAT, Run, assign_arrays, read_checkpoint, write_checkpoint, history_png, occupied, run_facts, data_digest, other_data
+from .goals import check_fit, goal_of
 from .augment import Augment, check_augmentation, draw_augmentation
 from .choices import OPTIMIZERS, check_optimizer, check_schedule, check_trainable, make_optimizer, make_schedule
 
@@ -31,28 +32,28 @@ else: keras = need("keras", "train")
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000008
 class _Batches(keras.utils.PyDataset):
-    "Shuffled batches: `begin(epoch)` gives a function from indices to inputs."
-    def __init__(self, begin, targets, weights, batch_size, seed):
+    "Shuffled batches: `begin(epoch)` gives a function from indices to (inputs, targets)."
+    def __init__(self, begin, n, weights, batch_size, seed):
         super().__init__()
-        self.begin, self.targets, self.weights, self.batch_size, self.seed = begin, targets, weights, batch_size, seed
+        self.begin, self.n, self.weights, self.batch_size, self.seed = begin, n, weights, batch_size, seed
         self.start(0)
     def start(self, epoch):
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.targets))
-        self.batches, self.inputs = np.array_split(order, len(self)), self.begin(epoch)
-    def __len__(self): return math.ceil(len(self.targets)/self.batch_size)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.n)
+        self.batches, self.pairs = np.array_split(order, len(self)), self.begin(epoch)
+    def __len__(self): return math.ceil(self.n/self.batch_size)
     def __getitem__(self, i):
         at = self.batches[i]
-        return (self.inputs(at), self.targets[at]) + (() if self.weights is None else (self.weights[at],))
+        return (*self.pairs(at), *(() if self.weights is None else (self.weights[at],)))
 
 class _InOrder(keras.utils.PyDataset):
-    "Batches one after another, to validate on: `inputs` is a function from a slice to inputs."
-    def __init__(self, inputs, targets):
+    "Batches one after another, to validate on: `inputs` and `targets` are functions of a slice."
+    def __init__(self, inputs, targets, n):
         super().__init__()
-        self.inputs, self.targets = inputs, targets
-    def __len__(self): return math.ceil(len(self.targets)/32)
+        self.inputs, self.targets, self.n = inputs, targets, n
+    def __len__(self): return math.ceil(self.n/32)
     def __getitem__(self, i):
         at = slice(32*i, 32*i + 32)
-        return self.inputs(at), self.targets[at]
+        return self.inputs(at), self.targets(at)
 
 _number = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
 
@@ -101,12 +102,16 @@ class _Watch(keras.callbacks.Callback):
         self.bar.advance()
         self.trainer.update_average()
     def on_test_begin(self, logs=None): self.trainer.swap()
-    def on_test_end(self, logs=None): self.trainer.swap()
+    def on_test_end(self, logs=None):
+        self.judged = self.trainer.judged(self.model)  # of the average, where there is one
+        self.trainer.swap()
     def on_epoch_end(self, epoch, logs):
         epoch -= self.before
-        row = dict(phase=self.phase, epoch=epoch + 1, loss=logs["loss"], accuracy=logs["accuracy"],
-                   validation_loss=logs["val_loss"], validation_accuracy=logs["val_accuracy"])
-        facts = f"{self.phase} epoch {epoch + 1}/{self.epochs}: accuracy {row['accuracy']:.3f}, validation {row['validation_accuracy']:.3f}"
+        row = dict(phase=self.phase, epoch=epoch + 1, loss=logs["loss"], **{k: logs[k] for k in ("accuracy",) if k in logs}, validation_loss=logs["val_loss"])
+        name = self.trainer.goal.metric
+        row[f"validation_{name}"] = logs["val_accuracy"] if self.judged is None else self.judged
+        learned = f"{name} {row[name]:.3f}, validation" if name in row else f"loss {row['loss']:.3f}, validation {name}"
+        facts = f"{self.phase} epoch {epoch + 1}/{self.epochs}: {learned} {row[f'validation_{name}']:.3f}"
         self.bar.say(facts)
         if not self.bar.live and (epoch + 1 == self.epochs or (epoch + 1) % max(1, self.epochs//10) == 0): self.bar.note(facts)
         self.trainer.end_epoch({k: v if isinstance(v, (str, int)) else round(float(v), 6) for k, v in row.items()})
@@ -141,23 +146,7 @@ class _AdamW(keras.optimizers.Optimizer):
         self.mean.assign(mean), self.square.assign(square)
         for variable, new in zip(variables, ops.split(w, self.ends)): variable.assign(ops.reshape(new, variable.shape))
 
-def _check_fit(net, photos):
-    "`net` takes these photos and has an output per class."
-    if hasattr(photos, "element_spec") or hasattr(photos, "class_names"): raise MobileNetError("Training wants photos in parts. Make them of this data set: photos = Photos.from_dataset(train), or Photos.from_dataset(train, test), then fine_tune(net, photos).")
-    if not (hasattr(net, "input_shape") and isinstance(photos, Photos)): raise MobileNetError(f"Wanted a network and photos from `Photos`, with their parts. Received: {type(net).__name__} and {type(photos).__name__}")
-    shape, classes = tuple(net.input_shape[1:]), net.output_shape[-1]
-    if shape != photos.preprocessing.shape: raise MobileNetError(f"The network takes {shape} and the photos are {photos.preprocessing.shape}. Give both the same size and channels.")
-    if classes != len(photos.classes): raise MobileNetError(f"The network has {classes} outputs and the photos {len(photos.classes)} classes. Build it with classes=photos.classes.")
-    named = list(map(str, getattr(net, "classes", None) or ()))
-    if named and named != list(map(str, range(classes))) and named != list(photos.classes):
-        raise MobileNetError(f"The network's classes are {few(named)}, and the photos' are {few(photos.classes)}{', the same in another order' if sorted(named) == sorted(photos.classes) else ''}. "
-                             "To train it for these, give it a new classifier: classifier_head(net, photos.classes).")
 
-def _loss(net, label_smoothing):
-    "Cross entropy for a head that ends in softmax, or in nothing."
-    activation = getattr(net.layers[-1], "activation", None)
-    if activation not in (keras.activations.softmax, keras.activations.linear): raise MobileNetError("Training wants classifier_activation='softmax' or None (logits).")
-    return keras.losses.CategoricalCrossentropy(from_logits=activation is keras.activations.linear, label_smoothing=label_smoothing)
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000011
 def _identity(net, photos, settings):
@@ -263,11 +252,11 @@ class _Trainer:
         self.history, self.phase, self.done, self.chosen, self.stopped, self.held = [], None, 0, -1, False, None
         self.optimizer, self.best, self.mean, self.picture = None, None, None, _Picture()  # lists of arrays, where there are any
         self.model:Any = None  # of the phase that runs: a `keras.Model`
-        self.loss, (self.body, self.head) = _loss(net, settings["label_smoothing"]), split_head(net)
+        self.goal = goal_of(net)(net, photos, settings["label_smoothing"])
+        self.body, self.head = self.goal.body, self.goal.head
         rule = getattr(net, "preprocessing", None) or photos.preprocessing  # the network says the scaling, the photos how they were cut
         self.rule = replace(photos.preprocessing, order=rule.order, mean=rule.mean, std=rule.std)
         self.provenance = trained_on(getattr(net, "provenance", None), (photos.source or {}).get("folder"), len(photos.train), len(photos.classes))
-        self.targets = [np.eye(len(photos.classes), dtype=np.float32)[part.labels] for part in (photos.train, photos.validation)]
         self.weights = sample_weights(photos.train.labels, photos.classes, settings["class_weights"])
         low, high = self.rule(np.stack([np.full(self.rule.shape, v, np.uint8) for v in (0, 255)]))
         self.augment = Augment(self.rule.shape, settings["augment"].get("cutout", 0), float(low.min()), float(high.max())) if settings["augment"] else None
@@ -327,7 +316,8 @@ def save(self:_Trainer):
 def describe(self:_Trainer, finished):
     "Write run.json."
     versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
-    facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
+    task = getattr(self.net, "task", None)
+    facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, **({"task": task.to_dict()} if task else {}), preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, callbacks=self.callback_names, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
@@ -381,9 +371,10 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     rate = s["schedule"] and make_schedule(s["schedule"], s["learning_rate"], epochs*len(batches), len(batches), schedule)
     optimizer = _AdamW(rate, s["weight_decay"]) if s["optimizer"] == "adamw" else make_optimizer(s["optimizer"], rate, s["weight_decay"], given)
     if phase == "whole" and s["mixed_precision"]: optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer, self.loss, metrics=["accuracy"], jit_compile=False, auto_scale_loss=False)
+    model.compile(optimizer, self.goal.loss, metrics=list(self.goal.metrics), jit_compile=False, auto_scale_loss=False)
     model.optimizer.build(model.trainable_variables)
-    model.compute_metrics(None, self.targets[0][:1], self.targets[0][:1])  # what has all its variables is traced once, not twice
+    one = self.goal.targets(self.photos.train)(slice(0, 1))
+    model.compute_metrics(None, one, one)  # what has all its variables is traced once, not twice
     model.reset_metrics()
     if self.optimizer: assign_arrays(model.optimizer.variables, self.optimizer, self.folder/"checkpoint.npz")
     if phase == "whole" and s["ema_decay"] and self.mean is None: self.mean = self.arrays()
@@ -395,13 +386,22 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
 # %% ../../nbs/api/training/01_fine_tune.ipynb #8b7c227b
 @patch
 def augmented(self:_Trainer, epoch):
-    "A function from indices of training photos to inputs, changed as this epoch changes them."
+    "A function from indices of training photos to (inputs, targets), changed as this epoch changes them."
     s, part = self.settings, self.photos.train
-    if not self.augment: return lambda at: self.rule(part.pixels[at])
+    if not self.augment:
+        plain = self.goal.targets(part)
+        return lambda at: (self.rule(part.pixels[at]), plain(at))
     pixels = part.pixels if part.large is None else part.large
     warp, light = draw_augmentation(s["augment"], len(pixels), self.rule.shape, s["seed"], epoch, pixels.shape[1:3])
     rule = replace(self.rule, height=pixels.shape[1], width=pixels.shape[2])
-    return lambda at: self.augment(rule(pixels[at]), warp[at], light[at])
+    targets = self.goal.targets(part, warp, self.rule.shape, pixels.shape[1:3])
+    return lambda at: (self.augment(rule(pixels[at]), warp[at], light[at]), targets(at))
+
+@patch
+def judged(self:_Trainer, model):
+    "The goal's figure on validation photos, or None where Keras has it."
+    part = self.photos.validation
+    return self.goal.judged(model, lambda at: self.rule(part.pixels[at]), part)
 
 @patch
 def features(self:_Trainer, inputs, n):
@@ -413,17 +413,19 @@ def frozen(self:_Trainer):
     "(model, batches, validation) of the head alone."
     s = self.settings
     train, validation = self.photos.train, self.photos.validation
-    made = [self.augmented(-view % (1 << 32)) if view else lambda at: self.rule(train.pixels[at]) for view in range(s["head_views"] if self.augment else 1)]
-    views = [self.features(inputs, len(train)) for inputs in made]
-    batches = _Batches(lambda epoch: views[epoch % len(views)].__getitem__, self.targets[0], self.weights, s["batch_size"], s["seed"])
-    return self.head, batches, (self.features(lambda at: self.rule(validation.pixels[at]), len(validation)), self.targets[1])
+    changed = lambda view: (lambda pairs: lambda at: pairs(at)[0])(self.augmented(-view % (1 << 32)))
+    made = [changed(view) if view else lambda at: self.rule(train.pixels[at]) for view in range(s["head_views"] if self.augment else 1)]
+    views, targets = [self.features(inputs, len(train)) for inputs in made], self.goal.targets(train)
+    batches = _Batches(lambda epoch: lambda at: (views[epoch % len(views)][at], targets(at)), len(train), self.weights, s["batch_size"], s["seed"])
+    return self.head, batches, (self.features(lambda at: self.rule(validation.pixels[at]), len(validation)), self.goal.targets(validation)(slice(None)))
 
 @patch
 def whole(self:_Trainer):
     "The same of everything, on augmented photos."
     photo = keras.Input(self.rule.shape)
-    batches = _Batches(self.augmented, self.targets[0], self.weights, self.settings["batch_size"], self.settings["seed"])
-    return keras.Model(photo, self.head(self.body(photo))), batches, _InOrder(lambda at: self.rule(self.photos.validation.pixels[at]), self.targets[1])
+    train, validation = self.photos.train, self.photos.validation
+    batches = _Batches(self.augmented, len(train), self.weights, self.settings["batch_size"], self.settings["seed"])
+    return keras.Model(photo, self.head(self.body(photo))), batches, _InOrder(lambda at: self.rule(validation.pixels[at]), self.goal.targets(validation), len(validation))
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #5c3e0d12
 @patch
@@ -454,6 +456,15 @@ def interrupted(self:_Trainer):
         raise KeyboardInterrupt(f"interrupted after {len(self.history)} of {self.settings['frozen_epochs'] + self.settings['epochs']} epochs, which are kept in {self.folder}: give the same command again, and it goes on there") from None
 
 @patch
+def tune(self:_Trainer):
+    "What is chosen by validation photos after the training, such as a threshold."
+    task, part = getattr(self.net, "task", None), self.photos.validation
+    if task is None: return
+    if not len(part): return note(f"There are no validation photos, so the threshold stays {task.threshold:g}.")
+    batches = [self.net(self.rule(part.pixels[i:i + 32]), training=False) for i in range(0, len(part), 32)]
+    self.net.task = task.tuned([np.concatenate([np.asarray(b) for b in batches])], list(part.truth))
+
+@patch
 def run(self:_Trainer):
     "Both phases, from the start or from where a kill left them."
     s = self.settings
@@ -475,11 +486,12 @@ def run(self:_Trainer):
         if s["epochs"]:
             with _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(), _held(self.body, s.get("trainable")): self.fit("whole", *self.whole(), s["epochs"])
         assign_arrays(self.net.weights, self.best or self.mean or self.arrays(), self.folder)
+        self.tune()
         with atomic_write(self.folder/"model.keras") as part: self.net.save(part)
         self.describe(True)
         (self.folder/"checkpoint.npz").unlink(missing_ok=True)
     self.net.provenance = self.provenance
-    return Run(self.folder, self.net, self.photos.classes, self.rule, self.history, s, self.photos.source, self.chosen)
+    return Run(self.folder, self.net, self.photos.classes, self.rule, self.history, s, self.photos.source, self.chosen, getattr(self.net, "task", None))
 
 @patch
 def finished(self:_Trainer):
@@ -487,7 +499,7 @@ def finished(self:_Trainer):
     (self.folder/"checkpoint.npz").unlink(missing_ok=True)  # killed in the moment before
     run = Run.open(self.folder)
     assign_arrays(self.net.weights, [np.array(w) for w in run.net.weights], self.folder/"model.keras")
-    self.net.provenance = getattr(run.net, "provenance", None)
+    self.net.provenance, self.net.task = getattr(run.net, "provenance", None), run.task
     note(f"{self.folder} holds this very run, finished; nothing is left to do.")
     return replace(run, net=self.net)
 
@@ -540,12 +552,12 @@ def fine_tune(
     net,                         # From `MobileNetV1` or `MobileNetV2`
     photos:Photos,               # At the network's size
     epochs:int|None=None,        # Of the whole network: by default as `default_epochs` says
-    frozen_epochs:int|None=None, # Of the head alone before that: 20 with pretrained weights, else none
+    frozen_epochs:int|None=None, # Of the head alone before that: 20 of a classifier with pretrained weights, else none
     learning_rate:float|None=None, # Peak: 0.003 of AdamW, others as in `OPTIMIZERS`; see `find_learning_rate`
     batch_size:int=32,           # Photos per step
     augment:dict|bool=True,      # True: `AUGMENTATION`; a dict of your own; False: none
     weight_decay:float|None=None,# Except on biases and batch normalization: 0.05 of AdamW, others as in `OPTIMIZERS`
-    label_smoothing:float=.1,    # Share of the target that is spread over all classes
+    label_smoothing:float|None=None, # Share of the target that is spread over all classes; None: 0.1 of a classifier
     seed:int=0,                  # Of order, augmentation and dropout
     folder:str|Path|None=None,   # Where the run goes; by default a new folder below `runs/`, or that of the same run where it was cut short
     class_weights=None,          # None: every photo counts the same; "balanced": every class; {class name: weight}
@@ -562,21 +574,25 @@ def fine_tune(
 ) -> Run:                        # With the weights of the last epoch
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
     choices = _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks)
-    _check_fit(net, photos)
+    check_fit(net, photos)
+    goal = goal_of(net)
+    for name, given in dict(label_smoothing=label_smoothing, class_weights=class_weights, frozen_epochs=frozen_epochs or None).items():
+        if given is not None and name in goal.refuses: raise MobileNetError(f"{name} means nothing to a network with head={goal.kind!r}. Leave it out.")
+    if label_smoothing is None: label_smoothing = 0. if "label_smoothing" in goal.refuses else .1
     if float32_layers(net):
         note("By Keras's global policy, the network computed in float16. Its layers are float32 from now on, and float16 is used while the whole network is trained (mixed_precision).")
         if mixed_precision is None: mixed_precision = True
     pretrained = getattr(net, "pretrained", False)
     if epochs is None: epochs = default_epochs(len(photos.train))
-    if frozen_epochs is None: frozen_epochs = 20 if pretrained else 0
+    if frozen_epochs is None: frozen_epochs = 20 if pretrained and goal.pooled else 0
     settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=choices["learning_rate"], batch_size=batch_size, augment=check_augmentation(augment),
                     weight_decay=choices["weight_decay"], label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
                     ema_decay=ema_decay, patience=patience, head_views=head_views, bn_momentum=bn_momentum,
                     mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision),
                     optimizer=choices["optimizer"], schedule=choices["schedule"]))
     _check_settings(settings)
-    sample_weights(photos.train.labels, photos.classes, settings["class_weights"]), _loss(net, label_smoothing)  # whatever is wrong is told before a folder is made
-    settings["trainable"] = check_trainable(net, split_head(net)[0], trainable)
+    sample_weights(photos.train.labels, photos.classes, settings["class_weights"])  # whatever is wrong is told before a folder is made
+    settings["trainable"] = check_trainable(net, goal(net, photos, label_smoothing).body, trainable)
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks,
                     None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate).run()
@@ -599,7 +615,7 @@ def resume(
         photos = Photos.read(**facts["photos"])
     try: net = keras.models.load_model(folder/"model.keras", compile=False)
     except Exception as e: raise MobileNetError(f"{folder}/model.keras can't be read: {e}") from None
-    net.preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+    net.preprocessing, net.task = Preprocessing.from_dict(facts["preprocessing"]), task_of(facts.get("task"), facts.get("classes", ()))
     settings = {**_LATER, **facts["settings"]}
     identity = _identity(net, photos, settings)
     differs = _difference(facts, identity)
@@ -651,14 +667,14 @@ def find_learning_rate(
     "Train the whole network for a moment with a growing learning rate, and put its weights back."
     chosen = check_optimizer(optimizer)
     if not isinstance(chosen, str): raise MobileNetError(f"find_learning_rate takes the optimizer's name, one of {', '.join(OPTIMIZERS)}. Received: {optimizer!r}")
-    _check_fit(net, photos)
+    check_fit(net, photos)
     if not (_number(lowest) and _number(highest) and 0 < lowest < highest and _whole(steps) and steps >= 2): raise MobileNetError(f"Wanted 0 < lowest < highest and at least 2 steps. Received: {lowest!r}, {highest!r}, {steps!r}")
     settings = dict(seed=seed, batch_size=batch_size, augment=check_augmentation(augment), label_smoothing=.1, class_weights=None, pretrained=getattr(net, "pretrained", False))
     _check_settings(settings)
     trainer = _Trainer(net, photos, settings)
     before, (model, batches, _) = trainer.arrays(), trainer.whole()
     decay = OPTIMIZERS[chosen][3]
-    model.compile(_AdamW(lowest, decay) if chosen == "adamw" else make_optimizer(chosen, lowest, decay), trainer.loss, jit_compile=False)
+    model.compile(_AdamW(lowest, decay) if chosen == "adamw" else make_optimizer(chosen, lowest, decay), trainer.goal.loss, jit_compile=False)
     rates, losses, mean = np.geomspace(lowest, highest, steps), [], 0.
     try:
         for i, rate in enumerate(rates):

@@ -20,6 +20,7 @@ from .layouts import LAYOUTS, Layout, layout as layout_of
 from .lowering import OPS, GraphEnds, forks, graph_ends, lower, ordered
 from .planner import CONTEXT_BYTES, Plan, group_sizes, plan
 from ..preprocessing import Preprocessing
+from ..tasks.kinds import task_of
 from ..tflite.folding import folded
 from ..tflite.inputs import ModelInput
 from ..tflite.model import Model, pack_int4
@@ -83,7 +84,8 @@ def _packed_steps(stage, kept, pixels, packs, constants):
 def _metadata(model):
     "Name, preprocessing and, where it is known, whose weights these are, as compact JSON."
     begun = {k: v for k, v in (model.provenance or {}).items() if k in ("source", "licence", "url")}
-    found = dict(name=model.name, preprocessing=model.preprocessing.to_dict() if model.preprocessing else None, provenance=begun or None)
+    found = dict(name=model.name, preprocessing=model.preprocessing.to_dict() if model.preprocessing else None, provenance=begun or None,
+                 task=model.task and model.task.to_dict())
     return json.dumps({k: v for k, v in found.items() if v is not None}, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #00000009
@@ -120,7 +122,7 @@ def read_io(
     names = data[h.label_text:h.label_text + h.label_bytes].decode("utf-8", "replace").split("\0")[:h.labels]
     rule = Preprocessing.from_dict(meta["preprocessing"]) if meta.get("preprocessing") else None
     given = ModelInput(str(meta.get("name", name)), (h.in_h, h.in_w, h.in_c), "int8", float(np.float32(h.in_scale)), h.in_zero, rule, bool(h.flags & NCHW))
-    return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in outputs), tuple(names) or None)
+    return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in outputs), tuple(names) or None, task_of(meta.get("task"), names))
 
 # %% ../../nbs/api/engine/04_mbn.ipynb #7d10b4e2
 def read_stages(

@@ -10,10 +10,12 @@ __all__ = ['END', 'ESCAPE', 'ESCAPED', 'PROTOCOL', 'COMMANDS', 'GARBLED', 'Conso
 import json, os, struct, time, zlib
 from collections import namedtuple
 from dataclasses import asdict, dataclass
+from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, need
 from ..preprocessing import Preprocessing
+from ..tasks.kinds import task_of
 from ..tflite.inputs import ModelInput, Prepared
 from ..tflite.prediction import IOSpec, Prediction, int8_output
 
@@ -54,6 +56,7 @@ class Identity:
     arena_bytes:int; arena_given:int  # RAM that the model needs, and that it has
     tick_hz:int                       # 0: ticks are instructions
     preprocessing:Preprocessing|None = None # How photos become its input; None: the model doesn't say
+    task:Any = None                   # What its answer means, of `tasks`
     @classmethod
     def parse(cls, data:bytes):
         "From the answer to `identify`."
@@ -65,11 +68,11 @@ class Identity:
             start, each = struct.calcsize(_IDENTITY), struct.calcsize(_OUTPUT)
             found = [struct.unpack_from(_OUTPUT, data, start + i*each)[1:] for i in range(outputs)]
             board, model, version, *names, meta = (t.decode("utf-8", "replace") for t in data[start + outputs*each:].split(b"\0")[:-1])
-            rule = json.loads(meta or "{}").get("preprocessing")
+            rule, task = map(json.loads(meta or "{}").get, ("preprocessing", "task"))
             if not outputs or len(names) != labels or any(n != np.prod(s) for n, *s, _, _, _ in found): raise ValueError
         except (struct.error, ValueError, AttributeError, RecursionError): raise MobileNetError(f"The board's identity is {len(data)} bytes that make no sense. Flash it with firmware built by this version.") from None
         outputs = tuple(ConsoleOutput((c,) if h == w == 1 else (h, w, c), scale, zero) for _, h, w, c, _, scale, zero in found)
-        return cls(board, model, version, protocol, engine, n, crc, (h, w, c), bool(flags & 2), scale, zero, outputs, tuple(names) or None, arena, given, hz, Preprocessing.from_dict(rule) if rule else None)
+        return cls(board, model, version, protocol, engine, n, crc, (h, w, c), bool(flags & 2), scale, zero, outputs, tuple(names) or None, arena, given, hz, Preprocessing.from_dict(rule) if rule else None, task_of(task, names))
     def __str__(self):
         return (f"{self.board}: {self.model}, {' -> '.join('x'.join(map(str, s)) for s in (self.shape, self.outputs[0].shape))}, {self.model_bytes:,} bytes with CRC {self.model_crc:08x}, "
                 f"arena {self.arena_bytes:,} of {self.arena_given:,} bytes, built by mobilenet-keras {self.version}")
@@ -78,7 +81,7 @@ class Identity:
     def io(self) -> IOSpec:
         "What the model takes and gives."
         given = ModelInput(self.model, self.shape, "int8", self.scale, self.zero, self.preprocessing, self.nchw)
-        return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in self.outputs), self.labels)
+        return IOSpec(given, tuple(int8_output(o.shape, o.scale, o.zero) for o in self.outputs), self.labels, self.task)
 
 # %% ../../nbs/api/mcu/08_console.ipynb #0000000c
 class LineLost(MobileNetError):

@@ -154,4 +154,7 @@ class Centroids:
         "The same with the best threshold."
         return replace(self, threshold=choose_threshold(outputs[0], truth, self.classes))
     def score(self, found, truth) -> CentroidScore: return score_centroids(found, truth, self.classes)
+    def listed(self, found) -> list: # Of dicts, for JSON
+        "What was found: class, score and middle, in shares of the photo's width and height."
+        return [dict(name=self.classes[i], score=round(float(s), 6), x=round(float(x), 4), y=round(float(y), 4)) for i, s, (x, y) in zip(found.labels, found.scores, found.centers)]
     def to_dict(self) -> dict: return dict(kind=self.kind, threshold=self.threshold)

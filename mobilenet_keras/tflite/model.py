@@ -19,6 +19,7 @@ from ..provenance import provenance as provenance_of, told
 from .flatbuffer import (Budget, SharedVectors, TableView, copied_options, flatbuffer_bytes, int_tuple, enum_names,
                                                read_options, printable, reading, read_text, uint16_flags)
 from .labels import Labels, labels_beside, read_labels
+from ..tasks.kinds import task_of
 
 # %% ../../nbs/api/tflite/01_model.ipynb #00000005
 DTYPES = ("float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 "
@@ -400,6 +401,11 @@ def provenance(self:Model) -> dict|None: # source, url, licence and what else is
     "Where its weights come from."
     with reading(f"The metadata of {self.name}"): return provenance_of(self._ours["provenance"]) if "provenance" in self._ours else None
 
+@patch(as_prop=True)
+def task(self:Model):
+    "What its answer means, of `tasks`, if it says so; None: the class of a photo, or nothing that is known."
+    return task_of(self._ours.get("task"), self.classes)
+
 # %% ../../nbs/api/tflite/01_model.ipynb #c2275149
 @patch(as_prop=True)
 def _named_by(self:Model) -> Labels|None:
@@ -538,6 +544,7 @@ def with_metadata(self:Model,
                   license=None,      # Its licence
                   version=None,      # Its version
                   provenance=None,   # Where its weights come from, see `provenance`
+                  task=None,         # What its answer means, of `tasks`; a classifier has none
 ) -> Model:                          # A new one; what is not given stays as it was
     "The same model with labels, preprocessing and a description inside, in the standard form."
     given = dict(description=description, author=author, license=license, version=version)
@@ -550,6 +557,7 @@ def with_metadata(self:Model,
     if preprocessing: ours["preprocessing"] = preprocessing.to_dict()
     begun = self.provenance if provenance is None else provenance_of(provenance)
     if begun: ours["provenance"] = begun
+    if task := task or self.task: ours["task"] = task.to_dict()
     tables = _describe(self.name, texts, classes, preprocessing, len(self.inputs), len(self.outputs))
     with reading(f"The metadata of {self.name}"):
         data = _rooted(bare, {STANDARD: flatbuffer_bytes(lambda _: tables, b"M001"), OURS: json.dumps(ours).encode()})

@@ -7,13 +7,16 @@ __all__ = ['SIGMOID', 'last_op', 'ModelOutput', 'int8_output', 'IOSpec', 'Predic
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #00000003
 import base64, functools, html, io, sys
+from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 import numpy as np
 from PIL import Image
 from fastcore.basics import patch
 from ..core import html_table, text_table
 from ..progress import note
 from .flatbuffer import printable
+from ..tasks.drawing import draw_boxes
 from .inputs import ModelInput, Prepared
 from .model import Model
 
@@ -73,6 +76,7 @@ class IOSpec:
     input:ModelInput
     outputs:tuple            # Of `ModelOutput`
     classes:tuple|None = None # Their names, if the model has them
+    task:Any = None           # What its answer means, of `tasks`; None: the class of a photo
 
     @classmethod
     def of(cls,
@@ -85,7 +89,7 @@ class IOSpec:
         outputs = tuple(ModelOutput(tuple(t.shape[1:]), t.dtype, None if t.scale is None else float(t.scale[0]), 0 if t.scale is None else int(t.zero_point[0]), logits, printable(t.name))
                         for t, logits in zip(model.outputs, ends))
         classes = classes or model.classes
-        return cls(ModelInput.of(model, preprocessing), outputs, tuple(map(str, classes)) if classes else None)
+        return cls(ModelInput.of(model, preprocessing), outputs, tuple(map(str, classes)) if classes else None, model.task)
 
     @property
     def several(self) -> str: # "" of a model with one output
@@ -124,6 +128,7 @@ class Prediction:
     verified:bool|None = None      # Did another runtime compute the same bytes?
     tested:str|None = None         # Whether this was ever tried on such a board
     said:str = field(default="", repr=False) # What the board printed
+    task:Any = None                # What the outputs mean, of `tasks`; None: the class of a photo
 
     @property
     def scores(self) -> np.ndarray: return self.outputs[0] # Of the model's own type
@@ -137,8 +142,15 @@ class Prediction:
         n = 0 if self.probabilities is None else self.probabilities.size
         if self.classes and len(self.classes) == n: return list(self.classes)
         return list(SIGMOID if self.output.shape == (1,) and n else map(str, range(n)))
+    @functools.cached_property
+    def found(self): # `Boxes`, in shares of the input; None: the model says what a photo is, not where things are
+        "What was found in the photo."
+        return None if self.task is None else self.task.found([self.output.real(self.outputs[0])])
     @property
-    def label(self) -> str|None: return next((name for name, _ in self.top(1)), None) # None: the model is no classifier
+    def label(self) -> str|None: # None: the model is no classifier
+        "The likeliest class; of a model that finds things, how many of each there are."
+        if self.task is None: return next((name for name, _ in self.top(1)), None)
+        return ", ".join(f"{n} {name}" for name, n in Counter(self.task.classes[i] for i in self.found.labels).items()) or "nothing"
     def top(self, k:int=5) -> list: # Of (name, probability), likeliest first; the first of equals, as on a board
         "The likeliest classes."
         p, names = self.probabilities, self.names
@@ -163,7 +175,7 @@ def prediction(self:IOSpec,
                **facts,        # Of `Prediction`
 ): # A `Prediction`, or a list of them where several photos were given
     "What the outputs of a runtime say."
-    each = [kind(self.input.name, runtime, tuple(o[i] for o in outputs), self.outputs[0], self.classes, _shown(self.input, given, i), **facts) for i in range(len(outputs[0]))]
+    each = [kind(self.input.name, runtime, tuple(o[i] for o in outputs), self.outputs[0], self.classes, _shown(self.input, given, i), task=self.task, **facts) for i in range(len(outputs[0]))]
     return each if given is not None and given.many else each[0]
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #0000000d
@@ -214,8 +226,15 @@ def costs(self:Prediction) -> str:
 @patch
 def __repr__(self:Prediction):
     top = self.top(1)
-    what = f"{top[0][0]} ({_percent(top[0][1])})" if top else "; ".join(f"{shape} of {dtype}, {low:g} to {high:g}" for shape, dtype, low, high in _ranges(self.outputs))
+    what = f"{top[0][0]} ({_percent(top[0][1])})" if top else self.label if self.task else "; ".join(f"{shape} of {dtype}, {low:g} to {high:g}" for shape, dtype, low, high in _ranges(self.outputs))
     return f"{what}, {self.where}" + f": {self.costs}"*bool(self.costs)
+
+_FOUND = ("found", "how sure", "middle x", "middle y") # In shares of the input
+
+@patch
+def _things(self:Prediction):
+    "A row for each thing that was found, the surest first."
+    return [(self.task.classes[label], _percent(score), *(f"{v:.2f}" for v in middle)) for label, score, middle in zip(self.found.labels, self.found.scores, self.found.centers)]
 
 @patch
 def _bars(self:Prediction, k=5, width=28):
@@ -227,7 +246,7 @@ def _bars(self:Prediction, k=5, width=28):
 @patch
 def __str__(self:Prediction):
     art = [ascii_art(self.photo), ""] if self.emulator and self.photo is not None else []
-    body = self._bars() if self.top(1) else [text_table(("output", "type", "least", "largest"), _ranges(self.outputs))]
+    body = self._bars() if self.top(1) else [text_table(_FOUND, self._things()) if len(self.found) else "Nothing was found."] if self.task else [text_table(("output", "type", "least", "largest"), _ranges(self.outputs))]
     tested = [f"The board itself: {self.tested}."] if self.tested else []
     return "\n".join([*art, *body, self.where + f": {self.costs}"*bool(self.costs), *tested])
 
@@ -248,14 +267,23 @@ _FRAME = '<div style="display:flex;flex-wrap:wrap;gap:1.2em;align-items:flex-sta
 @patch
 def _repr_html_(self:Prediction):
     top, e = self.top(5), html.escape
-    head = f'<div style="font-size:1.25em;margin-bottom:.4em"><b>{e(top[0][0])}</b> {_percent(top[0][1])}</div>' if top else ""
+    head = f'<div style="font-size:1.25em;margin-bottom:.4em"><b>{e(top[0][0] if top else self.label)}</b>{f" {_percent(top[0][1])}" if top else ""}</div>' if top or self.task else ""
     rows = "".join(_ROW.format(name=e(name), width=100*min(max(p, 0), 1), color="#8aa0bd" if i else "#2f7fe0", percent=_percent(p)) for i, (name, p) in enumerate(top))
-    body = head + f'<div role="list">{rows}</div>' if top else html_table(("output", "type", "least", "largest"), _ranges(self.outputs))
+    body = head + f'<div role="list">{rows}</div>' if top else head + html_table(_FOUND, self._things()) if self.task else html_table(("output", "type", "least", "largest"), _ranges(self.outputs))
     facts = ". ".join(filter(None, [self.where + f": {self.costs}"*bool(self.costs), f"The board itself: {self.tested}"*bool(self.tested)]))
     side = f"aspect-ratio:{self.photo.shape[1]}/{self.photo.shape[0]}" if self.photo is not None else ""
-    alt = f"What the model saw, which it calls {top[0][0]}" if top else "What the model saw"
-    photo = "" if self.photo is None else f'<img alt="{e(alt, quote=True)}" src="{_png(self.photo)}" style="width:11em;max-width:100%;{side};image-rendering:{"pixelated" if max(self.photo.shape) < 160 else "auto"};border-radius:6px;margin:0">'
+    alt = f"What the model saw, which it calls {top[0][0]}" if top else f"What the model saw, and where it found {self.label}" if self.task else "What the model saw"
+    photo = "" if self.photo is None else f'<img alt="{e(alt, quote=True)}" src="{_png(self.drawn())}" style="width:11em;max-width:100%;{side};image-rendering:{"pixelated" if max(self.photo.shape) < 160 else "auto"};border-radius:6px;margin:0">'
     return _FRAME.format(photo=photo, body=f'{body}<div style="font-size:.88em;opacity:.8;margin-top:.6em">{e(facts)}.</div>')
+
+# %% ../../nbs/api/tflite/04_prediction.ipynb #e2f1946b
+@patch
+def drawn(self:Prediction) -> np.ndarray|None: # uint8 (height, width, 3); None: the photo isn't known
+    "The photo with what was found in it."
+    if self.photo is None or self.task is None: return self.photo
+    image = Image.fromarray(self.photo.squeeze()).convert("RGB")
+    large = image.resize([v*max(1, 320//max(image.size)) for v in image.size], Image.Resampling.BILINEAR)
+    return np.asarray(draw_boxes(large, self.found, self.task.classes))
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #00000015
 _FACTS = "board emulator instructions second_instructions cycles milliseconds estimated_ms flash_words arena_bytes stack_bytes as_built verified tested".split()
@@ -264,6 +292,6 @@ _FACTS = "board emulator instructions second_instructions cycles milliseconds es
 def to_dict(self:Prediction) -> dict: # For JSON
     "Label, scores, the likeliest classes, and what it cost."
     scores = [o.ravel().tolist() for o in self.outputs]
-    found = dict(model=self.model, runtime=self.runtime, label=self.label, top=[[name, round(p, 6)] for name, p in self.top()], scores=scores[0])
+    found = dict(model=self.model, runtime=self.runtime, label=self.label, **({"found": self.task.listed(self.found)} if self.task else {}), top=[[name, round(p, 6)] for name, p in self.top()], scores=scores[0])
     if len(scores) > 1: found["outputs"] = scores
     return found | {k: getattr(self, k) for k in _FACTS if getattr(self, k) is not None}

@@ -185,12 +185,14 @@ def suggest(a):
 
 # %% ../nbs/api/08_cli.ipynb #00000018
 @verb("learn", "mobilenet train my_photos --alpha 0.25 --size 96",
-      arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/; or a .csv table (path,label), or .tfrecord files"),
+      arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/; or a .csv table (path,label), or .tfrecord files; with --head, photos with boxes"),
+      arg("--head", choices=["classify", "centroid"], default="classify", help="what it answers: the class of a photo, or where things are (Pascal VOC, COCO, YOLO, KITTI or a CSV of boxes) (default: classify)"),
+      arg("--stride", type=int, metavar="N", choices=[4, 8, 16, 32], help="with --head centroid: pixels a cell of the map (default: 16)"),
       arg("--example", choices=["digits", "faces", "flowers"], help="example photos instead, to try things with: those of two Python packages, or flowers, 229 MB, downloaded once"),
       arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices are the run's"),
       arg("--net", choices=["v1", "v2"], default="v1", help="network: MobileNetV1 or V2 (default: v1)"),
       arg("--alpha", type=float, default=.25, help="width multiplier (default: 0.25)"),
-      _size(" (default: 96)", "96"),
+      _size(" (default: 96, or 160 to find things)"),
       arg("--weights", default="imagenet", help="imagenet, none, or a .h5 or .keras file (default: imagenet)"),
       _epochs(" of the whole network (default: until 90,000 views were seen, but 10 to 50)"),
       arg("--frozen-epochs", type=int, metavar="N", help="passes of the head alone, first (default: 20 with weights, else 0)"),
@@ -205,7 +207,7 @@ def suggest(a):
       arg("--gray", action="store_true", help="grayscale input"),
       arg("--no-augment", action="store_true", help="show photos as they are"),
       arg("--augment-scale", type=float, default=1.5, help="so many times larger training photos are kept, for sharp augmented views (default: 1.5)"),
-      arg("--label-smoothing", type=float, default=.1, help="share of the target that is spread over all classes (default: 0.1)"),
+      arg("--label-smoothing", type=float, help="share of the target that is spread over all classes (default: 0.1)"),
       arg("--balanced", action="store_true", help="every class counts the same, however few photos it has"),
       arg("--ema-decay", type=float, default=0., help="momentum of a moving average of the weights, such as 0.99 (default: 0, none)"),
       arg("--patience", type=int, metavar="N", help="stop after so many epochs without a smaller validation loss, and take the best (default: the last epoch)"),
@@ -218,26 +220,31 @@ def suggest(a):
 def train(a):
     "Fine-tune a MobileNet on a folder of photos; the same command goes on where it was killed."
     from mobilenet_keras.photos import Photos
+    from mobilenet_keras.annotations import list_annotations
     from mobilenet_keras.records import list_photos
     if a.example and (a.photos or a.resume): raise MobileNetError(f"--example brings its own photos. Leave out {a.photos or '--resume'}, or --example.")
     if a.resume: return _train_on(a)
     if not (a.photos or a.example): raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --example digits, or --resume RUN.")
-    size = _pixels(a.size)
+    finds = a.head != "classify"
+    if a.stride and not finds: raise MobileNetError("--stride is of a map: give --head centroid, or leave it out. (--output-stride is of the network.)")
+    if finds and (a.example or a.labels_in_names): raise MobileNetError(f"--head {a.head} wants photos with boxes; {'--example has' if a.example else '--labels-in-names is for'} photos in classes.")
+    size = _pixels(a.size or ("160" if finds else "96"))
     if a.example:
         from mobilenet_keras.examples import example_photos
         a.photos = str(example_photos(a.example))
-    list_photos(a.photos, a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
+    if finds: list_annotations(a.photos)
+    else: list_photos(a.photos, a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
     if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
     from mobilenet_keras.networks import models
     from mobilenet_keras.run import occupied
     from mobilenet_keras.training.fine_tune import fine_tune
-    photos = Photos.read(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit, labels_in_names=a.labels_in_names)
+    photos = Photos.read(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit, **(dict(annotations=True) if finds else dict(labels_in_names=a.labels_in_names)))
     note(str(photos))
     nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
     models.keras.utils.set_random_seed(a.seed)
     weights = None if a.weights == "none" else a.weights
     if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
-    net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None)
+    net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None, head=a.head, **(dict(stride=a.stride or 16) if finds else {}))
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience, optimizer=a.optimizer, schedule=a.schedule,
                     trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable)
@@ -275,12 +282,14 @@ def _trained(run, photos):
     from mobilenet_keras.evaluation import evaluate
     from mobilenet_keras.networks import models
     net = run.net
+    metric, value = (run.metric, "accuracy") if run.task is None else (run.task.metric, "value")
     facts = dict(run=str(run.folder), network=net.name, parameters=net.count_params(), macs=models.count_macs(net),
-                 classes=run.classes, validation_accuracy=run.validation_accuracy, test_accuracy=None, test_photos=len(photos.test))
+                 classes=run.classes, **{f"validation_{metric}": run.validation_score, f"test_{metric}": None}, test_photos=len(photos.test))
     found = evaluate(run, photos.test) if len(photos.test) else None
-    if found: facts |= dict(test_accuracy=found.accuracy, unlike_training=found.unlike_training())
-    text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation accuracy {facts['validation_accuracy']:.1%} ({len(photos.validation)} photos)"
-    if found: text += f", test accuracy {found.accuracy:.1%} ({len(photos.test)} photos{found.aside()})"
+    if found: facts |= {f"test_{metric}": getattr(found, value), "unlike_training": found.unlike_training()}
+    called = metric if run.task is None else metric.upper()
+    text = f"{net.name}, {facts['parameters']:,} parameters, {facts['macs']/1e6:.1f} M multiply-accumulates\nvalidation {called} {run.validation_score:.1%} ({len(photos.validation)} photos)"
+    if found: text += f", test {called} {getattr(found, value):.1%} ({len(photos.test)} photos{found.aside()})"
     facts["report"] = _reported(run, photos, known=found)
     return facts, f"{text}\nThe run is in {run.folder}{', with a page on it, report.html' if facts['report'] else ''}. Next: mobilenet quantize {quoted(run.folder)}"
 
@@ -972,6 +981,16 @@ ALIASES = {"classify": "predict"}  # {old name: verb}
 
 GONE = {"models": "the published networks are listed by `mobilenet suggest`, and those that fit a board by `mobilenet suggest --board BOARD`"}  # {old name: where it went}
 
+def _found(a, model):
+    "What a model found in photos."
+    seen, unread = _each_readable(_photo_files(a.photos), model.predict)
+    facts:list[dict] = [dict(photo=str(path), found=model.io.task.listed(p.found)) for path, p in seen]
+    lines = [f"{path}: {p.label}" + (f" ({', '.join(_place(thing) for thing in f['found'])})" if f["found"] else "") for f, (path, p) in zip(facts, seen)]
+    if unread: raise Failed(facts, "\n".join(lines))
+    return facts, "\n".join(lines)
+
+def _place(thing): return f"{thing['name']} {thing['score']:.1%} at {thing['x']:.2f}, {thing['y']:.2f}"
+
 @verb("run", "mobilenet predict photo.jpg --model model.tflite",
       arg("photos", metavar="PHOTO", nargs="+", help="photos or folders of photos"),
       arg("--model", metavar="MODEL", default="model.tflite", help=".tflite file (default: model.tflite)"),
@@ -988,6 +1007,7 @@ def predict(a):
     except NoClassifier as e:
         onward = "mobilenet compile says why no board runs it by our engine" if refusal(model) else "On boards it runs by our engine: mobilenet simulate, compile and build take it"
         raise NoClassifier(f"{e} {onward}.") from None
+    if classifier.io.task: return _found(a, classifier)
     seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
     facts:list[dict] = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]

@@ -17,11 +17,12 @@ from fastcore.basics import patch
 from .core import MobileNetError, few, html_table, need, text_table
 from .engine.engine import Engine
 from .folders import PART_NAMES, SYSTEM, class_folders, folder_layout
-from .photos import Part
+from .photos import AnnotatedPart, Part
 from .preprocessing import open_photo
 from .progress import note, shown_once, track
 from .records import list_photos, record_files
 from .run import Run
+from .task_evaluation import evaluate_task, task_in
 from .tflite.inputs import ModelInput
 from .tflite.interpreters import Classifier
 from .tflite.labels import read_labels
@@ -321,6 +322,7 @@ def evaluate(
     labels_in_names=False, # Of a folder: cat.0.jpg is a cat
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."
+    if isinstance(photos, AnnotatedPart) or task_in(model) is not None: return evaluate_task(model, photos, runtime)
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
     name, names, given, outputs, make = _opened(model, runtime)
     if labels is not None: names = _told(labels, name, outputs)

@@ -15,7 +15,7 @@ FLOORS = (  # a module imports from its own line or those below it
     ("sweeps", "suggestions", "report"),
     ("training", "mcu"),
     ("networks",),
-    ("evaluation",),
+    ("evaluation", "task_evaluation"),
     ("engine",),
     ("tflite",),
     ("run", "photos", "examples", "records", "annotations", "annotated", "folders", "duplicates"),

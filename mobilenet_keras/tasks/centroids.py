@@ -83,6 +83,9 @@ class CentroidScore:
         each = self.counts.sum(1)
         draws = each[np.random.default_rng(0).integers(n, size=(1000, n))].sum(1)
         return tuple(float(v) for v in np.quantile(_f1(draws.T), (.025, .975)))
+    @property
+    def errors(self) -> np.ndarray: return self.counts[..., 1:].sum((1, 2)) # int64 (N,): answers that are wrong and things that were missed
+    def more(self) -> dict: return dict(precision=self.precision, recall=self.recall, count_error=round(self.count_error, 4)) # Other figures
     def per_class(self) -> list: # Of dicts
         "Objects, precision, recall and F1 of each class; None where there are none."
         rows = ((name, *map(int, c)) for name, c in zip(self.classes, self.counts.sum(0)))

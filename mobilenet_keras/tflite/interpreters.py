@@ -192,7 +192,7 @@ def _predict(io, interpreter, photo, input=None):
     return io.prediction(given, interpreter.run(given.tensor), interpreter.name)
 
 class Classifier:
-    "A model with its labels and preprocessing: photos in, names and probabilities out."
+    "A model with its labels and preprocessing: photos in, names and probabilities out; or, if it says that it finds things, what it found."
     def __init__(self,
                  model,             # A `Model` or the path of a .tflite file
                  runtime=None,      # A name of `RUNTIMES`, or None for the smallest that is installed
@@ -204,8 +204,8 @@ class Classifier:
         self.interpreter = load(self.model, runtime, threads)
         self.io = IOSpec.of(self.model, preprocessing, classes)
         output, name = self.io.outputs[0], self.model.name
-        _check_classifier(self.model, output)
-        n = max(2, output.shape[0])
+        if self.io.task is None: _check_classifier(self.model, output)
+        n = len(self.io.task.classes) if self.io.task else max(2, output.shape[0])
         self.classes = list(self.io.classes or (SIGMOID if output.shape == (1,) else map(str, range(n))))
         if len(self.classes) != n: raise MobileNetError(f"{name} has {n} classes; {len(self.classes)} names were given.")
         self.io.tell()

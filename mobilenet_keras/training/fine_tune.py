@@ -592,7 +592,9 @@ def fine_tune(
                     optimizer=choices["optimizer"], schedule=choices["schedule"]))
     _check_settings(settings)
     sample_weights(photos.train.labels, photos.classes, settings["class_weights"])  # whatever is wrong is told before a folder is made
-    settings["trainable"] = check_trainable(net, goal(net, photos, label_smoothing).body, trainable)
+    aim = goal(net, photos, label_smoothing)
+    settings["trainable"] = check_trainable(net, aim.body, trainable)
+    for remark in aim.remarks(photos): note(remark)
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks,
                     None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate).run()

@@ -53,6 +53,7 @@ class ClassGoal:
         "A function from indices to targets."
         one_hot = np.eye(self.classes, dtype=np.float32)[part.labels]
         return one_hot.__getitem__
+    def remarks(self, photos): return [] # What these photos ask for in vain
     def judged(self, model, inputs, part): return None # Keras's own metrics are enough
 
 # %% ../../nbs/api/training/00b_goals.ipynb #90c0a1e5
@@ -81,6 +82,14 @@ class CentroidGoal:
         x = inputs = keras.Input(net.layers[at].input.shape[1:])
         for layer in net.layers[at:-1]: x = layer(x)  # to the logits
         self.body, self.head = keras.Model(net.input, net.layers[at].input), keras.Model(inputs, x)
+    def remarks(self, photos):
+        "What of these photos such a map can't say, in sentences."
+        cells, things, shared = np.array(self.shape[1::-1]), 0, 0
+        for boxes in photos.train.truth:
+            at = np.clip((boxes.centers*cells).astype(int), 0, cells - 1)
+            things, shared = things + len(at), shared + len(at) - len({tuple(c) for c in at})
+        side = photos.preprocessing.width//self.shape[1]
+        return [f"{shared} of {things} things in the training photos have their middle in a cell with another thing's, and can't be told apart from it: a cell is {side} pixels. Take a smaller stride (--stride), or larger photos (--size)."]*(shared > things/50)
     def targets(self, part, warp=None, shape=None, source=None):
         "A function from indices to maps, of views that `warp` makes."
         def maps(at):

@@ -334,6 +334,7 @@ class Origin:
     classes:list|None       # In the order of the outputs; None: it doesn't name them
     cut:bool                # `preprocessing.resize` is known; False: it is as the photos were read
     provenance:dict = field(default_factory=provenance) # Where its weights come from
+    task:Any = None         # What its answer means, of `tasks`; None: the class of a photo
     @property
     def outputs(self) -> int: # 1: the probability of the second of two classes
         return int(self.what.nodes[-1].shape[1] if isinstance(self.what, FloatGraph) else self.what.output_shape[-1])
@@ -358,7 +359,7 @@ def _of_net(net, scale, resize):
         try: net = rebuilt(net, rule, scale, resize); rule = net.preprocessing
         except MobileNetError:
             if rule is None or scale: raise
-    return Origin(net.name, _probability(net), rule if resize is None else replace(rule, resize=resize), list(classes) if classes else None, resize is not None, provenance(begun))
+    return Origin(net.name, _probability(net), rule if resize is None else replace(rule, resize=resize), list(classes) if classes else None, resize is not None, provenance(begun), getattr(net, "task", None))
 
 def _of_file(model, scale, resize):
     "Of a float `.tflite`."
@@ -390,7 +391,7 @@ def origin_of(
     if isinstance(source, Model):
         if size and tuple(size) != tuple(source.inputs[0].shape[1:3]): raise MobileNetError(f"{source.name} takes photos of one size, {'x'.join(map(str, source.inputs[0].shape[1:3]))}. Leave out --size.")
         return _of_file(source, scale, resize)
-    if isinstance(source, Run): return Origin(source.net.name, source.net, source.preprocessing, list(source.classes), True, provenance(getattr(source.net, "provenance", None)))
+    if isinstance(source, Run): return Origin(source.net.name, source.net, source.preprocessing, list(source.classes), True, provenance(getattr(source.net, "provenance", None)), source.task)
     if hasattr(source, "layers") and hasattr(source, "input_shape"): return _of_net(source, scale, resize)
     raise MobileNetError(f"Wanted a `Run`, a Keras model, a float `Model`, or the path of one. Received: {type(source).__name__}")
 
@@ -402,18 +403,19 @@ def _starts(path):
 
 # %% ../../nbs/api/training/02_quantization.ipynb #0000001f
 class Report(dict):
-    "Float against int8: part, n, float_accuracy, int8_accuracy, agreement, float_bytes, int8_bytes, kernels; of `quantize` also layers, candidates and what was chosen."
+    "Float against int8: part, n, metric (the figure that both have, accuracy of a classifier), float_accuracy, int8_accuracy, agreement, float_bytes, int8_bytes, kernels; of `quantize` also layers, candidates and what was chosen."
     @property
     def _by(self): return "As asked for" if len(self.get("candidates") or ()) == 2 else "Chosen on validation photos"  # the converter's, and one
     def __str__(self):
         how = f" {self._by}: {self['chosen']}. The worst layer is op {self['worst']['op']}, {self['worst']['name']}: {self['worst']['db']:.1f} dB of signal over quantization noise." if self.get("worst") else ""
-        return (f"On {self['n']} {self['part']} photos: float {self['float_accuracy']:.1%}, int8 {self['int8_accuracy']:.1%}, "
-                f"the same answer on {self['agreement']:.1%}. Weights {self['float_bytes']/1000:.0f} KB, int8 file {self['int8_bytes']/1000:.0f} KB.{how}")
+        metric = "" if self.get("metric", "accuracy") == "accuracy" else f"{self['metric'].upper()} of "
+        return (f"On {self['n']} {self['part']} photos: {metric}float {self['float_accuracy']:.1%}, int8 {self['int8_accuracy']:.1%}, "
+                f"{'the same answer on' if not metric else 'of one against the other'} {self['agreement']:.1%}. Weights {self['float_bytes']/1000:.0f} KB, int8 file {self['int8_bytes']/1000:.0f} KB.{how}")
     def _repr_html_(self):
         rows = [("float32", self["float_accuracy"], self["float_bytes"]), ("int8", self["int8_accuracy"], self["int8_bytes"])]
         more = f"<p>{self._by}: {self['chosen']}.</p>" if self.get("chosen") else ""
-        return (html_table(("", f"accuracy on {self['n']} {self['part']} photos", "size"), [(name, f"{accuracy:.1%}", f"{size/1000:,.0f} KB") for name, accuracy, size in rows])
-                + f"<p>Same answer on {self['agreement']:.1%} of the photos, with {self['kernels']}.</p>{more}")
+        return (html_table(("", f"{self.get('metric', 'accuracy')} on {self['n']} {self['part']} photos", "size"), [(name, f"{accuracy:.1%}", f"{size/1000:,.0f} KB") for name, accuracy, size in rows])
+                + f"<p>{'Same answer on' if self.get('metric', 'accuracy') == 'accuracy' else 'Of one against the other'} {self['agreement']:.1%}{' of the photos' if self.get('metric', 'accuracy') == 'accuracy' else ''}, with {self['kernels']}.</p>{more}")
 
 def _scores(model, pixels):
     "(runtime, quantized scores) of reference kernels where they run."
@@ -446,10 +448,21 @@ def compare(
     "Accuracy of both, and how often they agree."
     origin = origin_of(source)
     if not len(part): raise MobileNetError("There are no photos to compare on: this part of the set is empty.")
-    real, (kernels, scores) = _chosen(_float_scores(origin, part.pixels)), _scores(model, part.pixels)
-    predicted = _chosen(dequantized(model.outputs[0], scores))
-    return Report(part=name, n=len(part), float_accuracy=float((real == part.labels).mean()), int8_accuracy=float((predicted == part.labels).mean()),
-                  agreement=float((predicted == real).mean()), float_bytes=4*origin.parameters, int8_bytes=len(model.data), kernels=kernels)
+    real, (kernels, scores) = _float_scores(origin, part.pixels), _scores(model, part.pixels)
+    by = _by_class if origin.task is None else _by_task
+    metric, was, now, same = by(origin.task, real, dequantized(model.outputs[0], scores), part)
+    return Report(part=name, n=len(part), metric=metric, float_accuracy=was, int8_accuracy=now, agreement=same, float_bytes=4*origin.parameters, int8_bytes=len(model.data), kernels=kernels)
+
+def _by_class(task, real, ours, part):
+    "(metric, float's, int8's, how often they agree) of a classifier."
+    real, ours = _chosen(real), _chosen(ours)
+    return "accuracy", float((real == part.labels).mean()), float((ours == part.labels).mean()), float((real == ours).mean())
+
+def _by_task(task, real, ours, part):
+    "The same of what was found; agreement takes what float found for the truth."
+    found = [[task.found([one]) for one in maps] for maps in (real, ours)]
+    was, now = (task.score(some, list(part.truth)) for some in found)
+    return task.metric, was.value, now.value, task.score(found[1], found[0]).value
 
 # %% ../../nbs/api/training/02_quantization.ipynb #00000021
 def _logits(model, pixels, rule):
@@ -457,7 +470,7 @@ def _logits(model, pixels, rule):
     last = next(op for op in model.ops[::-1] if op.name != "QUANTIZE")
     at = last.inputs[0] if last.name in FIXED else last.outputs[0]
     scores = np.array([t[at].ravel() for t in track(traces(model, ModelInput.of(model, rule).values(pixels)), "Comparing scores", len(pixels))])
-    return scores - scores.mean(1, keepdims=True) if scores.shape[1] > 1 else scores
+    return scores - scores.mean(1, keepdims=True) if scores.shape[1] > 1 and last.name != "LOGISTIC" else scores
 
 CALIBRATION_SIZES = (100, 300, 600)  # of calibration, that are tried
 
@@ -523,7 +536,8 @@ def _best(real, converted, draw, rule, part, samples, calibration, equalization,
 # %% ../../nbs/api/training/02_quantization.ipynb #142f0372
 def _in_order(photos, origin, classes):
     "(photos with labels in the order of the outputs, class names)."
-    wanted, folders = max(2, origin.outputs), list(photos.classes)
+    if (photos.kind == "classes") != (origin.task is None): raise MobileNetError(f"{origin.name} {'finds things in photos' if origin.task else 'says what a photo is'}, and these are photos {'in classes' if photos.kind == 'classes' else f'with {photos.kind}'}. Give photos as it was trained on.")
+    wanted, folders = origin.outputs if origin.task else max(2, origin.outputs), list(photos.classes)
     named = list(map(str, classes if classes is not None else origin.classes or ()))
     if classes is None and named == list(map(str, range(wanted))) and sorted(named) != sorted(folders): named = []  # numbers stand for names that nobody gave
     if not named:
@@ -580,7 +594,7 @@ def quantize(
     judge = photos.validation if len(photos.validation) else photos.train
     best, tried = _best(real, converted, draw, rule, judge, samples, calibration, equalization, bias_correction, first)
     what, real, model, own = best
-    model = model.with_metadata(classes=names, preprocessing=own, provenance=origin.provenance)
+    model = model.with_metadata(classes=names, preprocessing=own, provenance=origin.provenance, task=origin.task)
     name = "test" if len(photos.test) else "validation"
     model.comparison = compare(origin, model, getattr(photos, name), name)
     layers = layer_sqnr(real, model, _some(judge.pixels, 50), rule) if real is not None else None

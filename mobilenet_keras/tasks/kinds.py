@@ -19,7 +19,7 @@ def task_of(
     "A task from a file's facts; `MobileNetError` for what none can be."
     if facts is None: return None
     kind = facts.get("kind") if isinstance(facts, dict) else None
-    if kind not in TASKS: raise MobileNetError(f"This file answers with something that this version doesn't know: {str(kind)[:60]!r}. It knows classes and {', '.join(TASKS)}. Update mobilenet-keras.")
+    if not isinstance(kind, str) or kind not in TASKS: raise MobileNetError(f"This file answers with something that this version doesn't know: {str(kind)[:60]!r}. It knows classes and {', '.join(TASKS)}. Update mobilenet-keras.")
     if not classes: raise MobileNetError("This file says where things are, but not what they are: it names no classes.")
     try: return TASKS[kind](tuple(map(str, classes)), **{k: v for k, v in facts.items() if k != "kind"})
     except TypeError as e: raise MobileNetError(f"This file's task can't be read: {str(e)[:200]}") from None

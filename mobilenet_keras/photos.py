@@ -23,7 +23,9 @@ from .preprocessing import Preprocessing, open_photo
 from .folders import Listing, check_names, list_folder
 from .duplicates import LOOK, connected_components, gray_thumbnail, members, near_duplicates, perceptual_hash, second_look
 from .records import list_photos, list_table
+from .annotations import list_annotations
 from .tasks.boxes import Boxes
+from .tasks.drawing import draw_boxes
 
 # %% ../nbs/api/03_photos.ipynb #00000005
 @dataclass(frozen=True)
@@ -292,9 +294,12 @@ def read(cls:Photos,
     image_size=96,   # Side, or (height, width)
     *args,           # As for `from_folder`
     labels_in_names:bool=False, # As for `from_folder`
+    annotations:bool=False, # As `from_annotations` reads them
+    only=None,       # As for `from_annotations`
     **choices,       # As for `from_folder`
 ) -> Photos:
     "Read photos from wherever a path leads."
+    if annotations: return cls.from_annotations(folder, image_size, *args, only=only, **choices)
     given = dict(zip(_CHOICES, (image_size, *args))) | choices
     strange = [k for k in given if k not in _CHOICES]
     if strange or len(args) >= len(_CHOICES): raise MobileNetError(f"Photos are read by {', '.join(_CHOICES)} and labels_in_names. Received: {strange[0] if strange else args[-1]!r}")
@@ -367,6 +372,39 @@ def _photos(listing, keys, preprocessing, larger, validation, test, seed, refit=
         return Part(*some) if truth is None else AnnotatedPart(*some, truth=tuple(seen_boxes(truth[i], preprocessing, tuple(sizes[i])) for i in at))
     twice = tuple(tuple(names[i] for i in good[m]) for m in members(clusters))
     return Photos(part(learned, True), part(parts == "validation"), part(parts == "test"), preprocessing, skipped, source, twice)
+
+# %% ../nbs/api/03_photos.ipynb #ef233971
+@patch(cls_method=True)
+def from_annotations(cls:Photos,
+    path:str|Path,   # Of annotated photos, in any form that `list_annotations` reads
+    image_size=160,  # Side, or (height, width)
+    *args,           # As for `from_folder`
+    only=None,       # Names of the classes that are wanted; None: all
+    **choices,       # As for `from_folder`
+) -> Photos:         # Of `AnnotatedPart`s
+    "Read photos with boxes."
+    given = dict(zip(_CHOICES, (image_size, *args))) | choices
+    strange = [k for k in given if k not in _CHOICES]
+    if strange or len(args) >= len(_CHOICES): raise MobileNetError(f"Annotated photos are read by {', '.join(_CHOICES)} and only. Received: {strange[0] if strange else args[-1]!r}")
+    made, source, group = _choices(path, given)
+    found = list_annotations(path, only, "boxes")
+    if found.problems: note(f"{len(found.problems)} annotations can't be used as they are; the first: {found.problems[0][0]}: {found.problems[0][1]}")
+    root = Path(path) if Path(path).is_dir() else Path(path).parent
+    listing = Listing(tuple(found.classes), found.files, [0]*len(found.files), found.parts, None, found.skipped, None, root)
+    names = [str(p.relative_to(root) if p.is_relative_to(root) else p).replace(os.sep, "/") for p in found.files]
+    keys = group_keys(names, group)
+    return _photos(listing, keys, source=source and dict(source, annotations=True, **(dict(only=list(only)) if only else {})), truth=found.truth, **made)
+
+@patch
+def _annotated_sheet(self:Photos, columns, side, rows):
+    "Training photos with their boxes."
+    p, part = self.preprocessing, self.train
+    width, at = max(1, round(side*p.width/p.height)), np.linspace(0, len(self.train) - 1, min(len(self.train), columns//2*min(rows, 3))).astype(int)
+    sheet = Image.new("RGB", (max(1, columns//2)*(width + 4), -(-len(at)//max(1, columns//2))*(side + 4)), "white")
+    for n, i in enumerate(at):
+        photo = Image.fromarray(part.pixels[i].squeeze()).convert("RGB").resize((width, side))
+        sheet.paste(draw_boxes(photo, part.truth[i], part.classes), (n % (columns//2)*(width + 4), n//(columns//2)*(side + 4)))
+    return sheet
 
 # %% ../nbs/api/03_photos.ipynb #00000018
 @patch

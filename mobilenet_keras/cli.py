@@ -353,7 +353,7 @@ def evaluate(a):
     if a.mistakes:
         with atomic_write(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
     facts = found.to_dict() | dict(folder=a.folder)
-    if found.skipped: raise Failed(facts, str(found))
+    if getattr(found, "skipped", None): raise Failed(facts, str(found))
     return facts, str(found)
 
 # %% ../nbs/api/08_cli.ipynb #13000101

@@ -322,7 +322,7 @@ def evaluate(
     labels_in_names=False, # Of a folder: cat.0.jpg is a cat
 ) -> Evaluation:
     "Classify labelled photos; files that are no photos are listed, not fatal."
-    if isinstance(photos, AnnotatedPart) or task_in(model) is not None: return evaluate_task(model, photos, runtime)
+    if isinstance(photos, AnnotatedPart) or task_in(model) is not None: return evaluate_task(model, photos, part, runtime)
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
     name, names, given, outputs, make = _opened(model, runtime)
     if labels is not None: names = _told(labels, name, outputs)

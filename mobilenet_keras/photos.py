@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IN_MEMORY', 'Photo', 'Part', 'Pixels', 'take_rows', 'AnnotatedPart', 'seen_boxes', 'draw_groups', 'read_photos',
-           'Photos', 'check_seed', 'group_keys', 'Suspicion', 'Suspects']
+           'Photos', 'check_seed', 'group_keys', 'annotated_part', 'Suspicion', 'Suspects']
 
 # %% ../nbs/api/03_photos.ipynb #00000003
 import dataclasses, io, math, os, re, shutil, tempfile, threading
@@ -405,6 +405,26 @@ def _annotated_sheet(self:Photos, columns, side, rows):
         photo = Image.fromarray(part.pixels[i].squeeze()).convert("RGB").resize((width, side))
         sheet.paste(draw_boxes(photo, part.truth[i], part.classes), (n % (columns//2)*(width + 4), n//(columns//2)*(side + 4)))
     return sheet
+
+# %% ../nbs/api/03_photos.ipynb #ec38db0f
+def annotated_part(
+    path:str|Path,   # As for `Photos.from_annotations`
+    preprocessing:Preprocessing, # Of the model that is judged
+    classes,         # Its names, in its order: what else is annotated is passed over
+    part:str|None=None, # "train", "validation" or "test"; None: the test photos where there are any, else all
+) -> AnnotatedPart:
+    "Annotated photos to judge a model on, all in one part."
+    found = list_annotations(path, classes, "boxes")
+    if found.problems: note(f"{len(found.problems)} annotations can't be used as they are; the first: {found.problems[0][0]}: {found.problems[0][1]}")
+    mine = part or ("test" if "test" in found.parts else None)
+    at = [i for i, p in enumerate(found.parts) if mine in (None, p)]
+    if not at: raise MobileNetError(f"{path} has no {mine} photos. It has: {', '.join(sorted({p or 'photos in no part' for p in found.parts}))}.")
+    (pixels,), _, _, bad, sizes = read_photos([found.files[i] for i in at], [preprocessing])
+    if bad: note(f"{len(bad)} of {len(at)} files skipped; the first: {next(iter(bad.values()))}")
+    good = [n for n in range(len(at)) if n not in bad]
+    if not good: raise MobileNetError(f"No photo in {path} could be read: {next(iter(bad.values()))}")
+    truth = tuple(seen_boxes(found.truth[at[n]], preprocessing, tuple(sizes[n])) for n in good)
+    return AnnotatedPart(take_rows(pixels, good), np.zeros(len(good), int), tuple(found.files[at[n]] for n in good), tuple(found.classes), truth=truth)
 
 # %% ../nbs/api/03_photos.ipynb #00000018
 @patch

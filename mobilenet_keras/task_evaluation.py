@@ -15,7 +15,7 @@ from PIL import Image
 from fastcore.basics import patch
 from .core import MobileNetError, few, html_table, text_table
 from .engine.engine import Engine
-from .photos import AnnotatedPart
+from .photos import AnnotatedPart, annotated_part
 from .progress import track
 from .run import Run
 from .tasks.drawing import draw_boxes
@@ -23,12 +23,12 @@ from .tflite.interpreters import Classifier
 
 # %% ../nbs/api/05a_task_evaluation.ipynb #311500f9
 def _of_keras(model, runtime):
-    "(name, task, shape of a photo, function from uint8 pixels to a list of real arrays, each with a batch) of a run or a network."
+    "(name, task, how a photo becomes its input, function from uint8 pixels to a list of real arrays, each with a batch) of a run or a network."
     net, rule = getattr(model, "net", model), model.preprocessing
     def answer(pixels):
         given = net(rule(pixels), training=False)
         return [np.asarray(v) for v in (given if isinstance(given, (list, tuple)) else [given])]
-    return net.name, getattr(net, "task", None), rule.shape, answer
+    return net.name, getattr(net, "task", None), rule, answer
 
 def _of_engine(model, runtime):
     "The same of a compiled model."
@@ -37,7 +37,7 @@ def _of_engine(model, runtime):
     def answer(pixels):
         found = engine.run(io.input.prepared(pixels).tensor)
         return [o.real(v) for o, v in zip(io.outputs, found if isinstance(found, list) else [found])]
-    return io.input.name, io.task, io.input.rule.shape, answer
+    return io.input.name, io.task, io.input.rule, answer
 
 def _of_file(model, runtime):
     "The same of a `.tflite`."
@@ -46,7 +46,7 @@ def _of_file(model, runtime):
     def answer(pixels):
         each = [first.interpreter.run(io.input.prepared(photo[None]).tensor) for photo in pixels]
         return [o.real(np.concatenate(v)) for o, v in zip(io.outputs, zip(*each))]
-    return first.model.name, io.task, io.input.rule.shape, answer
+    return first.model.name, io.task, io.input.rule, answer
 
 def _opened(model, runtime):
     path = Path(model) if isinstance(model, (str, Path)) else None
@@ -160,15 +160,17 @@ def _repr_html_(self:TaskEvaluation):
 # %% ../nbs/api/05a_task_evaluation.ipynb #7fb8542a
 def evaluate_task(
     model,        # As for `evaluate`
-    part,         # `AnnotatedPart`, such as `photos.test`
+    photos,       # `AnnotatedPart`, such as `photos.test`; or the path of annotated photos
+    part=None,    # Of a path: "train", "validation" or "test"; None: the test photos where there are any, else all
     runtime=None, # Interpreter of a .tflite, see `RUNTIMES`
 ) -> TaskEvaluation:
     "Find things on annotated photos, and judge what was found."
-    name, task, shape, answer = _opened(model, runtime)
+    name, task, rule, answer = _opened(model, runtime)
     if task is None: raise MobileNetError(f"{name} says what a photo is, not where things are. Give photos in class folders.")
+    part = annotated_part(photos, rule, task.classes, part) if isinstance(photos, (str, Path)) else photos
     if not isinstance(part, AnnotatedPart): raise MobileNetError(f"{name} finds things, and these photos don't say where they are. Give photos from Photos.from_annotations, or the folder of such.")
     if not len(part): raise MobileNetError("There are no photos to evaluate on: this part of the set is empty.")
-    if part.pixels.shape[1:] != shape: raise MobileNetError(f"{name} takes photos of {shape} and these are {part.pixels.shape[1:]}. Read them at its size.")
+    if part.pixels.shape[1:] != rule.shape: raise MobileNetError(f"{name} takes photos of {rule.shape} and these are {part.pixels.shape[1:]}. Read them at its size.")
     if list(part.classes) != list(task.classes): raise MobileNetError(f"{name} has {len(task.classes):,} classes ({few(task.classes)}) and the photos {len(part.classes):,} ({few(part.classes)}). Wanted the same, in the same order.")
     found = []
     for i in track(range(0, len(part), 16), f"Finding things on {len(part):,} photos", total=-(-len(part)//16)):

@@ -170,7 +170,7 @@ def map_head(
     "A network's body up to a stride, and a head that answers with a map."
     count, names = class_names(classes)
     layers, task = HEADS[head]
-    new = keras.Model(net.input, layers(_taps(net.input, net.output, stride)[str(stride)], count, style or Style()), name=f"{net.name}_{head}")
+    new = keras.Model(net.input, layers(_taps(net.input, net.output, stride)[str(stride)], count, style or Style()), name=f"{net.name}_{head}{stride}")
     new.classes = names or list(map(str, range(count)))
     new.task = task(tuple(new.classes))
     new.pretrained, new.preprocessing, new.provenance = (getattr(net, k, None) for k in ("pretrained", "preprocessing", "provenance"))

@@ -90,7 +90,8 @@ def told(rows):
         low, high = np.quantile(losses, (.025, .975))
         name, loss = f"{key[0]}/{key[1]}, stride {key[2]}", f1(mine, "float_") - f1(mine)
         streamed, held, file = (int(mine[0][f"{k}_bytes"]) for k in ("streamed", "held", "file"))
-        print(f"{name:24} {len(mine):4} {f1(mine):8.3f} {f1(mine, 'float_'):8.3f} {loss:7.3f}  {low:8.3f} to {high:6.3f} {streamed:9,} {held:8,} {file:8,}")
+        print(f"{name:24} {len(mine):4} {f1(mine):8.3f} {f1(mine, 'float_'):8.3f} {loss:7.3f}  {low:8.3f} to {high:6.3f}"
+              f" {streamed:9,} {held:8,} {file:8,}")
 
 
 def main():

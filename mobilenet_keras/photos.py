@@ -402,8 +402,8 @@ def _annotated_sheet(self:Photos, columns, side, rows):
     width, at = max(1, round(side*p.width/p.height)), np.linspace(0, len(self.train) - 1, min(len(self.train), columns//2*min(rows, 3))).astype(int)
     sheet = Image.new("RGB", (max(1, columns//2)*(width + 4), -(-len(at)//max(1, columns//2))*(side + 4)), "white")
     for n, i in enumerate(at):
-        photo = Image.fromarray(part.pixels[i].squeeze()).convert("RGB").resize((width, side))
-        sheet.paste(draw_boxes(photo, part.truth[i], part.classes), (n % (columns//2)*(width + 4), n//(columns//2)*(side + 4)))
+        photo = draw_boxes(Image.fromarray(part.pixels[i].squeeze()), part.truth[i], part.classes).resize((width, side))
+        sheet.paste(photo, (n % (columns//2)*(width + 4), n//(columns//2)*(side + 4)))
     return sheet
 
 # %% ../nbs/api/03_photos.ipynb #ec38db0f
@@ -436,7 +436,7 @@ def contact_sheet(self:Photos,
     "A picture with a row of training photos per class, evenly spread over its files; a bar below its name shows how many it has beside the others."
     p, label_width = self.preprocessing, 110
     width, classes = max(1, round(side*p.width/p.height)), self.classes[:rows]
-    if self.kind != "classes": return self._annotated_sheet(columns, side*2, rows)
+    if self.kind != "classes": return self._annotated_sheet(columns, side*3, rows)
     sheet = Image.new("RGB", (label_width + columns*(width + 4), len(classes)*(side + 4)), "white")
     draw, counts = ImageDraw.Draw(sheet), self.train.counts()
     most = max(1, *counts.values())

@@ -136,7 +136,7 @@ def worst(self:TaskEvaluation, n:int=12) -> np.ndarray: # Indices
 @patch
 def mistakes_sheet(self:TaskEvaluation,
                    n:int=6,     # At most so many photos
-                   side:int=200,# Pixels of each
+                   side:int=320,# Pixels of each
                    columns:int=3,
 ) -> Image.Image:
     "The worst photos as one picture: above what is there, below what was found."
@@ -144,9 +144,9 @@ def mistakes_sheet(self:TaskEvaluation,
     columns = max(1, min(columns, len(at)))
     sheet = Image.new("RGB", (columns*(side + 6), max(1, -(-len(at)//columns))*(2*side + 16)), "white")
     for i, which in enumerate(at):
-        photo = Image.fromarray(self.pixels[which].squeeze()).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        photo = Image.fromarray(self.pixels[which].squeeze())
         x, y = i % columns*(side + 6), i//columns*(2*side + 16)
-        for k, boxes in enumerate((self.truth[which], self.found[which])): sheet.paste(draw_boxes(photo, boxes, self.classes), (x, y + k*(side + 2)))
+        for k, boxes in enumerate((self.truth[which], self.found[which])): sheet.paste(draw_boxes(photo, boxes, self.classes).resize((side, side)), (x, y + k*(side + 2)))
     return sheet
 
 @patch

@@ -281,9 +281,7 @@ def _repr_html_(self:Prediction):
 def drawn(self:Prediction) -> np.ndarray|None: # uint8 (height, width, 3); None: the photo isn't known
     "The photo with what was found in it."
     if self.photo is None or self.task is None: return self.photo
-    image = Image.fromarray(self.photo.squeeze()).convert("RGB")
-    large = image.resize([v*max(1, 320//max(image.size)) for v in image.size], Image.Resampling.BILINEAR)
-    return np.asarray(draw_boxes(large, self.found, self.task.classes))
+    return np.asarray(draw_boxes(Image.fromarray(self.photo.squeeze()), self.found, self.task.classes))
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #00000015
 _FACTS = "board emulator instructions second_instructions cycles milliseconds estimated_ms flash_words arena_bytes stack_bytes as_built verified tested".split()

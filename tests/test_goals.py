@@ -149,7 +149,8 @@ def test_int8_finds_the_same(learned, int8, photos):
 def test_what_does_not_fit_together_is_told(tensorflow, photos):
     from mobilenet_keras.networks.models import MobileNetV1
     from mobilenet_keras.training.fine_tune import fine_tune
-    in_classes = Photos(*(Part(p.pixels, np.arange(len(p)) % 2, p.paths, p.classes) for p in (photos.train, photos.validation, photos.test)), photos.preprocessing)
+    parts = photos.train, photos.validation, photos.test
+    in_classes = Photos(*(Part(p.pixels, np.arange(len(p)) % 2, p.paths, p.classes) for p in parts), photos.preprocessing)
     for net, some, says, more in (
             (network(tensorflow), in_classes, "learns from photos with boxes, and these are photos in classes", {}),
             (MobileNetV1(.25, (SIDE, SIDE, 3), classes=["bright", "dark"]), photos, "head='centroid'", {}),

@@ -363,7 +363,7 @@ def _by_photo(g, path, place, at, rows):
     for n, values in rows:
         name = values[at["file"]] if len(values) > at["file"] else ""
         if name not in found and name not in missing:
-            try: found[name] = (g.photo(name, folders), [])
+            try: found[name] = (g.photo(name, folders, None if Path(name).suffix else name), [])
             except MobileNetError as e: missing[name] = str(e)
         if name in missing: g.skip(f"{path}, row {n},", missing[name])
         else: found[name][1].append((n, values))
@@ -439,6 +439,8 @@ def _read_csv(g, found, wanted):
         except MobileNetError as e: g.skip(path, _unprefixed(e, path))
     g.unlisted("is in no row of the table.")
     if kinds[0] == "boxes": return "boxes", _used(g), None
+    for f in g.files:
+        if lacking := [n for n in names if n not in truth[f]]: g.tell(f, f"is in a table without {few(map(shown, lacking))}: taken as 0.")
     g.truth = [np.array([truth[f].get(n, 0) for n in wanted or names], np.uint8) for f in g.files]
     return "attributes", list(names), None
 
@@ -504,7 +506,7 @@ _FORMATS = { # name: (how it is found, how it is read, what it holds, what was l
     "Pascal VOC": (_find_voc, _read_voc, ("boxes",), ".xml files in Annotations/ or beside the photos"),
     "YOLO": (_find_yolo, _read_yolo, ("boxes",), "images/ and labels/ with .txt files"),
     "KITTI": (_find_kitti, _read_kitti, ("boxes",), "image_2/ and label_2/"),
-    "masks": (_find_masks, _read_masks, ("masks",), "images/ and masks/ with .png files"),
+    "PNG masks": (_find_masks, _read_masks, ("masks",), "images/ and masks/ with .png files"),
     "CSV": (_find_csv, _read_csv, ("boxes", "attributes"), "a .csv with columns for the file and the boxes or attributes")}
 _INNER = ("annotations", "labels", "label_2", "masks", "segmentationclass") # folders whose photos lie beside them
 _SUFFIXES = {".json": "COCO", ".xml": "Pascal VOC", ".csv": "CSV"}
@@ -536,6 +538,11 @@ def list_annotations(
     wanted = [classes] if isinstance(classes, str) else None if classes is None else list(classes)
     if wanted is not None and (not wanted or not all(class_name(n) == n for n in wanted) or len(set(wanted)) < len(wanted)): raise MobileNetError(f"classes are names, each once. Received: {shown(classes)}")
     if kind not in (None, "boxes", "masks", "attributes"): raise MobileNetError(f"kind is boxes, masks or attributes. Received: {shown(kind)}")
+    try: return _read(path, wanted, kind)
+    except OSError as e: raise MobileNetError(f"{e.filename or path} can't be read: {e.strerror or e}.") from None
+
+def _read(path, wanted, kind):
+    "The first format that is there, read."
     root, found = _sources(path)
     holds = lambda name: {csv_kind(f) for f, _, _ in found[name]} if name == "CSV" else set(_FORMATS[name][2])
     there = [name for name in found if found[name] and (kind is None or kind in holds(name))]

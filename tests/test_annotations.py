@@ -491,3 +491,45 @@ def test_a_part_by_its_own_path(tmp_path):
     assert list_annotations(root / "annotations/instances_test2017.json").parts == ["test"]
     root = WRITERS["Roboflow"](tmp_path / "roboflow", rows)
     assert len(list_annotations(root / "train")) == 3
+
+
+YAMLS = {
+    "quotes": "names: [" + "'" * 900_000, "spaces": "names:" + " " * 900_000 + "x", "words": "names: [" + "a " * 400_000,
+    "dashes": "names:\n" + "- \n" * 300_000, "colons": "names: " + "0:" * 400_000, "brackets": "names: " + "[" * 900_000,
+    "keys": "names:\n" + "".join(f"  {i}: 'a{i}'\n" for i in range(50_000)), "comments": "names: [a] " + " #" * 400_000 + "'",
+    "commas": "names: [" + "," * 900_000 + "]", "lines": "names:" + "\n " * 400_000, "doubles": 'names: ["' + '\\"' * 400_000,
+    "paths": "train: " + "../" * 300_000 + "\nnames: [a, b]", "null": "train: a\0b\nval: /etc\nnames: [ace, king]", "large": "#" * (2 << 20)}
+
+
+@pytest.mark.parametrize("case", YAMLS)
+def test_hostile_yaml(case, tmp_path):
+    """Whatever it is, it is read in two seconds, and gives names, numbers or a sentence."""
+    root = write_yolo(tmp_path / "set", small_table(tmp_path / "from"))
+    (root / "data.yaml").write_text(YAMLS[case])
+    began = time.process_time()
+    try:
+        assert len(list_annotations(root)) == 4
+    except MobileNetError as e:
+        assert len(str(e)) < 1000 and "\n" not in str(e)
+    assert time.process_time() - began < 2
+
+
+def test_tables_of_open_images(tmp_path):
+    """Shares, and photos without a suffix."""
+    photo(tmp_path / "images/0001eeaf4aed83f9.jpg", (100, 50))
+    (tmp_path / "train-annotations-bbox.csv").write_text(
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded\n0001eeaf4aed83f9,xclick,/m/0cmf2,1,0.022673,0.9642,0.0711,0.8008,0\n")
+    found = list_annotations(tmp_path)
+    assert abs(found.truth[0].xyxy - [.022673, .0711, .9642, .8008]).max() < 1e-6 and found.parts == ["train"] and found.classes == ["/m/0cmf2"]
+    for (_, what), words in zip(found.problems, ["has no edge above 1", "was taken for '0001eeaf4aed83f9'"], strict=True):
+        assert what.startswith(words)
+
+
+def test_attributes_of_two_tables(tmp_path):
+    """Roboflow's: a table a part; what one of them lacks is told."""
+    for part, head, row in (("train", "filename, a, b", "0.jpg, 1, 0"), ("valid", "filename, a, c", "1.jpg, 0, 1")):
+        photo(tmp_path / part / row.split(",")[0])
+        (tmp_path / part / "_classes.csv").write_text(f"{head}\n{row}\n")
+    found = list_annotations(tmp_path)
+    assert found.parts == ["train", "validation"] and found.classes == ["a", "b", "c"] and [t.tolist() for t in found.truth] == [[1, 0, 0], [0, 0, 1]]
+    assert [what for _, what in found.problems] == ["is in a table without 'c': taken as 0.", "is in a table without 'b': taken as 0."]

@@ -162,8 +162,8 @@ class Gathered:
         except UnicodeError: raise MobileNetError(f"{path} is no text in UTF-8.") from None
     def photo(self, name, folders, stem=None) -> Path:
         "The photo of this name in the first of `folders` that has it, or else one called as its annotation is; `MobileNetError` says why not."
-        if not isinstance(name, str) or not name.strip() or len(name) > 1000: raise MobileNetError(f"names no photo: {shown(name)}.")
-        spelled = [name.strip(), name.strip().replace("\\", "/")]
+        if not isinstance(name, str) or not (name.strip() or stem) or len(name) > 1000: raise MobileNetError(f"names no photo: {shown(name)}.")
+        spelled = [n for n in (name.strip(), name.strip().replace("\\", "/")) if n]
         if any(PurePosixPath(n).is_absolute() or PureWindowsPath(n).drive for n in spelled): raise MobileNetError(f"names {shown(name)}, an absolute path, which was not followed: name the photo from its folder on.")
         below, left = os.path.join(os.path.abspath(self.root), ""), False
         for folder in folders:
@@ -175,7 +175,7 @@ class Gathered:
         for other in (f"{stem}{end}" for end in (*PHOTO_SUFFIXES, *map(str.upper, PHOTO_SUFFIXES)) if stem and not left):
             if any(os.path.isfile(os.path.join(f, other)) for f in folders):
                 photo = self.photo(other, folders)
-                self.tell(photo, f"was taken for {shown(name)}, which its annotation names and which is not there.")
+                if spelled: self.tell(photo, f"was taken for {shown(name)}, which its annotation names and which is not there.")
                 return photo
         raise MobileNetError(f"names {shown(name)}, which " + (f"leads out of {self.root} and was not followed." if left else "is not there."))
 

@@ -34,6 +34,11 @@ def _below(folder, suffix):
     "Files of a folder with this suffix, in natural order."
     return sorted((f for f in folder.iterdir() if f.suffix.lower() == suffix and not f.name.startswith(".") and f.is_file()), key=natural)
 
+def _begins(path, *words):
+    "Whether one of some words stands in the first 64 KiB of a file."
+    with open(path, "rb") as f: head = f.read(1 << 16)
+    return any(w in head for w in words)
+
 def _unprefixed(e, path): return str(e).removeprefix(f"{path} ")
 
 # %% ../nbs/api/02e_annotations.ipynb #fa962507
@@ -86,7 +91,8 @@ def _image_sets(g, place, kind):
     return found
 
 def _find_voc(place):
-    return [f for f in (folder_in(place, "Annotations"), place, folder_in(place, "images")) if f and _below(f, ".xml")][:1]
+    own, others = folder_in(place, "Annotations"), [f for f in (place, folder_in(place, "images")) if f]
+    return [f for f in [own] if f and _below(f, ".xml")] or [f for f in others if any(_begins(x, b"<annotation") for x in _below(f, ".xml")[:9])][:1]
 
 def _read_voc(g, found, wanted):
     for source, place, part in found:
@@ -95,7 +101,7 @@ def _read_voc(g, found, wanted):
         for path in track([source] if one else _below(source, ".xml"), "Reading annotations"):
             try:
                 name, size, names, corners = _voc(g.bytes(path, 1 << 22), path)
-                photo = g.photo(name or path.name, folders, path.stem)
+                photo = g.photo(name or "", folders, path.stem)
             except MobileNetError as e: g.skip(path, _unprefixed(e, path))
             else: g.add(photo, path, names, corners, size, part=parts.get(path.stem, part))
     g.unlisted("has no XML file that annotates it.")
@@ -118,14 +124,15 @@ def _key(v): return v if isinstance(v, (int, str)) and not isinstance(v, bool) e
 
 def _categories(g, path, entries):
     "{id: name} of a COCO file."
-    found = {}
+    found, seen = {}, set()
     for c in entries:
         key, name = _key(c.get("id")), class_name(c.get("name"))
         if key is None or not name: g.tell(path, f"Category {shown(c.get('name'))} has no {'number' if name else 'name that can be used'}: dropped.")
         elif key in found: g.tell(path, f"Category {shown(key)} is there twice: {shown(name)} was dropped.")
         else:
-            if name in found.values(): g.tell(path, f"Category {shown(key)} has the name of another one, {shown(name)}: they were taken as one.")
+            if name in seen: g.tell(path, f"Category {shown(key)} has the name of another one, {shown(name)}: they were taken as one.")
             found[key] = name
+            seen.add(name)
     return found
 
 # %% ../nbs/api/02e_annotations.ipynb #43f9c639
@@ -143,15 +150,15 @@ def _coco(g, path):
         elif name is None: g.tell(path, f"Annotation {i}, in {shown(photo['file_name'])}, is of category {shown(a.get('category_id'))}, which is not there: dropped.")
         else: photo["things"].append((a, name))
     families, used = {class_name(c.get("supercategory")) for c in categories}, {name for p in photos.values() for _, name in p["things"]}
-    empty = [name for name in classes.values() if name in families and name not in used]
-    if used and empty: g.tell(path, f"Categories without boxes that are only families of others were left out: {few(map(shown, empty))}.")
-    return list(photos.values()), [name for name in dict.fromkeys(classes.values()) if not (used and name in empty)]
+    empty = (families & set(classes.values())) - used if used else set()
+    if empty: g.tell(path, f"Categories without boxes that are only families of others were left out: {few(map(shown, sorted(empty)))}.")
+    return list(photos.values()), [name for name in dict.fromkeys(classes.values()) if name not in empty]
 
 # %% ../nbs/api/02e_annotations.ipynb #ad8d066b
 def _find_coco(place):
     folders = [f for f in (folder_in(place, "annotations"), place) if f]
-    for pattern in ("instances_*.json", "_annotations.coco.json", "result.json", "labels.json", "annotations.json", "*.json"):
-        found = [f for folder in folders for f in sorted(folder.glob(pattern)) if f.is_file() and (pattern != "*.json" or folder != place)]
+    for pattern in ("instances_*.json", "_annotations.coco.json", "*.json"):
+        found = [f for folder in folders for f in sorted(folder.glob(pattern)) if f.is_file() and (pattern != "*.json" or _begins(f, b'"images"', b'"annotations"', b'"categories"', b'"licenses"'))]
         if found: return found
     return []
 
@@ -224,7 +231,7 @@ def _yolo_parts(g, place):
     for key, part in PART_NAMES.items():
         for _, said in _yaml_items(text, key) or ():
             inner = re.sub(r"^(\.{1,2}/)+", "", said)
-            tries = [os.path.normpath(path.parent/p) for p in (said, os.path.join(base, said), inner)]
+            tries = [os.path.abspath(path.parent/p) for p in (said, os.path.join(base, said), inner)]
             folder = next((f for f in tries if os.path.isdir(f) and g.inside(f)), None)
             if folder: found[os.path.join(folder, "")] = part
             else: g.tell(path, f"names {shown(said)} for {key}, which is no folder in {g.root}: not used.")
@@ -234,8 +241,8 @@ def _yolo_parts(g, place):
 def _yolo_line(line):
     "(number of a class, corners in shares, whether it is an outline); `ValueError` where it is none."
     values = list(map(float, line.split()))
-    if len(values) < 5 or (len(values) > 5 and len(values) % 2 == 0) or not values[0].is_integer() or values[0] < 0:
-        raise ValueError(f"has {len(values)} values where 5 were wanted, the first a number of a class" + ", as predictions with a score have them"*(len(values) == 6))
+    if len(values) < 5 or (len(values) > 5 and len(values) % 2 == 0): raise ValueError(f"has {len(values)} values where 5 were wanted" + ", as predictions with a score have them"*(len(values) == 6))
+    if not values[0].is_integer() or values[0] < 0: raise ValueError(f"has {values[0]:g} in front, which is no number of a class")
     n, (x, y, *rest) = int(values[0]), values[1:]
     if len(values) == 5: return n, (x - rest[0]/2, y - rest[1]/2, x + rest[0]/2, y + rest[1]/2), False
     return n, (min(values[1::2]), min(values[2::2]), max(values[1::2]), max(values[2::2])), True
@@ -288,8 +295,8 @@ def _read_yolo(g, found, wanted):
             g.add(photo, path, *rows, pixels=False, part=where)
         for path in sorted(labels.rglob("*.txt"), key=natural):
             if path.name != "classes.txt" and not any(_swap(path, labels, images, s).is_file() for end in PHOTO_SUFFIXES for s in (end, end.upper())): g.skip(path, "has no photo.")
-        every |= names
-    return "boxes", [every[n] for n in sorted(every)] or _used(g), None
+        every.update(dict.fromkeys(names[n] for n in sorted(names)))
+    return "boxes", every or _used(g), None
 
 # %% ../nbs/api/02e_annotations.ipynb #7fd79f3e
 def _find_kitti(place): return [f for f in [folder_in(place, "label_2")] if f and folder_in(place, "image_2")]

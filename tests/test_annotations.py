@@ -533,3 +533,30 @@ def test_attributes_of_two_tables(tmp_path):
     found = list_annotations(tmp_path)
     assert found.parts == ["train", "validation"] and found.classes == ["a", "b", "c"] and [t.tolist() for t in found.truth] == [[1, 0, 0], [0, 0, 1]]
     assert [what for _, what in found.problems] == ["is in a table without 'c': taken as 0.", "is in a table without 'b': taken as 0."]
+
+
+def test_other_files_beside_are_no_annotations(tmp_path):
+    """A list of names in JSON, a site map in XML and a log in CSV lie beside a YOLO set; XML files of VOC lie beside their photos and name none."""
+    rows = small_table(tmp_path / "from")
+    root = write_yolo(tmp_path / "yolo", rows)
+    (root / "labels.json").write_text('["ace", "king"]')
+    (root / "sitemap.xml").write_text("<urlset/>")
+    (root / "log.csv").write_text("epoch,loss\n1,2\n")
+    found = list_annotations(root)
+    assert found.format == "YOLO" and not found.problems and not found.skipped
+    voc_set = write_voc(tmp_path / "voc", rows)
+    for file in (voc_set / "Annotations").iterdir():
+        (voc_set / "JPEGImages" / file.name).write_text(file.read_text().replace(f"<filename>{file.stem}.jpg</filename>", "<filename></filename>"))
+    found = list_annotations(voc_set / "JPEGImages")
+    assert len(found) == 4 and not found.problems and not found.skipped
+
+
+def test_a_set_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
+    """Relative paths, with a data.yaml that says the parts."""
+    root = write_yolo(tmp_path / "set", small_table(tmp_path / "from"))
+    (root / "images/train").rename(root / "images/a"), (root / "labels/train").rename(root / "labels/a")
+    (root / "data.yaml").write_text(f"path: .\ntrain: images/a\nval: images/test\nnames: {list(CARDS)}\n")
+    for here, path in ((tmp_path, "set"), (root, "."), (root / "images", "../data.yaml")):
+        monkeypatch.chdir(here)
+        found = list_annotations(path)
+        assert Counter(found.parts) == {"train": 3, "validation": 1} and not found.problems and all(f.is_file() for f in found.files)

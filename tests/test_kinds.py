@@ -13,7 +13,8 @@ def test_there_and_back():
 
 
 @pytest.mark.parametrize("facts", [{}, [], "centroid", 3, {"kind": None}, {"kind": "x"*10_000}, {"kind": ["centroid"]},
-                                   {"kind": "centroid", "threshold": []}, {"kind": "centroid", "threshold": 7}, {"kind": "centroid", "threshold": .5, "classes": "ab"}])
+                                   {"kind": "centroid", "threshold": []}, {"kind": "centroid", "threshold": 7},
+                                   {"kind": "centroid", "threshold": .5, "classes": "ab"}])
 def test_what_no_task_wrote(facts):
     with pytest.raises(MobileNetError) as e:
         task_of(facts, ("a", "b"))

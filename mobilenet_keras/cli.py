@@ -225,9 +225,7 @@ def train(a):
     if a.example and (a.photos or a.resume): raise MobileNetError(f"--example brings its own photos. Leave out {a.photos or '--resume'}, or --example.")
     if a.resume: return _train_on(a)
     if not (a.photos or a.example): raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --example digits, or --resume RUN.")
-    finds = a.head != "classify"
-    if a.stride and not finds: raise MobileNetError("--stride is of a map: give --head centroid, or leave it out. (--output-stride is of the network.)")
-    if finds and (a.example or a.labels_in_names): raise MobileNetError(f"--head {a.head} wants photos with boxes; {'--example has' if a.example else '--labels-in-names is for'} photos in classes.")
+    finds = _finds(a)
     size = _pixels(a.size or ("160" if finds else "96"))
     if a.example:
         from mobilenet_keras.examples import example_photos
@@ -249,6 +247,16 @@ def train(a):
                     class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience, optimizer=a.optimizer, schedule=a.schedule,
                     trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable)
     return _trained(run, photos)
+
+# %% ../nbs/api/08_cli.ipynb #b5f7fed8
+def _finds(a):
+    "True if a network is trained to find things; what doesn't go with that is an error."
+    finds = a.head != "classify"
+    if a.stride and not finds: raise MobileNetError("--stride is of a map: give --head centroid, or leave it out. (--output-stride is of the network.)")
+    if finds and (a.example or a.labels_in_names): raise MobileNetError(f"--head {a.head} wants photos with boxes; {'--example has' if a.example else '--labels-in-names is for'} photos in classes.")
+    given = [flag for flag, value in (("--label-smoothing", a.label_smoothing), ("--balanced", a.balanced), ("--frozen-epochs", a.frozen_epochs)) if value]
+    if finds and given: raise MobileNetError(f"{given[0]} is for classes of whole photos. Leave it out with --head {a.head}.")
+    return finds
 
 # %% ../nbs/api/08_cli.ipynb #0000001a
 def _as_it_began(folder):

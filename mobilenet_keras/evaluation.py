@@ -320,7 +320,7 @@ def evaluate(
     labels=None,  # Names of the model's classes instead of its own, or the path of a file with them
     alphabetical=False, # Of a model without names: its classes are the folders in alphabetical order
     labels_in_names=False, # Of a folder: cat.0.jpg is a cat
-) -> Evaluation:
+) -> Any: # `Evaluation`; of a model that finds things a `TaskEvaluation`, on annotated photos
     "Classify labelled photos; files that are no photos are listed, not fatal."
     if isinstance(photos, AnnotatedPart) or task_in(model) is not None: return evaluate_task(model, photos, part, runtime)
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
@@ -353,7 +353,7 @@ def evaluate(
 # %% ../nbs/api/06_evaluation.ipynb #00000012
 @patch
 def evaluate(self:Run,
-             photos, # A `Part`, such as `photos.test`, or a folder of class folders
-) -> Evaluation:
+             photos, # A `Part`, such as `photos.test`, or a folder of class folders; annotated photos for a network that finds things
+) -> Any: # As of `evaluate`
     "Accuracy with its interval, precision and recall of each class, the confusion matrix and the worst mistakes."
     return evaluate(self, photos)

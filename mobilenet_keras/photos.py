@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageDraw
 from fastcore.basics import patch
@@ -398,7 +398,7 @@ def from_annotations(cls:Photos,
 @patch
 def _annotated_sheet(self:Photos, columns, side, rows):
     "Training photos with their boxes."
-    p, part = self.preprocessing, self.train
+    p, part = self.preprocessing, cast(AnnotatedPart, self.train)
     width, at = max(1, round(side*p.width/p.height)), np.linspace(0, len(self.train) - 1, min(len(self.train), columns//2*min(rows, 3))).astype(int)
     sheet = Image.new("RGB", (max(1, columns//2)*(width + 4), -(-len(at)//max(1, columns//2))*(side + 4)), "white")
     for n, i in enumerate(at):

@@ -111,6 +111,7 @@ def to_dict(self:TaskEvaluation) -> dict: # For JSON
     return dict(model=self.model, task=self.task.kind, n=len(self), metric=self.task.metric, value=round(self.value, 4), interval=[round(v, 4) for v in self.interval],
                 **self.score.more(), unlike_training=self.unlike_training(), classes=self.score.per_class())
 
+# %% ../nbs/api/05a_task_evaluation.ipynb #d6f4cb6f
 @patch
 def __repr__(self:TaskEvaluation):
     low, high = self.interval
@@ -126,6 +127,7 @@ def rows(self:TaskEvaluation) -> tuple: # (headings, rows)
 @patch
 def __str__(self:TaskEvaluation): return "\n".join([repr(self), ", ".join(f"{k.replace('_', ' ')} {'-' if v is None else f'{v:.3f}'}" for k, v in self.score.more().items()), text_table(*self.rows())])
 
+# %% ../nbs/api/05a_task_evaluation.ipynb #74327433
 @patch
 def worst(self:TaskEvaluation, n:int=12) -> np.ndarray: # Indices
     "Photos where most is wrong or missed, the worst first; none that is right."

@@ -97,8 +97,8 @@ def folder(tensorflow, tmp_path_factory):
     MobileNetV1(.25, (32, 32, 3), classes=2).save(home / "mine.keras")  # says nothing of its photos
     MobileNetV1(.25, (32, 32, 3), classes=2, include_preprocessing=True).save(home / "classifier.keras")
     trains, quantizes = ([c for c in RUN if c.startswith(f"mobilenet {verb}")] for verb in ("train", "quantize"))
-    tensorflow.config.run_functions_eagerly(True)  # one step is not worth a compilation
-    with pytest.MonkeyPatch.context() as patch:
+    from small_training import eagerly
+    with eagerly(), pytest.MonkeyPatch.context() as patch:  # one step is not worth a compilation
         patch.chdir(home)
         for i, train in enumerate(trains, 1):  # as shown, but small, and without a download
             small = f"--size 32 --epochs 1 --frozen-epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96-{i}"
@@ -106,7 +106,6 @@ def folder(tensorflow, tmp_path_factory):
             assert cli.main(shlex.split(f"{train} {small} {weights}")[1:]) == 0
         for quantize in quantizes:
             assert cli.main(shlex.split(quantize)[1:]) == 0
-    tensorflow.config.run_functions_eagerly(False)
     for name in ("model", "theirs", "mine"):
         shutil.copy2(home / "runs/mobilenet_0.25_96-1/model.tflite", home / f"{name}.tflite")
     for name in ("theirs", "mine"):

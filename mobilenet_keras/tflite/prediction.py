@@ -267,7 +267,7 @@ _FRAME = '<div style="display:flex;flex-wrap:wrap;gap:1.2em;align-items:flex-sta
 @patch
 def _repr_html_(self:Prediction):
     top, e = self.top(5), html.escape
-    head = f'<div style="font-size:1.25em;margin-bottom:.4em"><b>{e(top[0][0] if top else self.label)}</b>{f" {_percent(top[0][1])}" if top else ""}</div>' if top or self.task else ""
+    head = f'<div style="font-size:1.25em;margin-bottom:.4em"><b>{e(top[0][0] if top else str(self.label))}</b>{f" {_percent(top[0][1])}" if top else ""}</div>' if top or self.task else ""
     rows = "".join(_ROW.format(name=e(name), width=100*min(max(p, 0), 1), color="#8aa0bd" if i else "#2f7fe0", percent=_percent(p)) for i, (name, p) in enumerate(top))
     body = head + f'<div role="list">{rows}</div>' if top else head + html_table(_FOUND, self._things()) if self.task else html_table(("output", "type", "least", "largest"), _ranges(self.outputs))
     facts = ". ".join(filter(None, [self.where + f": {self.costs}"*bool(self.costs), f"The board itself: {self.tested}"*bool(self.tested)]))

@@ -439,6 +439,7 @@ def _chosen(scores):
     "Class of each row of real scores; a single one is the probability of the second of two."
     return (scores[:, 0] > .5).astype(int) if scores.shape[1] == 1 else scores.argmax(1)
 
+# %% ../../nbs/api/training/02_quantization.ipynb #a338cd80
 def compare(
     source,             # The float network: what `quantize` takes
     model:Model, # Its int8 form

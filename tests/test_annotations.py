@@ -560,3 +560,27 @@ def test_a_set_may_be_named_from_where_one_stands(tmp_path, monkeypatch):
         monkeypatch.chdir(here)
         found = list_annotations(path)
         assert Counter(found.parts) == {"train": 3, "validation": 1} and not found.problems and all(f.is_file() for f in found.files)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1", "cp1252"])
+def test_elements_as_the_standard_library_reads_them(encoding):
+    """Random trees, written and judged by ElementTree."""
+    from xml.etree import ElementTree
+
+    from mobilenet_keras.annotations import _elements
+    rng = np.random.default_rng(0)
+
+    def grow(tag, depth):
+        node = ElementTree.Element(tag, {"id": "<&>"})
+        node.text = rng.choice(["", " ace ", "<x>", "caf\u00e9", "a&b", "\n\t"])
+        node.extend([grow(rng.choice(["object", "name", "bndbox", "\u00e4"]), depth - 1) for _ in range(rng.integers(0, 4) if depth else 0)])
+        return node
+
+    def walk(node, path):
+        for child in node:
+            yield from walk(child, f"{path}/{child.tag}")
+        yield path, (node.text or "").strip()
+    for _ in range(20):
+        text = ElementTree.tostring(grow("annotation", 5), encoding=encoding, xml_declaration=True)
+        root = ElementTree.fromstring(text)
+        assert _elements(text) == list(walk(root, root.tag))

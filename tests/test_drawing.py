@@ -56,6 +56,7 @@ def test_a_mask_is_drawn_where_it_is():
     assert (drawn[large == 0] == photo[large == 0]).all()
     legend = draw_mask(photo, mask, [f"class {i} with a long name" for i in range(9)])
     assert legend.width == 600 and legend.height >= 480 + 3 * 26, "of several lines"
+    assert draw_mask(photo[:40, :60], mask, least=0).size == (60, 40) and draw_boxes(photo[:40, :60], Boxes([], []), [], 0).size == (60, 40)
     with pytest.raises(MobileNetError, match="A mask is uint8"):
         draw_mask(photo, mask.astype(int))
 

@@ -29,15 +29,15 @@ def class_color(i:int) -> tuple: # Of class `i`
     return PALETTE[i % len(PALETTE)]
 
 # %% ../../nbs/api/tasks/06_drawing.ipynb #3b91fede
-def _picture(image):
-    "An RGB copy, enlarged by a whole number to `READABLE`."
+def _picture(image, least):
+    "An RGB copy, enlarged by a whole number to at least so many pixels on its longer side."
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape: raise MobileNetError(f"A picture is uint8 of shape (height, width, 3) or a PIL image. Received: {image.dtype} of shape {image.shape}")
         image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-    times = max(1, -(-READABLE//max(image.size)))
+    times = max(1, -(-least//max(image.size)))
     return image.convert("RGB").resize((image.width*times, image.height*times), Image.Resampling.NEAREST if times > 4 else Image.Resampling.BICUBIC)
 
-def _font(picture): return ImageFont.load_default(max(13, max(picture.size)//45))
+def _font(picture): return ImageFont.load_default(max(10, min(13, max(picture.size)//14), max(picture.size)//45))
 
 def _free_place(size, box, picture, taken):
     "Where a name of `size` stands: above the box, below, in it, or wherever least is covered."
@@ -52,10 +52,11 @@ def draw_boxes(
     image,       # PIL image, or uint8 (height, width, 3): the upright photo
     boxes:Boxes, # What is in it
     classes,     # Names, in the order of the labels
-) -> Image.Image:# RGB, at least 480 pixels wide or high
+    least:int=READABLE, # Pixels of the longer side; 0: the photo's own size, as for a sheet of small ones
+) -> Image.Image:# RGB
     "A photo with boxes, names and, where there are any, scores."
     if len(boxes) and not 0 <= boxes.labels.min() <= boxes.labels.max() < len(classes): raise MobileNetError(f"Labels are 0 to {len(classes) - 1}, as there are {len(classes)} names. Received: {boxes.labels.min()} to {boxes.labels.max()}")
-    picture = _picture(image)
+    picture = _picture(image, least)
     draw, font, taken = ImageDraw.Draw(picture), _font(picture), []
     thick, size = max(2, max(picture.size)//240), np.tile(picture.size, 2)
     for i in np.argsort(-boxes.sizes.prod(1), kind="stable"):  # small ones last, so that they are seen
@@ -113,12 +114,13 @@ def draw_mask(
     mask:np.ndarray,# uint8 (any height, any width): classes, 0 is the background, 255 doesn't count
     classes=None,   # Names, the first that of the background: a legend is drawn
     veil:float=.5,  # How opaque a class is
+    least:int=READABLE, # As for `draw_boxes`
 ) -> Image.Image:   # RGB
     "A photo with the classes of its pixels."
     if mask.dtype != np.uint8 or mask.ndim != 2 or 0 in mask.shape: raise MobileNetError(f"A mask is uint8 of shape (height, width). Received: {mask.dtype} of shape {mask.shape}")
     used = [int(v) for v in np.unique(mask) if v not in (0, 255)]
     if classes is not None and used and used[-1] >= len(classes): raise MobileNetError(f"The mask has class {used[-1]}, and there are {len(classes)} names.")
-    picture = _picture(image)
+    picture = _picture(image, least)
     mask = np.asarray(Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST))
     pixels, rows, columns = np.array(picture, float), *np.indices(mask.shape)
     colors = np.array([(128, 128, 128), *(class_color(v - 1) for v in range(1, 255)), (128, 128, 128)], float)[mask]

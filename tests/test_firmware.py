@@ -54,6 +54,7 @@ def test_everything_lies_in_the_boards_memory(board):
     compiled = compile_model(small(), layout=layout_for(t.core).name)  # it is small
     assert found.arena_bytes == compiled.arena and found.stack_bytes == t.stack
     assert found.elf.read("app_model") == compiled.data and found.layout == compiled.layout
+    assert "mbn_run" in found.elf.symbols and "mbn_find_boxes" not in found.elf.symbols, "what nothing calls is left out"
     told = fit.fits(small(), board)  # without a compiler, from microcontroller/sizes.json
     assert told.ram == found.ram_used and 0 <= told.flash - found.flash_used <= 64, "run benchmarks/sizes.py"
 

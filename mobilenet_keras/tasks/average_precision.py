@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COCO', 'RECALLS', 'ClassMatches', 'DetectionScore', 'average_precision']
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #1e004c79
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #9848082e
 from dataclasses import dataclass
 from typing import Any
 import numpy as np
@@ -13,7 +13,7 @@ from ..core import MobileNetError, few, text_table
 from .bootstrap import bootstrap_interval
 from .overlap import areas, intersections, iou
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #45f19a8b
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #ff392333
 COCO = tuple(float(t) for t in np.linspace(.5, .95, 10)) # IoU thresholds of COCO's AP
 
 def _overlaps(found, truth, crowd): # float64 (d, g)
@@ -35,7 +35,7 @@ def _found(overlaps, crowd, thresholds): # int64 (thresholds, d): the thing that
         out[t, i], taken[t, best[t]] = best[t], True
     return out
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #bc05d0bd
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #b80b6664
 RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +65,25 @@ class ClassMatches:
         tied = np.cumsum((np.diff(self.scores, prepend=np.inf) != 0) | (np.diff(self.photo, prepend=-1) != 0))  # boxes of one photo and score
         return at[np.argsort(tied[at]*(int(drawn.max()) + 1) + copy, kind="stable")]
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #d36c6d45
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #4686c9be
 def _class_matches(predictions, truths, crowds, label, thresholds, most):
     "`ClassMatches` of one class."
-    parts, things = [], []
-    for p, t, crowd in zip(predictions, truths, crowds):
+    nothing = np.zeros((len(thresholds), 0), bool)
+    parts, things = [(np.zeros(0, np.int64), np.zeros(0, np.float32), nothing, nothing)], np.zeros(len(truths), np.int64)
+    for i, (p, t, crowd) in enumerate(zip(predictions, truths, crowds)):
         mine, theirs = np.flatnonzero(p.labels == label), t.labels == label
-        mine, crowd = mine[np.argsort(-p.scores[mine], kind="stable")][:most] if len(mine) else mine, crowd[theirs]
+        crowd = crowd[theirs]
+        things[i] = (~crowd).sum()
+        if not len(mine): continue
+        mine = mine[np.argsort(-p.scores[mine], kind="stable")][:most]
         at = _found(_overlaps(p.xyxy[mine], t.xyxy[theirs], crowd), crowd, thresholds)
         in_crowd = (at >= 0) & np.append(crowd, False)[at]
-        parts.append((np.full(len(mine), len(things)), p.scores[mine] if len(mine) else np.zeros(0, np.float32), (at >= 0) & ~in_crowd, in_crowd))
-        things.append(int((~crowd).sum()))
+        parts.append((np.full(len(mine), i), p.scores[mine], (at >= 0) & ~in_crowd, in_crowd))
     photo, scores, hit, out = (np.concatenate(v, -1) for v in zip(*parts))
     order = np.argsort(-scores, kind="stable")
-    return ClassMatches(photo[order], scores[order], hit[:, order], out[:, order], np.array(things))
+    return ClassMatches(photo[order], scores[order], hit[:, order], out[:, order], things)
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #d0443d25
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #e4130d40
 def _mean(values): # NaN where there is nothing
     values = np.asarray(values, float)
     return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
@@ -120,7 +123,7 @@ class DetectionScore:
         over = f"IoU {self.thresholds[0]:.2f}" + f" to {self.thresholds[-1]:.2f}"*(len(self.thresholds) > 1)
         return f"average precision {self.mean:.3f} at {over}, {sum(int(m.truths.sum()) for m in self.matches)} things in {len(self)} photos"
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #51988ff4
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #a66fa36f
 def _checked(predictions, truths, classes, crowds):
     "The crowds of each photo; what doesn't belong together is an error."
     if not (len(predictions) == len(truths) > 0): raise MobileNetError(f"Each photo has its `Boxes` in both lists. Received: {len(predictions)} of a detector, {len(truths)} of annotations")

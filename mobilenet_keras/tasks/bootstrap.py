@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['bootstrap_interval']
 
-# %% ../../nbs/api/tasks/01a_bootstrap.ipynb #f8862ec7
+# %% ../../nbs/api/tasks/01a_bootstrap.ipynb #c4b917ec
 import numpy as np
 from ..core import MobileNetError
 
-# %% ../../nbs/api/tasks/01a_bootstrap.ipynb #e1bd901d
+# %% ../../nbs/api/tasks/01a_bootstrap.ipynb #17d663d0
 def bootstrap_interval(
     statistic,         # Of an int64 (photos,), how often each was drawn; returns a number, NaN where these photos have none
     photos:int,        # So many there are

@@ -25,6 +25,7 @@ from ..run import RUN_FILES, RUN_FORMAT, Run, assign_arrays, read_checkpoint, wr
 from .goals import check_fit, goal_of
 from .augment import Augment, check_augmentation, draw_augmentation
 from .choices import OPTIMIZERS, check_optimizer, check_schedule, check_trainable, make_optimizer, make_schedule
+from .devices import Gather, Repeated, Share, check_devices, mirrored, sum_first
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000004
 if TYPE_CHECKING: import keras  # so that editors and checkers know it
@@ -244,8 +245,9 @@ def _onednn():
 # %% ../../nbs/api/training/01_fine_tune.ipynb #5d644cb9
 class _Trainer:
     "The two phases of `fine_tune`, around what they share."
-    def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None, int8_estimate=False):
-        self.int8_estimate = int8_estimate
+    def __init__(self, net, photos, settings, folder=None, identity=None, callbacks=(), optimizer=None, schedule=None, int8_estimate=False, devices=None):
+        self.int8_estimate, self.devices, self.divided = int8_estimate, devices, False  # names of two or more, or None
+        self.began_on = len(devices or [0])
         self.callbacks, self.given = list(callbacks), (optimizer, schedule)  # the latter are objects, or None: then the settings say all
         self.callback_names = sorted({type(c).__name__ for c in self.callbacks if not getattr(c, "resumes", False)})  # of those that begin anew after a kill
         self.net, self.photos, self.settings, self.folder, self.identity, self.onednn = net, photos, settings, folder, identity, _onednn()
@@ -272,7 +274,7 @@ class _Trainer:
     def update_average(self):
         "An exponential moving average of weights and batch statistics; young averages forget faster (as TensorFlow's num_updates)."
         if self.mean is None: return
-        step = int(self.model.optimizer.iterations)
+        step = int(np.asarray(self.model.optimizer.iterations))
         keep = np.float32(min(self.settings["ema_decay"], (1 + step)/(10 + step)))
         for m, w in zip(self.mean, self.arrays()): m += (1 - keep)*(w - m)
 
@@ -315,7 +317,7 @@ def save(self:_Trainer):
 @patch
 def describe(self:_Trainer, finished):
     "Write run.json."
-    versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn)
+    versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn, devices=self.began_on)
     task = getattr(self.net, "task", None)
     facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, **({"task": task.to_dict()} if task else {}), preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, callbacks=self.callback_names, **self.identity)
@@ -339,6 +341,10 @@ def restore(self:_Trainer):
         self.onednn = began
         note(f"{self.folder} began {'with' if began else 'without'} TensorFlow's oneDNN kernels and goes on {'with' if now else 'without'} them, so it won't end with the bits with which it would have ended. "
              f"For these, set TF_ENABLE_ONEDNN_OPTS={int(began)} before TensorFlow is imported.")
+    began, now = run_facts(self.folder).get("versions", {}).get("devices", 1), self.began_on
+    if began != now:
+        self.began_on = began
+        note(f"{self.folder} began on {began} device{'s'*(began != 1)} and goes on with {now}: the same training but for rounding, so it won't end with the bits with which it would have ended.")
     if self.history: note(f"Going on in {self.folder} after {len(self.history)} of {self.settings['frozen_epochs'] + self.settings['epochs']} epochs.")
     return True
 
@@ -371,16 +377,19 @@ def fit(self:_Trainer, phase, model, batches, validation, epochs):
     rate = s["schedule"] and make_schedule(s["schedule"], s["learning_rate"], epochs*len(batches), len(batches), schedule)
     optimizer = _AdamW(rate, s["weight_decay"]) if s["optimizer"] == "adamw" else make_optimizer(s["optimizer"], rate, s["weight_decay"], given)
     if phase == "whole" and s["mixed_precision"]: optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    if self.divided: sum_first(optimizer)
     model.compile(optimizer, self.goal.loss, metrics=list(self.goal.metrics), jit_compile=False, auto_scale_loss=False)
     model.optimizer.build(model.trainable_variables)
-    one = self.goal.targets(self.photos.train)(slice(0, 1))
-    model.compute_metrics(None, one, one)  # what has all its variables is traced once, not twice
+    if not self.divided:
+        one = self.goal.targets(self.photos.train)(slice(0, 1))
+        model.compute_metrics(None, one, one)  # what has all its variables is traced once, not twice
     model.reset_metrics()
     if self.optimizer: assign_arrays(model.optimizer.variables, self.optimizer, self.folder/"checkpoint.npz")
     if phase == "whole" and s["ema_decay"] and self.mean is None: self.mean = self.arrays()
     before = len(self.history) - self.done  # epochs of the head, of which a callback may have spared some
     watch = _Watch(self, phase, epochs, batches, before)
-    try: model.fit(batches, validation_data=validation, initial_epoch=before + self.done, epochs=before + epochs, shuffle=False, verbose=0, callbacks=[*self.callbacks, watch])  # Keras would shuffle batches by Python's own random state
+    seen = [Repeated(x, len(self.devices)) for x in (batches, validation)] if self.divided else [batches, validation]
+    try: model.fit(seen[0], validation_data=seen[1], initial_epoch=before + self.done, epochs=before + epochs, shuffle=False, verbose=0, callbacks=[*self.callbacks, watch])  # Keras would shuffle batches by Python's own random state
     finally: watch.close()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #8b7c227b
@@ -425,7 +434,20 @@ def whole(self:_Trainer):
     photo = keras.Input(self.rule.shape)
     train, validation = self.photos.train, self.photos.validation
     batches = _Batches(self.augmented, len(train), self.weights, self.settings["batch_size"], self.settings["seed"])
-    return keras.Model(photo, self.head(self.body(photo))), batches, _InOrder(lambda at: self.rule(validation.pixels[at]), self.goal.targets(validation), len(validation))
+    x = Gather()(self.body(Share()(photo))) if self.divided else self.body(photo)
+    return keras.Model(photo, self.head(x)), batches, _InOrder(lambda at: self.rule(validation.pixels[at]), self.goal.targets(validation), len(validation))
+
+# %% ../../nbs/api/training/01_fine_tune.ipynb #aef15a06
+@patch
+@contextlib.contextmanager
+def on_devices(self:_Trainer):
+    "The network is a copy on all devices, where there are several, and as before at the end."
+    if not self.devices: yield; return
+    before = self.net, self.body, self.head
+    with mirrored(self.net, self.devices) as copy:
+        self.net, (self.body, self.head), self.divided = copy, self.goal.split(copy), True
+        try: yield
+        finally: (self.net, self.body, self.head), self.divided = before, False
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #5c3e0d12
 @patch
@@ -484,7 +506,7 @@ def run(self:_Trainer):
         if s["frozen_epochs"] and self.phase != "whole": self.fit("head", *self.frozen(), s["frozen_epochs"])
         if self.int8_estimate and self.phase == "head": self.estimate_int8()
         if s["epochs"]:
-            with _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(), _held(self.body, s.get("trainable")): self.fit("whole", *self.whole(), s["epochs"])
+            with self.on_devices(), _float16(self.body) if s["mixed_precision"] else contextlib.nullcontext(), _held(self.body, s.get("trainable")): self.fit("whole", *self.whole(), s["epochs"])
         assign_arrays(self.net.weights, self.best or self.mean or self.arrays(), self.folder)
         self.tune()
         with atomic_write(self.folder/"model.keras") as part: self.net.save(part)
@@ -571,6 +593,7 @@ def fine_tune(
     trainable=None,              # What learns of the body: a number of last blocks, a pattern of layers' names, or a function of a layer; None: all
     int8_estimate:bool=True,     # Tell after the head's phase what int8 would be about, in some seconds
     callbacks=(),                # `keras.callbacks.Callback`s, of whom each phase is a `fit`
+    devices=None,                # Two or more that divide each batch while the whole network is trained, such as ["GPU:0", "GPU:1"]; "all": every GPU; None: one
 ) -> Run:                        # With the weights of the last epoch
     "Train the head, then the whole network, on `photos`; every epoch is saved, and the same call goes on with a run that was cut short."
     choices = _check_choices(optimizer, schedule, learning_rate, weight_decay, callbacks)
@@ -595,15 +618,17 @@ def fine_tune(
     aim = goal(net, photos, label_smoothing)
     settings["trainable"] = check_trainable(net, aim.body, trainable)
     for remark in aim.remarks(photos): note(remark)
+    devices = check_devices(devices, len(photos.train), settings["batch_size"])
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks,
-                    None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate).run()
+                    None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate, devices).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000021
 def resume(
     folder:str|Path,           # A run that was cut short
     photos:Photos|None=None,   # Its photos; by default they are read again from where they were
     callbacks=(),              # As for `fine_tune`: those that it began with can't be restored
+    devices=None,              # As for `fine_tune`; not necessarily those that it began with
 ) -> Run:
     "Go on with a run that was killed; it ends with the bits with which it would have ended."
     folder = Path(folder)
@@ -626,7 +651,8 @@ def resume(
     if not isinstance(settings["optimizer"], str): make_optimizer(settings["optimizer"] if isinstance(settings["optimizer"], dict) else {}, None, 0)
     elif check_optimizer(settings["optimizer"]) and isinstance(course, dict) and "name" not in course: make_schedule(course, 0, 1, 1)
     else: check_schedule(course)
-    return _Trainer(net, photos, settings, folder, identity, callbacks).run()
+    devices = check_devices(devices, len(photos.train), settings["batch_size"])
+    return _Trainer(net, photos, settings, folder, identity, callbacks, devices=devices).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000029
 @dataclass

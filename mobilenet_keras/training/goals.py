@@ -47,12 +47,14 @@ class ClassGoal:
         activation = getattr(net.layers[-1], "activation", None)
         if activation not in (keras.activations.softmax, keras.activations.linear): raise MobileNetError("Training wants classifier_activation='softmax' or None (logits).")
         self.loss = keras.losses.CategoricalCrossentropy(from_logits=activation is keras.activations.linear, label_smoothing=label_smoothing)
-        self.body, self.head = split_head(net)
+        self.body, self.head = self.split(net)
         self.classes = len(photos.classes)
     def targets(self, part, warp=None, shape=None, source=None):
         "A function from indices to targets."
         one_hot = np.eye(self.classes, dtype=np.float32)[part.labels]
         return one_hot.__getitem__
+    @staticmethod
+    def split(net): return split_head(net) # (body: photos to features; head: features to what the loss takes), sharing its layers
     def remarks(self, photos): return [] # What these photos ask for in vain
     def judged(self, model, inputs, part): return None # Keras's own metrics are enough
 
@@ -78,10 +80,14 @@ class CentroidGoal:
     JUDGED = 200 # Validation photos at most, after each epoch
     def __init__(self, net, photos, label_smoothing=None):
         self.loss, self.task, self.shape = FocalLoss(), net.task, tuple(net.output_shape[1:])
+        self.body, self.head = self.split(net)
+    @staticmethod
+    def split(net):
+        "The same; the head ends in logits."
         at = next(i for i, layer in enumerate(net.layers) if layer.name.startswith("head_"))
         x = inputs = keras.Input(net.layers[at].input.shape[1:])
         for layer in net.layers[at:-1]: x = layer(x)  # to the logits
-        self.body, self.head = keras.Model(net.input, net.layers[at].input), keras.Model(inputs, x)
+        return keras.Model(net.input, net.layers[at].input), keras.Model(inputs, x)
     def remarks(self, photos):
         "What of these photos such a map can't say, in sentences."
         cells, things, shared = np.array(self.shape[1::-1]), 0, 0

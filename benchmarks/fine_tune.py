@@ -5,6 +5,7 @@
     python benchmarks/fine_tune.py choices ../shared/data/trash6    # what each default is worth, on validation photos
     python benchmarks/fine_tune.py speed ../shared/data/trash6                                # minutes
     python benchmarks/fine_tune.py kills                                                      # 20 kills at random moments
+    python benchmarks/fine_tune.py devices ../shared/data/trash6    # one device and two virtual CPUs, three epochs, three seeds
 
 Each writes benchmarks/fine_tune_WHAT.csv. The test part is read once for each row, after all choices; nothing is chosen by it.
 It begins with published ImageNet weights of MobileNetV1 0.25, of the resolution nearest to the photos' as the library takes them,
@@ -247,6 +248,27 @@ def speed(folders, size=96):
     write("speed", rows)
 
 
+def devices(folders, size=96, epochs=3):
+    """Accuracy on one device and on two virtual CPUs, which train the same, and whether the latter lies within the former's interval of seeds."""
+    import tensorflow as tf
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    from mobilenet_keras.evaluation import evaluate
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.training.fine_tune import fine_tune
+    rows = []
+    for folder, seed, count in itertools.product(folders, SEEDS, (1, 2)):
+        photos = Photos.from_folder(folder, size, seed=seed)
+        kept = RUNS / f"{Path(folder).name}-{size}-{start(size)}-{epochs}-{seed}-{count}-devices"
+        run = fine_tune(fresh(photos, size, seed), photos, epochs, seed=seed, folder=kept, devices=[f"CPU:{i}" for i in range(count)] if count > 1 else None)
+        rows.append(dict(photos=Path(folder).name, size=size, weights=start(size), epochs=epochs, seed=seed, devices=count,
+                         validation=round(run.validation_accuracy, 4), test=round(evaluate(run, photos.test).accuracy, 4), test_photos=len(photos.test)))
+        print(rows[-1], flush=True)
+    for row in rows:
+        mean, half = interval([r["test"] for r in rows if r["photos"] == row["photos"] and r["devices"] == 1])
+        row |= dict(mean_of_one=round(mean, 4), plus_minus=round(half, 4), inside=abs(row["test"] - mean) <= half)
+    write("devices", rows)
+
+
 def kills(n=20, epochs=12):
     """A small run that is killed `n` times at random moments, against one that isn't: a kill loses the epoch in progress and no more."""
     sys.path.insert(0, str(HERE.parent / "tests"))
@@ -293,5 +315,5 @@ def kills(n=20, epochs=12):
 
 if __name__ == "__main__":
     what, *folders = sys.argv[1:] or ["kills"]
-    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), choices=choices, speed=speed,
+    dict(accuracy=accuracy, refit=lambda folders: accuracy(folders, "refit"), choices=choices, speed=speed, devices=devices,
          curves=lambda _: curves(), summary=lambda _: summarize(), kills=lambda _: kills())[what](folders)

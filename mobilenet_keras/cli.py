@@ -189,7 +189,7 @@ def suggest(a):
       arg("--head", choices=["classify", "centroid"], default="classify", help="what it answers: the class of a photo, or where things are (Pascal VOC, COCO, YOLO, KITTI or a CSV of boxes) (default: classify)"),
       arg("--stride", type=int, metavar="N", choices=[4, 8, 16, 32], help="with --head centroid: pixels a cell of the map (default: 16)"),
       arg("--example", choices=["digits", "faces", "flowers"], help="example photos instead, to try things with: those of two Python packages, or flowers, 229 MB, downloaded once"),
-      arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices are the run's"),
+      arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices but --devices are the run's"),
       arg("--net", choices=["v1", "v2"], default="v1", help="network: MobileNetV1 or V2 (default: v1)"),
       arg("--alpha", type=float, default=.25, help="width multiplier (default: 0.25)"),
       _size(" (default: 96, or 160 to find things)"),
@@ -202,6 +202,7 @@ def suggest(a):
       arg("--learning-rate", type=float, help="peak of the schedule (default: 0.003 with adamw; others have their own)"),
       arg("--weight-decay", type=float, help="of all but biases and normalization (default: 0.05 with adamw, else 0.00004)"),
       arg("--trainable", metavar="N", help="only the last N blocks and the head learn; or the layers whose names match a regular expression (default: all)"),
+      arg("--devices", metavar="NAMES", help="divide each batch over these, such as GPU:0,GPU:1, while the whole network learns; all: over every GPU (default: one device)"),
       arg("--output-stride", type=int, metavar="N", help="stop halving at this stride, for very small inputs"),
       arg("--resize", choices=["stretch", "crop", "pad"], default="stretch", help="how a photo is made to fit (default: stretch)"),
       arg("--gray", action="store_true", help="grayscale input"),
@@ -245,7 +246,7 @@ def train(a):
     net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None, head=a.head, **(dict(stride=a.stride or 16) if finds else {}))
     run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience, optimizer=a.optimizer, schedule=a.schedule,
-                    trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable)
+                    trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable, devices=_devices(a.devices))
     return _trained(run, photos)
 
 # %% ../nbs/api/08_cli.ipynb #b5f7fed8
@@ -275,9 +276,13 @@ def _train_on(a):
     folder = a.photos or source.get("folder")
     if not folder: raise MobileNetError(f"{a.resume} does not say where its photos are. Go on in Python with mobilenet_keras.resume({a.resume!r}, photos).")
     photos = Photos.read(**dict(source, folder=folder))
-    run = resume(a.resume, photos)
+    run = resume(a.resume, photos, devices=_devices(a.devices))
     _warn(run, photos)
     return _trained(run, photos)
+
+def _devices(names):
+    "--devices as `fine_tune` has it."
+    return names if names in (None, "all") else names.split(",")
 
 def _warn(run, photos):
     "Tell where photos aren't those of the training."

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "python3 -m venv .venv": ".ci/run and tests/test_packaging.py",
     ".venv/bin/pip install": ".ci/run and tests/test_packaging.py: every extra, from the wheel and the sdist",
     ".venv/bin/python -m pytest": ".ci/run",
+    "mobilenet train my_photos --devices": "tests/test_devices.py::test_from_a_shell; two GPUs are nowhere here",
     "mobilenet demo": "tests/test_demo.py::test_demo",
     "mobilenet sweep": "tests/test_sweeps.py::test_the_command_line",
     "mobilenet flash firmware.uf2": "tests/test_flash.py::test_flash_and_ask, and over a Pico's cable tests/test_flash.py and tests/test_usb.py",

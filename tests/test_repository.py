@@ -13,7 +13,7 @@ from helpers import sample
 
 SLOW = {"api/networks/10_importers", "api/networks/11_original", "tutorials/04_smaller_and_better",
             "tutorials/01_photos_to_pico", "tutorials/02_your_own_photos", "tutorials/03_keras_model_to_board",
-            "api/training/01_fine_tune",
+            "api/training/01_fine_tune", "api/training/00b_devices", "how_to/several_gpus",
             "api/training/02_quantization", "api/networks/03_models", "explain/mobilenet",
             "how_to/own_weights", "how_to/troubleshooting", "how_to/which_boards", "api/networks/04_heads", "api/networks/12_keras_files",
             "api/08_cli", "api/mcu/01_tflm", "api/mcu/02_fit", "api/tflite/06_verify",

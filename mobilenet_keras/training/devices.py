@@ -5,24 +5,22 @@
 # %% auto #0
 __all__ = ['check_devices', 'Share', 'Gather', 'Repeated', 'summed', 'sum_first', 'mirrored']
 
-# %% ../../nbs/api/training/00b_devices.ipynb #bad412e5
-import contextlib, math
+# %% ../../nbs/api/training/00b_devices.ipynb #283f08e1
+import contextlib
 from typing import TYPE_CHECKING, Any
 import numpy as np
 from ..core import MobileNetError, need
 from ..progress import note
 from ..run import assign_arrays
 
-# %% ../../nbs/api/training/00b_devices.ipynb #334bb79b
+# %% ../../nbs/api/training/00b_devices.ipynb #cb7c80f2
 if TYPE_CHECKING: import keras  # so that editors and checkers know it
 else: keras = need("keras", "train")
 
-# %% ../../nbs/api/training/00b_devices.ipynb #37e72fce
+# %% ../../nbs/api/training/00b_devices.ipynb #9a00b2ca
 def check_devices(
-    devices,       # None: one; "all": every GPU; or names of two or more, such as ["GPU:0", "GPU:1"]
-    photos:int,    # Of the training
-    batch_size:int,# Of the training; batches are equally large, but for one photo
-):                 # Names as TensorFlow has them, or None where there is nothing to divide
+    devices, # None: one; "all": every GPU; or names of two or more, such as ["GPU:0", "GPU:1"]
+):           # Names as TensorFlow has them, or None where there is nothing to divide
     "Which devices share each batch; `MobileNetError` where they can't."
     backend = keras.backend.backend()
     if backend != "tensorflow":
@@ -37,8 +35,6 @@ def check_devices(
         if not gpus: raise MobileNetError(f"devices='all' means every GPU, and TensorFlow finds none. It finds: {', '.join(there)}. Leave out devices.")
         chosen = gpus
     else: chosen = _named(devices, there)
-    batch = photos//math.ceil(photos/batch_size)
-    if batch < len(chosen): raise MobileNetError(f"Each of {len(chosen)} devices wants a photo of each batch, and the smallest has {batch}. Raise batch_size, or name fewer devices.")
     return chosen if len(chosen) > 1 else None
 
 def _named(devices, there):
@@ -51,24 +47,25 @@ def _named(devices, there):
         if names.count(name) > 1: raise MobileNetError(f"devices names {d!r} twice. Received: {devices!r}")
     return names
 
-# %% ../../nbs/api/training/00b_devices.ipynb #b1ff08f3
+# %% ../../nbs/api/training/00b_devices.ipynb #493ffe4d
 def _replica():
     "TensorFlow's context of the device that computes, or None outside of a step."
     return need("tensorflow", "train").distribute.get_replica_context()
 
 class Share(keras.layers.Layer):
-    "This device's photos of a batch (N, ...) that all devices were given."
+    "This device's photos of a batch (N, ...) that all devices were given; all of them where there are fewer than devices."
     def call(self, x):
         here, n = _replica(), keras.ops.shape(x)[0]
         if here is None: return x  # Keras asks for shapes
         k, i = here.num_replicas_in_sync, here.replica_id_in_sync_group
-        return x[n*i//k:n*(i + 1)//k]
+        few, where = n < k, keras.ops.where
+        return x[where(few, 0, n*i//k):where(few, n, n*(i + 1)//k)]
 
 class Gather(keras.layers.Layer):
-    "All devices' shares as one batch (N, ...) again, in order."
-    def call(self, x):
+    "All devices' shares of `whole` (N, ...) as one batch again, in order."
+    def call(self, x, whole):
         here = _replica()
-        return x if here is None else here.all_gather(x, axis=0)
+        return x if here is None else here.all_gather(x, axis=0)[:keras.ops.shape(whole)[0]]
 
 class Repeated(keras.utils.PyDataset):
     "Each batch once for each of `n` devices, in a row: Keras deals them out."
@@ -78,7 +75,7 @@ class Repeated(keras.utils.PyDataset):
     def __len__(self): return len(self.batches)
     def __getitem__(self, i): return tuple(np.concatenate([np.asarray(a)]*self.n) for a in self.batches[i])
 
-# %% ../../nbs/api/training/00b_devices.ipynb #d8c48d9b
+# %% ../../nbs/api/training/00b_devices.ipynb #34e780ec
 def summed(grads):
     "Gradients, summed over devices; None stays None."
     here, given = _replica(), [g for g in grads if g is not None]
@@ -94,7 +91,7 @@ def sum_first(
     optimizer.apply = lambda grads, trainable_variables=None: apply(summed(grads), trainable_variables)
     for each in (optimizer, getattr(optimizer, "inner_optimizer", optimizer)): each._all_reduce_sum_gradients = lambda pairs: pairs
 
-# %% ../../nbs/api/training/00b_devices.ipynb #e68318f8
+# %% ../../nbs/api/training/00b_devices.ipynb #5ad527c9
 def _norms(net):
     "Batch normalization in `net` and in networks within it."
     for layer in net.layers:

@@ -434,7 +434,7 @@ def whole(self:_Trainer):
     photo = keras.Input(self.rule.shape)
     train, validation = self.photos.train, self.photos.validation
     batches = _Batches(self.augmented, len(train), self.weights, self.settings["batch_size"], self.settings["seed"])
-    x = Gather()(self.body(Share()(photo))) if self.divided else self.body(photo)
+    x = Gather()(self.body(Share()(photo)), photo) if self.divided else self.body(photo)
     return keras.Model(photo, self.head(x)), batches, _InOrder(lambda at: self.rule(validation.pixels[at]), self.goal.targets(validation), len(validation))
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #aef15a06
@@ -618,7 +618,7 @@ def fine_tune(
     aim = goal(net, photos, label_smoothing)
     settings["trainable"] = check_trainable(net, aim.body, trainable)
     for remark in aim.remarks(photos): note(remark)
-    devices = check_devices(devices, len(photos.train), settings["batch_size"])
+    devices = check_devices(devices)
     identity = _identity(net, photos, settings)
     return _Trainer(net, photos, settings, _run_folder(folder, net.name, identity), identity, callbacks,
                     None if isinstance(optimizer, str) else optimizer, None if isinstance(schedule, (str, dict)) else schedule, int8_estimate, devices).run()
@@ -651,7 +651,7 @@ def resume(
     if not isinstance(settings["optimizer"], str): make_optimizer(settings["optimizer"] if isinstance(settings["optimizer"], dict) else {}, None, 0)
     elif check_optimizer(settings["optimizer"]) and isinstance(course, dict) and "name" not in course: make_schedule(course, 0, 1, 1)
     else: check_schedule(course)
-    devices = check_devices(devices, len(photos.train), settings["batch_size"])
+    devices = check_devices(devices)
     return _Trainer(net, photos, settings, folder, identity, callbacks, devices=devices).run()
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000029

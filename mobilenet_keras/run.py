@@ -21,7 +21,7 @@ from .provenance import provenance
 from .tasks.kinds import task_of
 
 # %% ../nbs/api/05_run.ipynb #00000005
-RUN_FORMAT = "1.1" # Of run.json: a reader takes its own major number with any minor up to its own; a run that says none is of 1.0
+RUN_FORMAT = "1.1" # Of run.json, "1.0" without a task: a reader takes its own major number with any minor up to its own; a run that says none is of 1.0
 
 def _readable(form):
     try: major, minor = map(int, form.split("."))

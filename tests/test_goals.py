@@ -114,6 +114,7 @@ def test_a_network_learns_where_squares_are(learned, photos):
     assert learned.metric == "f1" and learned.validation_score > .8
     assert [set(r) for r in learned.history] == [{"phase", "epoch", "loss", "validation_loss", "validation_f1"}]*12
     again = run.Run.open(learned.folder)
+    assert json.loads((learned.folder / "run.json").read_text())["format"] == "1.1"
     assert again.task == learned.task == again.net.task and again.task.classes == ("bright", "dark")
     judged = evaluation.evaluate(again, photos.test)
     assert judged.value > .8 and judged.to_dict()["metric"] == "f1" and judged.interval[0] <= judged.value <= judged.interval[1]

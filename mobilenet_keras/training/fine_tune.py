@@ -319,7 +319,7 @@ def describe(self:_Trainer, finished):
     "Write run.json."
     versions = dict(mobilenet_keras=__version__, python=platform.python_version(), keras=keras.version(), numpy=np.__version__, backend=keras.backend.backend(), machine=platform.machine(), onednn=self.onednn, devices=self.began_on)
     task = getattr(self.net, "task", None)
-    facts = dict(format=RUN_FORMAT, network=self.net.name, finished=finished, **({"task": task.to_dict()} if task else {}), preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
+    facts = dict(format=RUN_FORMAT if task else "1.0", network=self.net.name, finished=finished, **({"task": task.to_dict()} if task else {}), preprocessing=self.rule.to_dict(), provenance=self.provenance, photos=self.photos.source, history=self.history, chosen=self.chosen,
                  versions=versions, callbacks=self.callback_names, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 

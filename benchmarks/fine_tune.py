@@ -259,9 +259,11 @@ def devices(folders, size=96, epochs=3):
     for folder, seed, count in itertools.product(folders, SEEDS, (1, 2)):
         photos = Photos.from_folder(folder, size, seed=seed)
         kept = RUNS / f"{Path(folder).name}-{size}-{start(size)}-{epochs}-{seed}-{count}-devices"
-        run = fine_tune(fresh(photos, size, seed), photos, epochs, seed=seed, folder=kept, devices=[f"CPU:{i}" for i in range(count)] if count > 1 else None)
+        names = [f"CPU:{i}" for i in range(count)] if count > 1 else None
+        run = fine_tune(fresh(photos, size, seed), photos, epochs, seed=seed, folder=kept, devices=names)
         rows.append(dict(photos=Path(folder).name, size=size, weights=start(size), epochs=epochs, seed=seed, devices=count,
-                         validation=round(run.validation_accuracy, 4), test=round(evaluate(run, photos.test).accuracy, 4), test_photos=len(photos.test)))
+                         validation=round(run.validation_accuracy, 4), test=round(evaluate(run, photos.test).accuracy, 4),
+                         test_photos=len(photos.test)))
         print(rows[-1], flush=True)
     for row in rows:
         mean, half = interval([r["test"] for r in rows if r["photos"] == row["photos"] and r["devices"] == 1])

@@ -12,8 +12,9 @@ from helpers import at_once, one_line, photos
 
 def process(what, *arguments, dies=False):
     """(what tests/virtual_devices.py found, what it said) in a process of its own."""
-    done = subprocess.run([sys.executable, Path(__file__).with_name("virtual_devices.py"), what, *map(str, arguments)], capture_output=True, text=True,
-                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    script = Path(__file__).with_name("virtual_devices.py")
+    command, quiet = [sys.executable, script, what, *map(str, arguments)], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=quiet)
     if dies:
         assert done.returncode == -signal.SIGKILL, done.stderr
         return None, done.stderr
@@ -44,9 +45,9 @@ def test_devices_are_no_part_of_a_runs_identity(found):
 
 def test_what_cannot_be_is_told_before_a_folder_is_made(found):
     said, made = found[0]["wrong"]
-    wanted = ["TensorFlow finds no device 'GPU:9'. It finds: CPU:0, CPU:1, CPU:2", "devices is None, 'all' (every GPU) or a list of two or more",
-              "devices is None, 'all'", "devices names 'CPU:0' twice", "devices is None, 'all'", "devices='all' means every GPU, and TensorFlow finds none", "devices is None, 'all'",
-              "Keras computes with jax here"]
+    form = "devices is None, 'all' (every GPU) or a list of two or more"
+    wanted = ["TensorFlow finds no device 'GPU:9'. It finds: CPU:0, CPU:1, CPU:2", form, form, "devices names 'CPU:0' twice", form,
+              "devices='all' means every GPU, and TensorFlow finds none", form, "Keras computes with jax here"]
     assert len(said) == len(wanted) and made == []
     for text, part in zip(said, wanted):
         assert text.startswith(part) or part in text, text
@@ -98,11 +99,13 @@ def test_whole_trainings(tmp_path):
     for name in ("two", "three"):
         assert made[name]["far"] < 1e-5, name
         several, one = made[name]["history"]
-        assert [h["accuracy"] for h in several] == [h["accuracy"] for h in one] and [h["validation_accuracy"] for h in several] == [h["validation_accuracy"] for h in one]
+        for what in ("accuracy", "validation_accuracy"):
+            assert [h[what] for h in several] == [h[what] for h in one]
     assert made["cut 1"] is made["cut 4"] is True, "the same bits"
     assert made["fewer"]["far"] < 1e-5 and made["fewer"]["began"] == 2 and "fewer began on 2 devices and goes on with 1" in said
     assert said.count("goes on with") == 1
-    assert made["few"]["far"] < 1e-4 and made["few"]["validation"][0] == pytest.approx(made["few"]["validation"][1], abs=1e-4), "two photos, and a last one, for three devices"
+    one, several = made["few"]["validation"]
+    assert made["few"]["far"] < 1e-4 and several == pytest.approx(one, abs=1e-4), "two photos, and a last one, for three devices"
     assert made["half"]["far"] < 1e-3 and made["half"]["dtypes"] == ["float32"]
 
 

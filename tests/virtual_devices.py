@@ -43,7 +43,8 @@ def steps():
     for name, optimizer in made.items():
         one, history, facts = one_step(None, optimizer(), spots())
         several, same, said = one_step(CPUS[:2], optimizer(), spots())
-        found[name] = dict(difference={k: float(np.abs(one[k] - several[k]).max()) for k in one}, size={k: float(np.abs(v).max()) for k, v in one.items()},
+        found[name] = dict(difference={k: float(np.abs(one[k] - several[k]).max()) for k in one},
+                           size={k: float(np.abs(v).max()) for k, v in one.items()},
                            logs=[[h[k] for k in ("loss", "accuracy", "validation_loss", "validation_accuracy")] for h in history + same],
                            settings=[f["settings"] for f in (facts, said)],
                            devices=[f["versions"]["devices"] for f in (facts, said)])
@@ -72,7 +73,7 @@ def overflow():
     found = []
     for bad in (True, False):
         step(bad)
-        found.append([[float(v[0]) for v in strategy.experimental_local_results(w.value)], [float(v) for v in strategy.experimental_local_results(optimizer.dynamic_scale.value)]])
+        found.append([[float(np.ravel(v)[0]) for v in strategy.experimental_local_results(x.value)] for x in (w, optimizer.dynamic_scale)])
     return found
 
 
@@ -134,11 +135,13 @@ def runs(folder):
         found[f"cut {epochs}"] = weights(resume(folder / f"cut {epochs}", spots(), **two)) == whole
     cut_at(folder / "fewer", 3, **two)
     run = resume(folder / "fewer", spots())
-    found["fewer"] = dict(far=float(np.abs(vector(run) - vector(one)).max()), began=json.loads((folder / "fewer/run.json").read_text())["versions"]["devices"])
-    few = [fine_tune(tiny(0), spots(110), 1, 0, batch_size=2, folder=folder / f"few {devices}", devices=devices) for devices in (None, CPUS)]
+    began = json.loads((folder / "fewer/run.json").read_text())["versions"]["devices"]
+    found["fewer"] = dict(far=float(np.abs(vector(run) - vector(one)).max()), began=began)
+    few = [fine_tune(tiny(0), spots(110), 1, 0, batch_size=2, folder=folder / f"few {len(names or '')}", devices=names) for names in (None, CPUS)]
     found["few"] = dict(far=float(np.abs(vector(few[0]) - vector(few[1])).max()), validation=[run.history[0]["validation_loss"] for run in few])
     half, halves = (train(folder / name, mixed_precision=True, **changes) for name, changes in (("half", {}), ("halves", two)))
-    found["half"] = dict(far=float(np.abs(vector(half) - vector(halves)).max()), dtypes=sorted({layer.dtype_policy.name for layer in halves.net.layers}))
+    dtypes = sorted({layer.dtype_policy.name for layer in halves.net.layers})
+    found["half"] = dict(far=float(np.abs(vector(half) - vector(halves)).max()), dtypes=dtypes)
     return found
 
 

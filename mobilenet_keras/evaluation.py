@@ -61,6 +61,7 @@ class Evaluation:
     def right(self) -> np.ndarray: return self.predicted == self.labels
     @property
     def accuracy(self) -> float: return float(self.right.mean())
+    value = accuracy # As other tasks call their metric
     @property
     def interval(self) -> tuple: return wilson_interval(int(self.right.sum()), len(self))
     @property

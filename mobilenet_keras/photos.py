@@ -476,7 +476,7 @@ def duplicate_report(self:Photos) -> str:
         marks = [f"in {' and '.join(parts)}"]*(len(parts) > 1) + [f"called {' and '.join(names)}"]*(len(names) > 1)
         lines.append(f"  {', '.join(str(p) for p in cluster[:4])}{', ...' if len(cluster) > 4 else ''}{': ' + ', '.join(marks) if marks else ''}")
     apart, torn = (sum(len({where[p][k] for p in c}) > 1 for c in self.duplicates) for k in (0, 1))
-    head = f"{sum(map(len, self.duplicates))} photos are near-duplicates, in {len(self.duplicates)} cluster{'s'*(len(self.duplicates) != 1)}; {apart or 'none'} of them in two parts, {torn or 'none'} with two labels"
+    head = f"{sum(map(len, self.duplicates))} photos are near-duplicates, in {len(self.duplicates)} cluster{'s'*(len(self.duplicates) != 1)}; {apart or 'none'} of them in two parts" + f", {torn or 'none'} with two labels"*(self.kind == "classes")
     return "\n".join([head, *lines])
 
 @patch

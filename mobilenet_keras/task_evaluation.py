@@ -90,6 +90,7 @@ class TaskEvaluation:
     def interval(self) -> tuple: return self.score.interval
     @property
     def classes(self) -> list: return list(self.task.classes)
+    def per_class(self) -> list: return self.score.per_class() # Of dicts
 
 @patch
 def unlike_training(self:TaskEvaluation) -> dict|None: # n, value, interval
@@ -109,7 +110,7 @@ def aside(self:TaskEvaluation) -> str:
 def to_dict(self:TaskEvaluation) -> dict: # For JSON
     "All figures."
     return dict(model=self.model, task=self.task.kind, n=len(self), metric=self.task.metric, value=round(self.value, 4), interval=[round(v, 4) for v in self.interval],
-                **self.score.more(), unlike_training=self.unlike_training(), classes=self.score.per_class())
+                **self.score.more(), unlike_training=self.unlike_training(), classes=self.per_class())
 
 # %% ../nbs/api/05a_task_evaluation.ipynb #d6f4cb6f
 @patch
@@ -120,7 +121,7 @@ def __repr__(self:TaskEvaluation):
 @patch
 def rows(self:TaskEvaluation) -> tuple: # (headings, rows)
     "A row for each class."
-    some = self.score.per_class()
+    some = self.per_class()
     shown = lambda v: "" if v is None else f"{v:.3f}" if isinstance(v, float) else v
     return tuple(some[0]), [tuple(map(shown, row.values())) for row in some]
 

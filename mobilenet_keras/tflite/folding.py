@@ -92,7 +92,7 @@ def folded(
     if not shape_ops(model): return model
     try: new = Model(_view(model, *_walked(model)).strip().data, model.name)
     except MobileNetError: return model  # a file of a newer schema can't be written anew
-    own = dict(classes=model._own_classes, preprocessing=model._own_preprocessing)
+    own = dict(classes=model._own_classes, preprocessing=model._own_preprocessing, provenance=model.provenance, task=model.task)
     if any(v is not None for v in own.values()): new = new.with_metadata(**own)
     vars(new).update(told=model.told, path=model.path, **{k: v for k, v in vars(model).items() if k == "_beside"})
     return new

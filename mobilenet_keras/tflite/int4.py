@@ -95,7 +95,7 @@ def to_int4(
     view.inputs, view.outputs = [[new[t.index] for t in some] for some in (model.inputs, model.outputs)]
     view._rewritten, view._least_version = frozenset(t.index for t in view.tensors if t is not model.tensors[t.index]), 1
     texts = {k: model.metadata.get(k) for k in ("description", "author", "license", "version")}
-    return Model(view.strip().data, model.name).with_metadata(model.classes, model.preprocessing, **texts, provenance=model.provenance), ops
+    return Model(view.strip().data, model.name).with_metadata(model.classes, model.preprocessing, **texts, provenance=model.provenance, task=model.task), ops
 
 @patch
 def to_int4(self:Model, layers=None) -> tuple: # (`Model`, [`Int4Op`])

@@ -128,7 +128,7 @@ def to_signed(
     view.tensors = [new[t.index] for t in model.tensors]
     view.inputs, view.outputs = [[new[t.index] for t in some] for some in (model.inputs, model.outputs)]
     view._rewritten, view._least_version = frozenset(t.index for t in view.tensors if t.constant and t.data is not model.tensors[t.index].data), 3
-    return Model(view.strip().data, model.name).with_metadata(classes=model.classes, preprocessing=model.preprocessing), ops
+    return Model(view.strip().data, model.name).with_metadata(classes=model.classes, preprocessing=model.preprocessing, provenance=model.provenance, task=model.task), ops
 
 @patch
 def to_signed(self:Model) -> tuple: # (`Model` of int8 or None, [`SignedOp`])

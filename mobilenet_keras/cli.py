@@ -111,6 +111,16 @@ def _photo_files(paths):
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
     return files
 
+def _in_classes(path, verb, labels_in_names=False):
+    "Names of the classes in which photos are; where it is boxes that they have, that is told."
+    from mobilenet_keras.annotations import list_annotations
+    from mobilenet_keras.records import list_photos
+    try: return list(list_photos(path, labels_in_names).classes)
+    except MobileNetError as e:
+        try: kind = list_annotations(path).kind
+        except MobileNetError: raise e from None
+        raise MobileNetError(f"{path} has photos with {kind}, and mobilenet {verb} wants a folder of photos for each class. What finds things in such photos is trained by: mobilenet train {quoted(path)} --head centroid") from None
+
 def _each_readable(files, do):
     "([(file, do(file))], [why not]): a file that is no photo is told and left out; if none is left, that is an error."
     done, unread = [], []
@@ -178,6 +188,7 @@ def suggest(a):
     if a.out and Path(a.out).suffix.lower() not in (".html", ".htm"): raise MobileNetError(f"What is written is a page: name it .html. Received: {a.out}")
     from mobilenet_keras.boards import board
     board(a.board)  # an unknown id is told before anything is imported that takes its time
+    if a.photos: _in_classes(a.photos, "suggest")
     from mobilenet_keras.suggestions import suggest
     found = suggest(a.board, a.photos, a.ms, a.classes, True if a.gray else None if a.out else False)
     if not found.fitting: raise Failed(found.to_dict(), found.why_none())
@@ -222,7 +233,6 @@ def train(a):
     "Fine-tune a MobileNet on a folder of photos; the same command goes on where it was killed."
     from mobilenet_keras.photos import Photos
     from mobilenet_keras.annotations import list_annotations
-    from mobilenet_keras.records import list_photos
     if a.example and (a.photos or a.resume): raise MobileNetError(f"--example brings its own photos. Leave out {a.photos or '--resume'}, or --example.")
     if a.resume: return _train_on(a)
     if not (a.photos or a.example): raise MobileNetError("Which photos? Give a folder with a folder of photos per class, or --example digits, or --resume RUN.")
@@ -232,7 +242,7 @@ def train(a):
         from mobilenet_keras.examples import example_photos
         a.photos = str(example_photos(a.example))
     if finds: list_annotations(a.photos)
-    else: list_photos(a.photos, a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
+    else: _in_classes(a.photos, "train without --head", a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
     if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
     from mobilenet_keras.networks import models
     from mobilenet_keras.run import occupied
@@ -287,7 +297,7 @@ def _devices(names):
 def _warn(run, photos):
     "Tell where photos aren't those of the training."
     differs = run.differs(photos)
-    if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the accuracy too good.")
+    if differs: note(f"Warning: {run.folder} was trained on {differs}. The parts were drawn anew, so photos that it learned from may be among its test photos, and the {run.metric if run.task is None else run.metric.upper()} too good.")
 
 # %% ../nbs/api/08_cli.ipynb #0000001c
 def _trained(run, photos):
@@ -339,6 +349,7 @@ def sweep(a):
     from mobilenet_keras.sweeps import Sweep, sweep
     if (Path(a.photos)/"sweep.json").is_file(): found = Sweep.open(a.photos)
     else:
+        _in_classes(a.photos, "sweep")
         found = sweep(a.photos, a.net, a.alpha, [_pixels(s) for s in a.size], gray=a.gray, seeds=a.seeds, board=None if a.board == "none" else a.board or "pico", ms=a.ms,
                       settings=dict(learning_rate=a.learning_rate) if a.learning_rate else None, trials=a.trials, early_stop=not a.no_early_stop, folder=a.out,
                       weights=None if a.weights == "none" else a.weights, ray=a.ray, cpus=a.cpus, gpus=a.gpus, epochs=a.epochs, frozen_epochs=a.frozen_epochs)
@@ -362,6 +373,7 @@ def evaluate(a):
     from mobilenet_keras.evaluation import evaluate
     labels = None if _is_tflite(Path(a.model)) else a.labels
     if labels is not None: a.labels = None
+    if a.runtime and not _is_tflite(Path(a.model)): raise MobileNetError(f"--runtime is an interpreter of a .tflite, and {a.model} is none. Leave it out.")
     found = evaluate(_described(a.model, a), a.folder, a.part, a.runtime, labels=labels, alphabetical=a.alphabetical, labels_in_names=a.labels_in_names)
     if a.mistakes:
         with atomic_write(a.mistakes) as part: found.mistakes_sheet().save(part, "PNG")
@@ -428,7 +440,7 @@ def _in_int4(a):
     facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(found.data), ops=[dict(index=op.index, op=op.name, weights=op.weights, int4=op.int4, noise=op.noise, remark=op.remark) for op in ops])
     return facts, (f"{path}: {len(found.data):,} bytes, {saved:,} fewer. {len(some)} of {len(ops)} layers, with {sum(op.weights for op in some):,} of {sum(op.weights for op in ops):,} weights, have 4 bits"
                    + (f"; depthwise layers and the first one are few bytes and lose most, and stay int8 ({len(stay)} layers)" if stay else "") + ". Which layers do is a choice in Python: Model.to_int4(layers=...).\n"
-                   f"Its answers are others than those of {a.file}. How good they are, only photos say: mobilenet evaluate {quoted(path)} --photos DIR. Whether runtimes agree on them: mobilenet verify {quoted(path)}")
+                   f"Its answers are others than those of {a.file}. How good they are, only photos say: mobilenet evaluate {quoted(path)} PHOTOS. Whether runtimes agree on them: mobilenet verify {quoted(path)}")
 
 def _stripped(a):
     "A .tflite with only what an interpreter reads."
@@ -443,7 +455,8 @@ def _stripped(a):
     facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(small.data), ops_before=len(model.ops), ops=len(small.ops))
     return facts, (f"{path}: {len(small.data):,} bytes, {len(model.data) - len(small.data):,} fewer. "
                    "Left out is what no interpreter reads: names of tensors, class names, preprocessing and other metadata"
-                   + (f"; and the {len(model.ops) - len(small.ops)} ops that only compute shapes." if whole is not model else "."))
+                   + (f"; and the {len(model.ops) - len(small.ops)} ops that only compute shapes." if whole is not model else ".")
+                   + (f" With it goes that it finds {few(model.task.classes, 4)}: this library takes {path} for a map of numbers." if model.task else ""))
 
 # %% ../nbs/api/08_cli.ipynb #246c30c1
 @verb("model", "mobilenet convert weights.h5 -o model.keras",
@@ -525,9 +538,8 @@ def _quantizable(a):
         known = glance(path)
     if not a.photos: raise MobileNetError(f"int8 is calibrated and judged on photos, and {path} has none: give a folder with a folder of photos per class, mobilenet quantize {quoted(path)} --photos DIR")
     from mobilenet_keras.networks.keras_files import unscaled
-    from mobilenet_keras.records import list_photos
     if not (known["scales"] or a.scale): raise MobileNetError(unscaled(path))
-    folders = list(list_photos(a.photos).classes)  # a wrong folder is told, too
+    folders = _in_classes(a.photos, "quantize of a file")  # a wrong folder is told, too
     wanted = known["outputs"] and max(2, known["outputs"])
     if wanted and len(folders) != wanted: raise MobileNetError(f"{path} has {known['outputs']} output{'s' if known['outputs'] > 1 else ''}, so {wanted} classes, and {a.photos} has {len(folders)}: {few(folders)}. Give photos of its classes, a folder each.")
 
@@ -556,7 +568,7 @@ def _of_a_run(a):
     source = dict(run.photos or {}, **(dict(folder=a.photos) if a.photos else {}))
     if "folder" not in source: raise MobileNetError(f"{a.run} does not say where its photos are; give --photos FOLDER.")
     if not Path(source["folder"]).exists(): raise MobileNetError(f"The run's photos are no longer in {source['folder']}; say where with --photos FOLDER.")
-    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels), **source)
+    source = dict(dict(image_size=run.preprocessing.shape[:2], resize=run.preprocessing.resize, channels=run.preprocessing.channels, **({} if run.task is None else dict(annotations=True))), **source)
     photos = Photos.read(**source)
     _warn(run, photos)
     return run, photos, None, run.folder/"model.tflite"
@@ -640,7 +652,8 @@ def _inspect_model(a):
     facts = costs | model.to_dict() | dict(gives=gives, ops=ops, arena=dataclasses.asdict(found.arena), health=health.rows)
     if a.layers or a.health: return facts, "\n\n".join([*([str(found)] if a.layers else []), *([str(health)] if a.health else [])])
     ends = str(model).partition("\n\n")[0]
-    return facts, "\n".join([ends, f"gives    {'; '.join(gives)}", "", repr(found), str(found.arena), repr(health)])
+    finds = [f"finds    {few(model.task.classes)}, by a {model.task.kind} head" + (f", from a score of {model.task.threshold:.0%} on" if hasattr(model.task, "threshold") else "")] if model.task else []
+    return facts | ({"task": model.task.to_dict()} if model.task else {}), "\n".join([ends, f"gives    {'; '.join(gives)}", *finds, "", repr(found), str(found.arena), repr(health)])
 
 @verb("model", "mobilenet inspect model.tflite",
       arg("file", metavar="FILE", help=".tflite file of any kind, or a weight file"),
@@ -871,7 +884,7 @@ def simulate(a):
     if a.photos:
         found = simulate_folder(model, a.board, a.photos, a.part, a.emulator, a.seconds, a.cc, a.alphabetical, a.cores, a.keep_dead)
         facts = found.to_dict() | dict(folder=a.photos)
-        if found.skipped: raise Failed(facts, str(found))
+        if getattr(found, "skipped", None): raise Failed(facts, str(found))
         return facts, str(found)
     answer = simulate(model, a.board, a.photo, a.input, a.emulator, seconds=a.seconds, cc=a.cc, cores=a.cores, keep_dead=a.keep_dead)
     return answer.to_dict(), str(answer)
@@ -1007,21 +1020,23 @@ def _place(thing): return f"{thing['name']} {thing['score']:.1%} at {thing['x']:
 @verb("run", "mobilenet predict photo.jpg --model model.tflite",
       arg("photos", metavar="PHOTO", nargs="+", help="photos or folders of photos"),
       arg("--model", metavar="MODEL", default="model.tflite", help=".tflite file (default: model.tflite)"),
-      arg("--top", type=int, metavar="N", default=3, help="classes to name (default: 3)"),
+      arg("--top", type=int, metavar="N", help="classes to name (default: 3); what finds things names all that it finds"),
       _runtime(", an interpreter (default: the smallest installed)"),
       *_TOLD)
 def predict(a):
     "Say what is on photos."
     from mobilenet_keras.engine.lowering import refusal
     from mobilenet_keras.tflite.interpreters import Classifier, NoClassifier
-    if a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
+    if a.top is not None and a.top < 1: raise MobileNetError(f"--top is a number of classes, at least 1. Received: {a.top}")
     model = _described(a.model, a)
     try: classifier = Classifier(model, a.runtime)
     except NoClassifier as e:
         onward = "mobilenet compile says why no board runs it by our engine" if refusal(model) else "On boards it runs by our engine: mobilenet simulate, compile and build take it"
         raise NoClassifier(f"{e} {onward}.") from None
-    if classifier.io.task: return _found(a, classifier)
-    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top))
+    if classifier.io.task:
+        if a.top is not None: raise MobileNetError(f"--top is a number of classes, and {classifier.model.name} finds things: it names all that it finds. Leave it out.")
+        return _found(a, classifier)
+    seen, unread = _each_readable(_photo_files(a.photos), lambda path: classifier.predict(path).top(a.top or 3))
     facts:list[dict] = [dict(photo=str(path), classes=[dict(name=n, probability=round(p, 6)) for n, p in found]) for path, found in seen]
     lines = [f"{f['photo']}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in f["classes"]) for f in facts]
     if unread: raise Failed(facts, "\n".join(lines))

@@ -189,6 +189,7 @@ def _repr_html_(self:Evaluation):
 def _engine(model, runtime):
     "(name, class names or None, what it takes, outputs, function that makes a function from uint8 pixels to scores) of a compiled model."
     io = Engine(model).io
+    if io.outputs[0].is_map: raise MobileNetError(f"{io.input.name} gives {io.outputs[0].meaning}, and not a class for the whole photo; nor does it say what it finds there, as files of mobilenet quantize do.")
     io.tell()
     def make():
         mine = Engine(model)
@@ -323,7 +324,10 @@ def evaluate(
     labels_in_names=False, # Of a folder: cat.0.jpg is a cat
 ) -> Any: # `Evaluation`; of a model that finds things a `TaskEvaluation`, on annotated photos
     "Classify labelled photos; files that are no photos are listed, not fatal."
-    if isinstance(photos, AnnotatedPart) or task_in(model) is not None: return evaluate_task(model, photos, part, runtime)
+    if isinstance(photos, AnnotatedPart) or task_in(model) is not None:
+        given = [name for name, v in dict(labels=labels, alphabetical=alphabetical, labels_in_names=labels_in_names).items() if v]
+        if given: raise MobileNetError(f"{', '.join(given)} {'is' if len(given) == 1 else 'are'} for photos in classes. This model finds things: it names its classes itself, and annotations say where they are. Leave {'it' if len(given) == 1 else 'them'} out.")
+        return evaluate_task(model, photos, part, runtime)
     if not isinstance(photos, (Part, str, Path)): raise MobileNetError(f"Wanted a folder, or a part of a set such as `photos.test`. Received: {type(photos).__name__}")
     name, names, given, outputs, make = _opened(model, runtime)
     if labels is not None: names = _told(labels, name, outputs)

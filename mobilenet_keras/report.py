@@ -28,7 +28,6 @@ from .photos import Part, Photos
 from .progress import note, track
 from .provenance import UNKNOWN, provenance, told
 from .run import Run, run_facts
-from .tasks.boxes import Boxes
 from .tasks.drawing import draw_boxes
 from .tasks.kinds import TASKS, task_of
 from .tflite.model import Model
@@ -561,9 +560,10 @@ def _annotated(s):
     names, some, pixels = (found.classes, found.truth, found.pixels) if p is None else (p.classes, p.train.truth, p.train.pixels)
     counts = {name: np.bincount(np.concatenate([np.zeros(0, int), *(t.labels for t in each)]), minlength=len(names)) for name, each in truth.items()}
     every = [t for each in truth.values() for t in each]
+    none = sum(not len(t) for t in every)
     widest = [float(v) for t in every for v in t.sizes.max(1)]
-    said = f"{_count(len(widest), 'thing')} in {_count(len(every), 'photo')}; {sum(not len(t) for t in every):,} photos show none." + (f" Half of the things are at most {float(np.median(widest)):.0%} of the photo wide or high, whichever is more." if widest else "")
-    shown = "".join(_drawn(pixels[i], some[i], names, _e(_content(some[i], names), 80)) for i in _spread(np.arange(len(some)), 8))
+    said = f"{_count(len(widest), 'thing')} in {_count(len(every), 'photo')}." + (f" {_count(none, 'photo')} show{'s'*(none == 1)} none." if none else "") + (f" Half of the things are at most {float(np.median(widest)):.0%} of the photo wide or high, whichever is more." if widest else "")
+    shown = "".join(_drawn(pixels[i], some[i], names, _e(_content(some[i], names), 80)) for i in _spread(np.arange(len(some)), 10))
     return f"<p>{said} The bars count things.</p>{_balance(names, counts)}{_read(p)}<div class='photos wide'>{shown}</div>"
 
 # %% ../nbs/api/13_report.ipynb #097397dc
@@ -602,7 +602,7 @@ def _finds_int8(s):
     if {"float", "int8"} <= set(s.found):
         a, b = s.found["float"], s.found["int8"]
         more = list(a.score.more())
-        parts.append(_table(("", s.metric, "95 % confidence", *map(_worded, more)), [(k, _percent(f.value), _interval(f), *(_number(m, f.score.more()[m]) for m in more)) for k, f in s.found.items()])
+        parts.append(_table(("", s.metric, "95 % confidence", *(m.replace("_", " ") for m in more)), [(k, _percent(f.value), _interval(f), *(_number(m, f.score.more()[m]) for m in more)) for k, f in s.found.items()])
                      + f"<p>Against what float finds, as if that were the truth, {s.metric} of int8 is {_percent(s.task.score(b.found, a.found).value)}: so much do both find the same in {len(a):,} {html.escape(s.on)}.</p>")
     elif {"float_accuracy", "int8_accuracy", "agreement"} <= set(c):
         parts.append(f"<p>When it was quantized: {s.metric} of float {_percent(c['float_accuracy'])}, of int8 {_percent(c['int8_accuracy'])}, of one against the other {_percent(c['agreement'])}, on {c.get('n', 0):,} {_e(c.get('part', ''))} photos.</p>")
@@ -615,10 +615,10 @@ def _pairs(s):
     names, errors, things = found.classes, found.score.errors, np.array([len(t) for t in found.truth])
     def pair(i):
         shown = "".join(_drawn(found.pixels[i], boxes, names, f"<b>{what}</b> {_e(_content(boxes, names), 80)}") for what, boxes in (("there:", found.truth[i]), ("found:", found.found[i])))
-        return f"<div class=pair>{shown}<p><small>{_e(_file_name(found.paths[i]), 40)}: {_count(int(errors[i]), 'mistake')}</small></p></div>"
+        return f"<div class=pair>{shown}<p><small>{_e(_file_name(found.paths[i]), 40)}{': ' + _count(int(errors[i]), 'mistake') if errors[i] else ''}</small></p></div>"
     block = lambda title, at: f"<h3>{title}</h3><div class='pairs wide'>{''.join(map(pair, at))}</div>" if len(at) else ""
     right = np.flatnonzero((errors == 0) & (things > 0))
-    worst, best = found.worst(8), right[np.argsort(-things[right], kind="stable")][:4]
+    worst, best = found.worst(9), right[np.argsort(-things[right], kind="stable")][:6]
     return (block("The worst photos: what is there, and what it found", worst) + block("All right, with most things", best)
             + (f"<p>{int((errors > 0).sum()):,} of {len(found):,} photos have a mistake. Where annotations lack a thing, finding it counts as one, and the worst photos show that.</p>" if len(worst) else "<p>It made no mistake.</p>"))
 

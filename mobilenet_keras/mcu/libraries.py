@@ -123,6 +123,7 @@ def write_library(
     if not isinstance(model, (Model, Compiled)): model = Model.open(model)
     compiled = _compiled(model, board, keep_dead)
     compiled.io.tell()
+    compiled.io.tell_largest("Its example")
     image = compiled.io.input.prepare(photo).one
     expected = expected_output(compiled, image)
     place, templates = LIBRARIES[to]

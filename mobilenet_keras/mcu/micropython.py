@@ -54,6 +54,7 @@ def bundle(
         model = model.with_metadata(preprocessing=ModelInput.of(model).rule)  # without it the board could take no photo
     engine = Engine(model, layout=layout)
     engine.io.tell()
+    engine.io.tell_largest("The example main.py")
     mbn = engine.file()
     name, data, given = _as_photo(engine, photo)
     return Bundle(mbn, engine.arena_bytes, (name, data), engine.predict(input=given.one).scores.ravel())

@@ -10,11 +10,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from ..core import MobileNetError, html_table, text_table
 from ..engine.engine import Engine
 from ..evaluation import Evaluation, labelled
+from ..photos import annotated_part
+from ..task_evaluation import TaskEvaluation
 from .emulators import EMULATORS, emulator_for
 from .firmware import Firmware, build
 from .fit import missed_words
@@ -88,6 +91,23 @@ def simulate(self:Model,
     return globals()["simulate"](self, board, photo, **kwargs)
 
 # %% ../../nbs/api/mcu/07_simulate.ipynb #0000000b
+def _each(firmware, photos, emulator, seconds, skipped):
+    "A `Prediction` of each photo; None, and why in `skipped`, of what can't be read."
+    io = firmware.about()
+    def seen(photo):
+        try: image = io.input.prepare(photo).one
+        except MobileNetError as e: skipped[str(photo)] = str(e); return None
+        return run_firmware(firmware.with_photo(image), None, emulator, False, seconds, False)  # nobody sees the photo
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try: return list(track(pool.map(seen, photos), f"{len(photos):,} photos on an emulated {firmware.target.id}", total=len(photos)))
+        except BaseException: pool.shutdown(cancel_futures=True); raise
+
+def _simulate_finds(firmware, part, emulator, seconds):
+    "What an emulated board finds in the photos of an `AnnotatedPart`, judged."
+    task, pixels = firmware.about().task, np.asarray(part.pixels)
+    found = [seen.found for seen in _each(firmware, list(pixels), emulator, seconds, {})]
+    return TaskEvaluation(f"{firmware.name} on an emulated {firmware.target.id}", task, found, list(part.truth), list(part.paths), pixels, task.score(found, list(part.truth)))
+
 def simulate_folder(
     model,         # As for `simulate`
     board:str|None,
@@ -99,22 +119,19 @@ def simulate_folder(
     alphabetical=False, # As for `evaluate`
     cores=None,    # As for `build`
     keep_dead=False,# Likewise
-) -> Evaluation:
-    "Classify a folder of labelled photos on an emulated board, several at a time."
+) -> Any: # `Evaluation`, or of what finds things `TaskEvaluation`
+    "Judge a model on a folder of labelled photos on an emulated board, several at a time."
     if board is not None and isinstance(model, (str, Path)) and not str(model).lower().endswith(".elf"): model = Model.open(model)
     io = IOSpec.of(model) if isinstance(model, Model) else (model := _firmware(model, board, cc, cores, keep_dead)).about()
+    if io.task is not None:
+        if alphabetical: raise MobileNetError("alphabetical is for photos in classes, and this model finds things: it names its classes itself. Leave it out.")
+        photos = annotated_part(folder, io.input.rule, io.task.classes, part)
+        return _simulate_finds(model if isinstance(model, Firmware) else _firmware(model, board, cc, cores, keep_dead), photos, emulator, seconds)
     outputs = int(np.prod(io.outputs[0].shape))
     files, names, how = labelled(folder, part, io.classes, outputs, alphabetical)  # a wrong folder is told before a model is compiled
     firmware = model if isinstance(model, Firmware) else _firmware(model, board, cc, cores, keep_dead)
-    io = firmware.about()
-    skipped, _ = {}, io.input.rule  # where it is guessed, that is said once
-    def score(path):
-        try: image = io.input.prepare(path).one
-        except MobileNetError as e: skipped[str(path)] = str(e); return None
-        return run_firmware(firmware.with_photo(image), None, emulator, False, seconds, False).scores  # nobody sees the photo
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try: found = list(track(pool.map(score, [path for path, _ in files]), f"{len(files):,} photos on an emulated {firmware.target.id}", total=len(files)))
-        except BaseException: pool.shutdown(cancel_futures=True); raise
+    skipped, _ = {}, firmware.about().input.rule  # where it is guessed, that is said once
+    found = [None if seen is None else seen.scores for seen in _each(firmware, [path for path, _ in files], emulator, seconds, skipped)]
     good = [i for i, s in enumerate(found) if s is not None]
     if not good: raise MobileNetError(f"No photo in {folder} could be read: {next(iter(skipped.values()))}")
     scores = np.array([found[i] for i in good], np.int16)

@@ -101,6 +101,11 @@ class IOSpec:
     def tell(self):
         "Say it, for whoever will see only the first."
         if self.several: note(self.several)
+    def tell_largest(self,
+                     who, # The example for a board
+    ):
+        "Say that an example prints values of a map, and not what was found."
+        if self.task is not None: note(f"{self.input.name} finds things. {who} prints the largest values of its map, each by its number; what was found, this library says of them (Prediction.found).")
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #0000000a
 SIGMOID = ("negative", "positive")  # the two classes of one probability, where nobody named them

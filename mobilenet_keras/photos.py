@@ -414,7 +414,10 @@ def annotated_part(
     part:str|None=None, # "train", "validation" or "test"; None: the test photos where there are any, else all
 ) -> AnnotatedPart:
     "Annotated photos to judge a model on, all in one part."
-    found = list_annotations(path, classes, "boxes")
+    found, index = list_annotations(path, None, "boxes"), {name: i for i, name in enumerate(classes)}
+    if not index.keys() & set(found.classes): raise MobileNetError(f"{path} has none of the model's classes ({few(classes)}). It has: {few(found.classes) or 'none'}.")
+    known = np.array([index.get(name, -1) for name in found.classes])
+    def mine_of(boxes): return Boxes(boxes.xyxy[(at := known[boxes.labels]) >= 0], at[at >= 0])
     if found.problems: note(f"{len(found.problems)} annotations can't be used as they are; the first: {found.problems[0][0]}: {found.problems[0][1]}")
     mine = part or ("test" if "test" in found.parts else None)
     at = [i for i, p in enumerate(found.parts) if mine in (None, p)]
@@ -423,8 +426,8 @@ def annotated_part(
     if bad: note(f"{len(bad)} of {len(at)} files skipped; the first: {next(iter(bad.values()))}")
     good = [n for n in range(len(at)) if n not in bad]
     if not good: raise MobileNetError(f"No photo in {path} could be read: {next(iter(bad.values()))}")
-    truth = tuple(seen_boxes(found.truth[at[n]], preprocessing, tuple(sizes[n])) for n in good)
-    return AnnotatedPart(take_rows(pixels, good), np.zeros(len(good), int), tuple(found.files[at[n]] for n in good), tuple(found.classes), truth=truth)
+    truth = tuple(seen_boxes(mine_of(found.truth[at[n]]), preprocessing, tuple(sizes[n])) for n in good)
+    return AnnotatedPart(take_rows(pixels, good), np.zeros(len(good), int), tuple(found.files[at[n]] for n in good), tuple(classes), truth=truth)
 
 # %% ../nbs/api/03_photos.ipynb #00000018
 @patch

@@ -684,7 +684,7 @@ def built(
     facts:dict, # run.json of a run
 ):              # A match: "v2" or None, width, kind of the task or None, stride of its map; None: a network of another kind
     "What the command line builds, by the network's name."
-    named = re.fullmatch(rf"mobilenet(v2)?_(\d\.\d+)_\d+(?:_({'|'.join(TASKS)})(\d+))?", str(facts.get("network")))
+    named = re.fullmatch(rf"mobilenet(v2)?_(\d\.\d+)_\d+(?:_({'|'.join(TASKS)})(\d{{1,3}}))?", str(facts.get("network")))
     task = facts.get("task")
     return named if named and named[3] == (task.get("kind") if isinstance(task, dict) else None) else None
 

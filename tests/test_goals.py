@@ -3,39 +3,17 @@ import json
 
 import numpy as np
 import pytest
+from small_finding import CHOICES, SIDE, network, three_parts
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.photos import AnnotatedPart, Part, Photos, seen_boxes
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.tasks.boxes import Boxes
 
-SIDE = 32
-
-
-def squares(n, seed, classes=("bright", "dark")):
-    """Photos with one or two squares each, a bright and a dark kind, and where they are."""
-    rng = np.random.default_rng(seed)
-    pixels, truth = np.full((n, SIDE, SIDE, 3), 128, np.uint8), []
-    for photo in pixels:
-        boxes, labels = [], []
-        for corner in rng.permutation([(2, 2), (18, 2), (2, 18), (18, 18)])[:rng.integers(1, 3)]:
-            x, y = corner + rng.integers(0, 3, 2)
-            label = int(rng.integers(2))
-            photo[y:y + 8, x:x + 8] = (230, 20)[label]
-            boxes, labels = [*boxes, (x, y, x + 8, y + 8)], [*labels, label]
-        truth.append(Boxes(np.array(boxes)/SIDE, labels))
-    return AnnotatedPart(pixels, np.zeros(n, int), tuple(f"{seed}-{i}" for i in range(n)), classes, truth=tuple(truth))
-
 
 @pytest.fixture(scope="module")
 def photos():
-    return Photos(squares(64, 0), squares(16, 1), squares(16, 2), Preprocessing(SIDE, SIDE))
-
-
-def network(tensorflow, **more):
-    from mobilenet_keras.networks.models import MobileNetV1
-    tensorflow.keras.utils.set_random_seed(0)
-    return MobileNetV1(.25, (SIDE, SIDE, 3), classes=["bright", "dark"], head="centroid", stride=4, **more)
+    return three_parts()
 
 
 def test_parts_of_annotated_photos(photos):
@@ -90,9 +68,6 @@ def test_the_loss_is_the_papers(tensorflow):
     assert float(FocalLoss()(y, z)) == pytest.approx(-each.sum()/(y == 1).sum(), rel=1e-5)
     nothing = float(FocalLoss()(np.zeros_like(y), np.full_like(z, -100)))
     assert nothing == pytest.approx(0, abs=1e-6) and np.isfinite(float(FocalLoss()(y, np.full_like(z, 200))))
-
-
-CHOICES = dict(epochs=12, batch_size=8, learning_rate=.01, augment=False, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from conftest import ROOT, shared
 from helpers import CLASSES, at_once, mobilenet, network, one_line, photos
 from PIL import Image
+from small_finding import NAMES, finder, squares, written
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
@@ -20,6 +22,7 @@ from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.evaluation import Evaluation, evaluate
 from mobilenet_keras.preprocessing import Preprocessing
 from mobilenet_keras.report import covered, curves, heat, likely, make_report, plain, train_command
+from mobilenet_keras.tasks.boxes import Boxes
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.model import Model
 from mobilenet_keras.training.choices import SCHEDULES
@@ -211,7 +214,7 @@ def test_the_command_says_what_the_run_says(settings, source, facts, words, more
     run = dict(network="mobilenet_0.25_96", settings=SETTINGS | settings, photos=SOURCE | source, preprocessing=dict(height=96, width=96),
                provenance=dict(source="Keras Applications, mobilenet_2_5_96_tf.h5, trained on ImageNet")) | facts
     command, besides = train_command(run)
-    other = f"mobilenet train photos --alpha {run['network'].split('_')[1]} --epochs 12 --frozen-epochs 3 {words} --out RUN"
+    other = f"mobilenet train photos --alpha {run['network'].split('_')[1]} --size 96 --epochs 12 --frozen-epochs 3 {words} --out RUN"
     got, wanted = (vars(cli.parser().parse_args(shlex.split(c)[1:])) for c in (command, other))
     assert got == wanted and sorted(besides) == more and "/somewhere" not in command
 
@@ -314,6 +317,10 @@ def test_of_a_run_without_keras(tmp_path, fruit, monkeypatch):
     text = harmless(make_report(folder).html).text
     assert "could not be judged on its photos" in text and "[train]==0" in text
     assert "--epochs '96; touch /tmp/owned; \"$(id)\"'" in text and "--size '96; touch" in text
+    for task in ([trap], dict(kind=trap), dict(kind="centroid", threshold=trap), dict(kind="centroid", more=trap)):
+        (folder / "run.json").write_text(json.dumps(odd | dict(task=task, network="mobilenet_0.25_96_centroid" + "9" * 5000)), encoding="utf-8")
+        text = harmless(make_report(folder).html).text
+        assert "This file" in text or "A threshold is" in text
 
 
 @pytest.mark.slow
@@ -367,3 +374,114 @@ def test_real_files_of_others(name, says):
     page = make_report(shared(f"models/{name}"))
     assert says in harmless(page.html).text
     assert str(ROOT.parent) not in page.html and "shared" not in page.html
+
+
+def test_of_what_finds_things(tmp_path):
+    """The figures are those of `evaluate` on the engine; a .mbn says the same; and no word is a classifier's."""
+    model, part = finder(), squares(16, 2)
+    page, found = make_report(model, photos=part), evaluate(compile_model(model), part)
+    text = harmless(page.html).text
+    assert page.facts["evaluations"]["int8"] == dict(metric="f1", value=round(found.value, 4), interval=[round(v, 4) for v in found.interval], n=16)
+    assert page.facts["task"] == dict(kind="centroid", threshold=.5) and 0 < found.value < 1
+    assert [r["objects"] for r in page.facts["per_class"]] == [sum((t.labels == i).sum() for t in part.truth) for i in (0, 1)]
+    assert "that finds 2 classes of things on colour photos of 32 x 32 pixels, in a map of 8 x 8 cells" in text
+    assert f"F1 is {100 * found.value:.1f} % on 16 photos by the int8 network, on the engine, byte for byte as on a board" in text
+    assert f"{sum(map(len, part.truth))} things in 16 photos" in text and "a score of 50 % on, as the file says" in text
+    assert [id for id, *_ in page.sections] == "what photos results int8 examples memory boards card limits again".split()
+    assert "accuracy" not in text and "whole photo" not in re.sub("with the whole photo held", "", text) and "names one of its" not in text
+    right = (found.score.errors == 0).sum()
+    assert page.html.count("data:image/jpeg") == 10 + 2 * min(9, 16 - right) + 2 * min(6, right)
+    assert make_report(compile_model(model), photos=part).facts["evaluations"] == page.facts["evaluations"]
+    with pytest.raises(MobileNetError, match="alphabetical is for photos in classes"):
+        make_report(model, photos=written(tmp_path / "squares", 3), alphabetical=True)
+    assert "No photo was searched for this page" in harmless(make_report(model).html).text
+
+
+def test_strangers_words_change_no_tag_where_things_are_found(tmp_path):
+    pages = []
+    for names, file in ((("aaa", "bbb"), "x"), (tuple(EVIL[:2]), EVIL[1])):
+        part = squares(6, 2, names)
+        pages.append(make_report(finder(names), photos=replace(part, paths=tuple(f"{file}{i}" for i in range(6)))))
+    calm, wild = (harmless(page.html) for page in pages)
+    assert calm.tags == wild.tags and "document.title='owned'" in wild.text
+    json.dumps(pages[1].to_dict())
+
+
+def test_photos_without_things_and_a_network_that_finds_nothing():
+    part = squares(4, 2)
+    empty = replace(part, truth=tuple(Boxes(np.zeros((0, 4)), []) for _ in part.truth))
+    text = harmless(make_report(finder(threshold=.99), photos=empty).html).text
+    assert "0 things in 4 photos. 4 photos show none." in text and "It made no mistake." in text
+    text = harmless(make_report(finder(threshold=.99), photos=part).html).text
+    assert "F1 is 0.0 %" in text and "precision -" in text and "4 of 4 photos have a mistake" in text
+
+
+def test_curves_of_a_figure_that_only_validation_has():
+    rows = [dict(phase="whole", loss=1 / (i + 1), validation_loss=.5, validation_f1=i / 4) for i in range(4)]
+    svg = curves(rows, "f1", 2)
+    assert svg.count("<polyline") == 1 and "F1 by epoch: validation ends at 75 %; epoch 3 is the one" in svg and "class=t" not in svg
+
+
+@pytest.mark.parametrize("network, settings, source, words, more", [
+    ("mobilenet_0.25_160_centroid16", {}, {}, "--size 160 --stride 16", []),
+    ("mobilenetv2_0.35_96_centroid8", dict(ema_decay=.99), dict(only=["ace"], refit=True),
+     "--net v2 --size 96 --stride 8 --ema-decay 0.99 --refit", ["only = ['ace']"]),
+    ("mobilenet_0.25_160_centroid16", dict(label_smoothing=.1), {}, "--size 160 --stride 16 --label-smoothing 0.1", [])])
+def test_the_command_of_what_finds_things(network, settings, source, words, more):
+    import shlex
+
+    from mobilenet_keras import cli
+    side = int(network.split("_")[2])
+    run = dict(network=network, task=dict(kind="centroid", threshold=.3), settings=SETTINGS | dict(frozen_epochs=0, label_smoothing=0.) | settings,
+               photos=SOURCE | dict(annotations=True) | source, preprocessing=dict(height=side, width=side),
+               provenance=dict(source="Keras Applications, mobilenet_2_5_96_tf.h5, trained on ImageNet"))
+    command, besides = train_command(run)
+    other = f"mobilenet train photos --head centroid --alpha {network.split('_')[1]} --epochs 12 {words} --out RUN"
+    got, wanted = (vars(cli.parser().parse_args(shlex.split(c)[1:])) for c in (command, other))
+    assert got == wanted and besides == more
+    named = train_command(run | dict(network="mobilenet_0.25_160"))
+    assert "--head" not in named[0] and named[1][0] == "the network mobilenet_0.25_160, which is not built by the command line"
+
+
+@pytest.fixture(scope="module")
+def found(tensorflow, tmp_path_factory):
+    """A folder with photos, `squares`, and a `run` that the command line trained to find them and quantized."""
+    from small_training import eagerly
+
+    from mobilenet_keras import cli
+    home = tmp_path_factory.mktemp("found")
+    written(home / "squares")
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        for line in ("train squares --head centroid --stride 4 --weights none --size 32 --epochs 2 --batch-size 8 --no-augment --out run",
+                     "quantize run --samples 12 --calibration min-max"):
+            assert cli.main(line.split()) == 0
+    return home
+
+
+def test_of_a_run_that_finds_things(found, capsys):
+    """All parts, the same figures as `evaluate`, the command that made it, and a page for photos that moved."""
+    from mobilenet_keras.photos import Photos
+    from mobilenet_keras.run import Run
+    page = (found / "run/report.html").read_text(encoding="utf-8")
+    text = harmless(page).text
+    headings = ("What it is|Photos|Training|How much it finds|Float and int8|Best and worst photos|On a board, layer by layer|"
+                "Boards|Where it comes from|What was not tested|How to make it again")
+    assert re.findall(r"<h2>(.*?)</h2>", page) == headings.split("|")
+    run, model = Run.open(found / "run"), Model.open(found / "run/model.tflite")
+    part = Photos.read(**run.photos).test
+    real, eight = evaluate(run, part), evaluate(compile_model(model), part)
+    assert all(f"{100 * f.value:.1f} %" in text for f in (real, eight)) and "F1 by epoch: validation ends at" in page
+    assert f"F1 of int8 is {100 * run.task.score(eight.found, real.found).value:.1f} %: so much do both find the same in 24 test photos" in text
+    made = "mobilenet train squares --alpha 0.25 --size 32 --weights none --head centroid --stride 4 --epochs 2 --batch-size 8 --no-augment --out RUN"
+    assert made in text
+    assert "MobileNetV1 of width 0.25 that finds 2 classes of things" in text and "validation photos." in text and str(found) not in page
+    code, out, _ = at_once(capsys, "report", found / "run", "--photos", found / "squares", "-o", found / "again.html", "--json")
+    assert code == 0 and json.loads(out)["evaluations"]["float"]["value"] == round(real.value, 4)
+
+
+def test_pages_of_what_finds_things_in_a_browser(chromium, tmp_path):
+    pages = [make_report(finder(names), photos=squares(8, 2, names)).save(tmp_path / f"{i}.html") for i, names in enumerate((NAMES, tuple(EVIL[:2])))]
+    for path in pages:
+        for width, scheme in ((390, "dark"), (1280, "light")):
+            assert seen(chromium, path, width, scheme) == (0, [], "finder: model report"), (path, width)

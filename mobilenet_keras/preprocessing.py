@@ -226,7 +226,7 @@ def placed(self:Preprocessing,
     (left, top, right, bottom), (x, y, w, h) = self.window(size)
     step = np.array([w/(right - left)*size[0]/self.width, h/(bottom - top)*size[1]/self.height])
     begin = np.array([x/self.width, y/self.height]) - np.array([left/size[0], top/size[1]])*step
-    pairs = np.asarray(xy, float).reshape(*np.shape(xy)[:-1], -1, 2)
+    pairs = np.asarray(xy, float).reshape(*np.shape(xy)[:-1], np.shape(xy)[-1]//2, 2)  # of no boxes, too
     return ((pairs - begin)/step if back else pairs*step + begin).reshape(np.shape(xy))
 
 # %% ../nbs/api/02_preprocessing.ipynb #00000014

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import shared
 from helpers import at_once, mobilenet, one_line, photos
+from small_finding import finder, written
 
 from mobilenet_keras import cli
 from mobilenet_keras.cli import VERB_GROUPS, VERBS
@@ -599,3 +600,33 @@ def test_whole_path(tmp_path):
     assert code == 0 and "banana" in out and "TensorSpec" not in err
     code, out, err = mobilenet("export", "run/model.tflite", "--runtime", "tflm", "-o", "app", "--photo", "fruit/lime/lime1.jpg", cwd=tmp_path)
     assert code == 0 and (tmp_path / "app" / "main.cc").exists(), err
+
+
+def test_verbs_know_what_finds_things(tmp_path, capsys):
+    """Each works, or says in a sentence what to do; and nothing is taken for a class of the whole photo."""
+    folder, model = written(tmp_path / "squares", 3), finder(threshold=.3)
+    path, photo, compiled = model.save(tmp_path / "finder.tflite"), tmp_path / "squares/test/images/0.png", tmp_path / "finder.mbn"
+    code, out, _ = at_once(capsys, "inspect", path)
+    assert code == 0 and "finds    bright, dark, by a centroid head, from a score of 30% on" in out
+    code, out, _ = at_once(capsys, "compile", path, "-o", compiled)
+    assert code == 0
+    found = [json.loads(at_once(capsys, *line, "--json")[1]) for line in (("evaluate", path, folder), ("evaluate", compiled, folder))]
+    assert found[0]["metric"] == found[1]["metric"] == "f1" and found[0]["n"] == found[1]["n"] == 3
+    code, out, _ = at_once(capsys, "predict", photo, "--model", path, "--json")
+    assert code == 0 and json.loads(out)[0]["found"] == model.task.listed(model.predict(photo).found)
+    code, out, err = at_once(capsys, "micropython", "export", path, "-o", tmp_path / "disk")
+    assert code == 0 and "finder finds things. The example main.py prints the largest values" in err
+    code, out, _ = at_once(capsys, "convert", path, "-o", tmp_path / "small.tflite")
+    assert code == 0 and "With it goes that it finds bright, dark" in out
+    at_once(capsys, "compile", tmp_path / "small.tflite", "-o", tmp_path / "small.mbn")
+    for line, said in ((("predict", photo, "--model", path, "--top", "2"), "finder finds things: it names all that it finds"),
+                       (("evaluate", path, folder, "--alphabetical"), "alphabetical is for photos in classes"),
+                       (("evaluate", path, folder, "--labels-in-names"), "labels_in_names is for photos in classes"),
+                       (("evaluate", path, folder, "--part", "validation"), "has no validation photos"),
+                       (("evaluate", compiled, folder, "--runtime", "tflm"), "--runtime is an interpreter of a .tflite"),
+                       (("evaluate", tmp_path / "small.tflite", folder), "gives a map"),
+                       (("evaluate", tmp_path / "small.mbn", folder), "gives a map"),
+                       *(((*line.split(), folder), f"has photos with boxes, and mobilenet {verb} wants a folder of photos for each class")
+                         for line, verb in (("train", "train without --head"), ("sweep", "sweep"), ("suggest --board pico --photos", "suggest")))):
+        code, _, err = at_once(capsys, *line)
+        assert code == 2 and said in one_line(err), (line, err)

@@ -10,6 +10,7 @@ from mobilenet_keras.engine.layouts import LAYOUTS
 from mobilenet_keras.engine.lowering import lower, reference
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu.tflm import lint_tflm
+from mobilenet_keras.tasks.centroids import Centroids
 from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.folding import misdeclared, shape_ops
 from mobilenet_keras.tflite.interpreters import Interpreter, installed_runtimes
@@ -68,6 +69,8 @@ def test_what_stays():
     told = whole.with_metadata(list("abcd"), author="me").described(resize="crop")
     assert told.folded().classes == list("abcd") and told.folded().preprocessing.resize == "crop" and told.folded().name == "flattened"
     assert whole.folded().folded().data == whole.folded().data
+    finds = whole.with_metadata(list("abcd"), task=Centroids(tuple("abcd"), .3), provenance=dict(source="here"))
+    assert finds.folded().task == Centroids(tuple("abcd"), .3) and finds.folded().provenance["source"] == "here"
 
 
 def test_broken_shape_ops_stay():

@@ -35,6 +35,7 @@ def test_boxes_are_cut_as_photos_are(resize):
     seen = np.array([columns.min()/60, rows.min()/40, (columns.max() + 1)/60, (rows.max() + 1)/40])
     assert np.abs(boxes.xyxy[0] - seen).max() <= 1/40 and boxes.labels[0] == 1
     assert len(boxes) == (1 if resize == "crop" else 2), "what a crop cuts away is gone"
+    assert len(seen_boxes(Boxes([], []), rule, (80, 100))) == 0
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import shared
 from engine_models import int4, needs_tflm, some_images
+from small_finding import finder
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.dead import alive
@@ -121,3 +122,10 @@ def test_weights_take_half_the_bytes(layout):
         found = [LAYOUTS[layout].pack(s), LAYOUTS[layout].pack(replace(s, int4=False))]
         few, many = (len(f[0]) for f in found) if layout != "portable" else (s.weight_bytes, s.weights.size)
         assert few <= many // 2 + 2 * s.out[2]
+
+
+def test_what_it_finds_stays():
+    old = finder(threshold=.3, provenance=dict(source="here"))
+    new, _ = to_int4(old)
+    assert new.task == old.task and new.classes == old.classes and new.provenance["source"] == "here" and len(new.data) < len(old.data)
+    assert old.strip().task is None, "a stripped file says nothing"

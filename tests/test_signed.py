@@ -5,6 +5,7 @@ from conftest import shared
 
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.engine.engine import Engine
+from mobilenet_keras.tasks.centroids import Centroids
 from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.fixedpoint import quantize_multiplier, scaled
 from mobilenet_keras.tflite.interpreters import installed_runtimes, load
@@ -81,7 +82,8 @@ def test_where_it_is_not_the_same_it_says_so():
 
 def test_names_and_preprocessing_go_along():
     old = Model.open(shared("models/coral/mobilenet_v1_0.25_128_quant.tflite"))
-    model, _ = to_signed(symmetric(Builder((1, 8, 8, 3)).conv(4, 3, 2).mean().dense(3)).with_metadata(["a", "b", "c"]))
-    assert model.classes == ["a", "b", "c"]
+    model, _ = to_signed(symmetric(Builder((1, 8, 8, 3)).conv(4, 3, 2).mean().dense(3)).with_metadata(
+        ["a", "b", "c"], task=Centroids(tuple("abc"), .3), provenance=dict(source="here")))
+    assert model.classes == ["a", "b", "c"] and model.task == Centroids(tuple("abc"), .3) and model.provenance["source"] == "here"
     t = old.inputs[0]
     assert (signed(t).zero_point[0], signed(t).scale[0], signed(t).dtype) == (0, t.scale[0], "int8") and signed(old.tensors[0]) is not None

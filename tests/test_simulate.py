@@ -9,6 +9,7 @@ from conftest import shared
 from engine_models import photos, some_images
 from helpers import mobilenet, one_line
 from PIL import Image
+from small_finding import finder, written
 from small_firmware import QEMU, SHAPE, built, on, patched, small
 
 from mobilenet_keras import cli
@@ -156,6 +157,21 @@ def test_a_folder_of_photos_is_judged_as_by_evaluate(board, emulator, tmp_path, 
     assert cli.main(["simulate", str(tmp_path / "x.elf"), *told]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"] == theirs.accuracy and len(found["skipped"]) == 1
+
+
+def test_a_folder_of_things_is_judged_as_by_evaluate(tmp_path, capsys):
+    """What an emulated board finds is what the engine finds, photo by photo; the photos may lack a class, and have others."""
+    path, folder = finder().save(tmp_path / "finder.tflite"), written(tmp_path / "squares", 5)
+    table = folder / "test/boxes.csv"
+    table.write_text(table.read_text().replace("bright", "grey"))
+    theirs, ours = evaluate(compile_model(finder()), folder), simulate_folder(path, "pico", folder, emulator="unicorn")
+    assert 0 < len(ours) == len(theirs) == 5 and sum(map(len, ours.truth)) == table.read_text().count("dark") and ours.value == theirs.value > 0
+    assert all((a.xyxy == b.xyxy).all() and (a.scores == b.scores).all() for a, b in zip(ours.found, theirs.found, strict=True))
+    assert cli.main(["simulate", str(path), "--board", "pico", "--photos", str(folder), "--part", "train", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metric"] == "f1"
+    for more, said in ((["--alphabetical"], "alphabetical is for photos in classes"), (["--part", "validation"], "has no validation photos")):
+        assert cli.main(["simulate", str(path), "--board", "pico", "--photos", str(folder), *more]) == 2
+        assert said in one_line(capsys.readouterr().err)
 
 
 @pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro")

@@ -389,7 +389,7 @@ def evaluate(a):
       _board(", whose instructions are told (default: pico)"),
       _PART, _NAMED, *_TOLD, _ALPHABETICAL)
 def report(a):
-    "Write one page on a model: accuracy, mistakes, where it looks, int8, memory, boards, origin, limits."
+    "Write one page on a model: how good it is, mistakes, where it looks, int8, memory, boards, origin, limits."
     from mobilenet_keras.boards import board
     path = Path(a.model)
     board(a.board or "pico")

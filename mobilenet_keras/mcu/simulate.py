@@ -120,7 +120,7 @@ def simulate_folder(
     cores=None,    # As for `build`
     keep_dead=False,# Likewise
 ) -> Any: # `Evaluation`, or of what finds things `TaskEvaluation`
-    "Judge a model on a folder of labelled photos on an emulated board, several at a time."
+    "Judge a model on a folder of labelled or annotated photos on an emulated board, several at a time."
     if board is not None and isinstance(model, (str, Path)) and not str(model).lower().endswith(".elf"): model = Model.open(model)
     io = IOSpec.of(model) if isinstance(model, Model) else (model := _firmware(model, board, cc, cores, keep_dead)).about()
     if io.task is not None:

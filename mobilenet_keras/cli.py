@@ -207,7 +207,7 @@ def suggest(a):
       arg("--weights", default="imagenet", help="imagenet, none, or a .h5 or .keras file (default: imagenet)"),
       _epochs(" of the whole network (default: until 90,000 views were seen, but 10 to 50)"),
       arg("--frozen-epochs", type=int, metavar="N", help="passes of the head alone, first (default: 20 with weights, else 0)"),
-      arg("--batch-size", type=int, metavar="N", default=32, help="photos per step (default: 32)"),
+      arg("--batch-size", type=int, metavar="N", help="photos per step (default: 32, or 16 to find things)"),
       arg("--optimizer", choices=list(OPTIMIZERS), default="adamw", help="what takes the steps (default: adamw)"),
       arg("--schedule", choices=list(SCHEDULES), help="course of the learning rate (default: cosine)"),
       arg("--learning-rate", type=float, help="peak of the schedule (default: 0.003 with adamw; others have their own)"),
@@ -244,17 +244,12 @@ def train(a):
     if finds: list_annotations(a.photos)
     else: _in_classes(a.photos, "train without --head", a.labels_in_names)  # a wrong folder is told before TensorFlow takes its seconds to start
     if a.out and (Path(a.out)/"run.json").is_file(): _as_it_began(a.out)
-    from mobilenet_keras.networks import models
     from mobilenet_keras.run import occupied
     from mobilenet_keras.training.fine_tune import fine_tune
     photos = Photos.read(a.photos, size, a.resize, 1 if a.gray else 3, a.validation, seed=a.seed, group=False if a.group == "none" else a.group, augment_scale=a.augment_scale, refit=a.refit, **(dict(annotations=True) if finds else dict(labels_in_names=a.labels_in_names)))
     note(str(photos))
-    nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
-    models.keras.utils.set_random_seed(a.seed)
-    weights = None if a.weights == "none" else a.weights
     if a.out and occupied(Path(a.out)) and not (Path(a.out)/"run.json").is_file(): raise MobileNetError(f"{a.out} exists; nothing there is overwritten. Give another --out.")
-    net = nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None, head=a.head, **(dict(stride=a.stride or 16) if finds else {}))
-    run = fine_tune(net, photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
+    run = fine_tune(_untrained(a, photos), photos, a.epochs, a.frozen_epochs, a.learning_rate, a.batch_size, not a.no_augment, a.weight_decay, label_smoothing=a.label_smoothing, seed=a.seed, folder=a.out,
                     class_weights="balanced" if a.balanced else None, ema_decay=a.ema_decay, patience=a.patience, optimizer=a.optimizer, schedule=a.schedule,
                     trainable=int(a.trainable) if (a.trainable or "").isdecimal() else a.trainable, devices=_devices(a.devices))
     return _trained(run, photos)
@@ -268,6 +263,16 @@ def _finds(a):
     given = [flag for flag, value in (("--label-smoothing", a.label_smoothing), ("--balanced", a.balanced), ("--frozen-epochs", a.frozen_epochs)) if value]
     if finds and given: raise MobileNetError(f"{given[0]} is for classes of whole photos. Leave it out with --head {a.head}.")
     return finds
+
+# %% ../nbs/api/08_cli.ipynb #dced4377
+def _untrained(a, photos):
+    "The network that `train` begins with."
+    from mobilenet_keras.networks import models
+    nets:dict = dict(v1=models.MobileNetV1, v2=models.MobileNetV2)
+    models.keras.utils.set_random_seed(a.seed)
+    weights = None if a.weights == "none" else a.weights
+    head = {} if a.head == "classify" else dict(head=a.head, stride=a.stride or 16)
+    return nets[a.net](a.alpha, photos.preprocessing.shape, photos.classes, weights, output_stride=a.output_stride, dilation=weights is not None, **head)
 
 # %% ../nbs/api/08_cli.ipynb #0000001a
 def _as_it_began(folder):

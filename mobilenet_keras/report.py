@@ -742,6 +742,7 @@ def limits(
     if s.fits or s.compiled: said.append("RAM, flash and instructions are computed, milliseconds estimated; nothing was measured on a board for this page. mobilenet device selfcheck does that on yours.")
     return said
 
+# %% ../nbs/api/13_report.ipynb #befba029
 def _card(s):
     "Where it comes from"
     begun = s.facts.get("provenance") or (s.model.provenance if s.model is not None else None) or (_begun(s.mbn) if s.mbn else None)

@@ -34,7 +34,8 @@ def test_a_run_of_an_older_version_is_read_forever(tensorflow):
     assert np.abs(run.net(image).numpy() - [[.5495453, .4504547]]).max() < 1e-5
 
 
-@pytest.mark.parametrize("form, known", [("1.0", True), ("1.1", True), ("1.2", False), ("2.0", False), (1, False), ("1", False), ("1.-1", False), ("", False)])
+@pytest.mark.parametrize("form, known", [
+    ("1.0", True), ("1.1", True), ("1.2", False), ("2.0", False), (1, False), ("1", False), ("1.-1", False), ("", False)])
 def test_a_run_of_a_newer_version_is_refused(form, known, tmp_path):
     from mobilenet_keras.core import MobileNetError
     from mobilenet_keras.run import run_facts

@@ -323,6 +323,7 @@ def describe(self:_Trainer, finished):
                  versions=versions, callbacks=self.callback_names, **self.identity)
     with atomic_write(self.folder/"run.json") as part: part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
+# %% ../../nbs/api/training/01_fine_tune.ipynb #575de430
 @patch
 def restore(self:_Trainer):
     "Read the state of a run that was cut short; True if there was one."
@@ -528,9 +529,10 @@ def finished(self:_Trainer):
 # %% ../../nbs/api/training/01_fine_tune.ipynb #0000001e
 def default_epochs(
     n:int, # Training photos
+    most:int=50,
 ) -> int:
-    "Epochs until 90,000 views were seen, but 10 to 50."
-    return min(50, max(10, round(90_000/n)))
+    "Epochs until 90,000 views were seen, but 10 to 50; 80 where things are to be found, of whose places a view says more than of a class."
+    return min(most, max(10, round(90_000/n)))
 
 # %% ../../nbs/api/training/01_fine_tune.ipynb #00000020
 _SETTINGS = dict(  # name: what it is, whether a value is that
@@ -576,8 +578,8 @@ def fine_tune(
     epochs:int|None=None,        # Of the whole network: by default as `default_epochs` says
     frozen_epochs:int|None=None, # Of the head alone before that: 20 of a classifier with pretrained weights, else none
     learning_rate:float|None=None, # Peak: 0.003 of AdamW, others as in `OPTIMIZERS`; see `find_learning_rate`
-    batch_size:int=32,           # Photos per step
-    augment:dict|bool=True,      # True: `AUGMENTATION`; a dict of your own; False: none
+    batch_size:int|None=None,    # Photos per step: by default 32 of a classifier, 16 of what finds things
+    augment:dict|bool=True,      # True: `AUGMENTATION`, and more of it where things are to be found; a dict of your own; False: none
     weight_decay:float|None=None,# Except on biases and batch normalization: 0.05 of AdamW, others as in `OPTIMIZERS`
     label_smoothing:float|None=None, # Share of the target that is spread over all classes; None: 0.1 of a classifier
     seed:int=0,                  # Of order, augmentation and dropout
@@ -606,9 +608,10 @@ def fine_tune(
         note("By Keras's global policy, the network computed in float16. Its layers are float32 from now on, and float16 is used while the whole network is trained (mixed_precision).")
         if mixed_precision is None: mixed_precision = True
     pretrained = getattr(net, "pretrained", False)
-    if epochs is None: epochs = default_epochs(len(photos.train))
+    if epochs is None: epochs = default_epochs(len(photos.train), goal.most_epochs)
+    if batch_size is None: batch_size = goal.batch_size
     if frozen_epochs is None: frozen_epochs = 20 if pretrained and goal.pooled else 0
-    settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=choices["learning_rate"], batch_size=batch_size, augment=check_augmentation(augment),
+    settings = _plain(dict(epochs=epochs, frozen_epochs=frozen_epochs, learning_rate=choices["learning_rate"], batch_size=batch_size, augment=check_augmentation(goal.augmentation if augment is True else augment),
                     weight_decay=choices["weight_decay"], label_smoothing=label_smoothing, seed=seed, pretrained=pretrained, class_weights=class_weights,
                     ema_decay=ema_decay, patience=patience, head_views=head_views, bn_momentum=bn_momentum,
                     mixed_precision=_has_gpu() if mixed_precision is None else bool(mixed_precision),

@@ -12,7 +12,7 @@ from ..core import MobileNetError, few, need
 from ..networks.heads import split_head
 from ..photos import Photos
 from ..tasks.centroids import heat_map
-from .augment import moved_boxes
+from .augment import AUGMENTATION, moved_boxes
 
 # %% ../../nbs/api/training/00c_goals.ipynb #b0d96896
 if TYPE_CHECKING: import keras
@@ -40,6 +40,7 @@ WANTS = {"classes": "photos in classes", "boxes": "photos with boxes"} # In word
 class ClassGoal:
     "The class of a whole photo."
     kind, metric, wants, pooled = "classify", "accuracy", "classes", True
+    augmentation, batch_size, most_epochs = AUGMENTATION, 32, 50 # Unless others are given
     advice = "To find things in photos, build it with head='centroid'."
     refuses:tuple = ()           # Settings that mean nothing here
     metrics:tuple = ("accuracy",)
@@ -74,6 +75,7 @@ class FocalLoss(keras.losses.Loss):
 class CentroidGoal:
     "Where the middles of things are."
     kind, metric, wants, pooled = "centroid", "f1", "boxes", False
+    augmentation, batch_size, most_epochs = dict(flip="horizontal", shift=.15, rotation=.1, zoom=.3, brightness=.2, contrast=.3), 16, 80
     advice = "Read them with Photos.from_annotations, or give the network a classifier: classifier_head(net, photos.classes)."
     refuses = ("label_smoothing", "class_weights", "frozen_epochs")
     metrics:tuple = ()

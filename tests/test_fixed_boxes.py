@@ -11,7 +11,7 @@ from conftest import ROOT
 from mobilenet_keras.core import MobileNetError
 from mobilenet_keras.tasks.anchors import decode_boxes, grid_anchors, learnt_sizes, ssd_sizes
 from mobilenet_keras.tasks.boxes import Boxes
-from mobilenet_keras.tasks.fixed_boxes import BOX_ONE, FixedAnchors, decode_fixed, find_boxes, find_peaks, fixed_anchors, score_levels
+from mobilenet_keras.tasks.fixed_boxes import BOX_ONE, FixedAnchors, c_source, decode_fixed, find_boxes, find_peaks, fixed_anchors, score_levels
 from mobilenet_keras.tasks.overlap import iou, nms, take
 from mobilenet_keras.tflite.fixedpoint import logistic_table, quantize_multiplier
 
@@ -70,10 +70,10 @@ def some_map(rng, n, classes, extreme):
         a = FixedAnchors(rng.integers(-32768, 32768, (n, 4)).astype(np.int16), growth, int(rng.integers(0, 1 << 31)), -int(rng.integers(0, 32)),
                          int(rng.integers(-128, 128)), rng.integers(-128, 128, 256).astype(np.int8) if rng.random() < .5 else None)
     else:
-        corner = rng.random((n, 2))
-        anchors = np.concatenate([corner, rng.uniform(.02, 1, (n, 2))], 1)
+        anchors = np.concatenate([rng.random((max(n, 1), 2)), rng.uniform(.02, 1, (max(n, 1), 2))], 1)
         levels = score_levels(rng.uniform(.02, .2), int(rng.integers(-50, 50))) if rng.random() < .5 else None
         a = fixed_anchors(anchors, rng.uniform(.01, .1), int(rng.integers(-20, 20)), levels=levels)
+        a = replace(a, anchors=a.anchors[:n])
     spread = 128 if extreme else int(rng.integers(1, 60))
     scores = rng.integers(-128, 128, (n, classes)) // int(rng.integers(1, 64))  # many ties
     return a, rng.integers(-spread, spread, (n, 4)).astype(np.int8), scores.astype(np.int8)
@@ -211,7 +211,9 @@ def test_constants_are_those_of_the_engine():
 
 @pytest.mark.parametrize("wrong", [
     lambda a, d, s: fixed_anchors(np.full((2, 4), 5.), .05, 0), lambda a, d, s: fixed_anchors(np.full((2, 4), np.nan), .05, 0),
-    lambda a, d, s: fixed_anchors(np.zeros((2, 4)), .05, 0), lambda a, d, s: fixed_anchors(np.full((2, 4), .5), 0, 0),
+    lambda a, d, s: fixed_anchors(np.zeros((2, 4)), .05, 0), lambda a, d, s: fixed_anchors(np.zeros((0, 4)), .05, 0),
+    lambda a, d, s: c_source(a, "a b"),
+    lambda a, d, s: fixed_anchors(np.full((2, 4), .5), 0, 0),
     lambda a, d, s: fixed_anchors(np.full((2, 4), .5), .05, 128), lambda a, d, s: find_boxes([(a, d.astype(np.uint8), s)]),
     lambda a, d, s: find_boxes([(a, d[:2], s)]), lambda a, d, s: find_boxes([(a, d, s[:2])]), lambda a, d, s: find_boxes([(a, d, s[0])]),
     lambda a, d, s: find_boxes([(a, d, s), (a, d, s[:, :1])]), lambda a, d, s: find_boxes([(a, d, s)], room=65536),
@@ -227,6 +229,39 @@ def test_found_boxes_as_boxes():
     assert len(find_boxes([])) == 0 and found.candidates == 1
     assert found.boxes().xyxy.tolist() == [[.375, .25, .625, .75]] and found.boxes().labels.tolist() == [1]
     assert found.boxes().scores.tolist() == [.75] and found.boxes(.5, 0).scores.tolist() == [32]
+
+
+MAIN = """#include <stdio.h>
+#include "mbn_boxes.h"
+extern const mbn_anchors anchors;
+static const int8_t *mbn_get_output(const void *m, int k) { return (const int8_t *)m + (k ? 12 * 4 : 0); }
+int main(void) {
+  static int8_t m[12 * 4 + 12 * 3];
+  if (fread(m, 1, sizeof m, stdin) != sizeof m) return 1;
+  SNIPPET
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("levels", [None, score_levels(.1, 3)])
+def test_the_readmes_program_runs_with_constants_from_here(levels, tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    engine, rng = ROOT / "microcontroller/engine", np.random.default_rng(0)
+    snippet = (engine / "README.md").read_text(encoding="utf-8").split("## Boxes and middles")[1].split("```c")[1].split("```")[0]
+    fixed = fixed_anchors(grid_anchors([(2, 2)], [rng.uniform(.1, .6, (3, 2))]), .05, -4, levels=levels)
+    (tmp_path / "anchors.c").write_text(c_source(fixed))
+    (tmp_path / "main.c").write_text(MAIN.replace("SNIPPET", snippet))
+    sources = [tmp_path / "main.c", tmp_path / "anchors.c", engine / "mbn_boxes.c"]
+    flags = "-std=c99 -Wall -Wextra -Wpedantic -Werror -O1".split()
+    built = subprocess.run(["gcc", *flags, "-I", engine, *sources, "-o", tmp_path / "main"], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    deltas, scores = rng.integers(-60, 60, (12, 4)).astype(np.int8), rng.integers(-128, 128, (12, 3)).astype(np.int8)
+    said = subprocess.run([tmp_path / "main"], input=deltas.tobytes() + scores.tobytes(), capture_output=True, check=True).stdout.decode()
+    found = find_boxes([(fixed, deltas, scores)], room=10)
+    assert said == "".join(f"{k}: left edge at {left * 320 // BOX_ONE} px of 320\n" for k, left in zip(found.labels, found.corners[:, 0].astype(int)))
+    assert len(found) > 3
 
 
 CORES = {"cortex-m0": ("microbit", 0x20000000, 0x4000), "cortex-m4": ("mps2-an386", 0x20000000, 0x100000)}  # QEMU's machine, its RAM

@@ -161,3 +161,13 @@ def test_a_threshold_that_was_not_asked_for():
     for ask in (score.at, score.interval):
         with pytest.raises(MobileNetError, match="only at 0.5"):
             ask(.75)
+
+
+def test_what_is_told_of_each_class():
+    found, truths = photos(8)
+    score = average_precision(found, truths, CLASSES, COCO)
+    rows = score.per_class()
+    assert [r["things"] for r in rows] == [sum(int((t.labels == k).sum()) for t in truths) for k in range(4)]
+    assert rows[0]["precision"] == round(score.precision[:, 0].mean(), 4)
+    assert rows[3] == dict(name="never", things=0, boxes=0, precision=None, recall=None)
+    assert f"{score.mean:.3f} at IoU 0.50 to 0.95" in repr(score) and str(score).count("\n") == 5

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.tasks.bootstrap import bootstrap_interval
+from mobilenet_keras.tasks.bootstrap import bootstrap_interval, known_mean
 
 
 def test_the_interval_is_scipys():
@@ -31,3 +31,7 @@ def test_draws_without_the_figure_are_left_out():
 def test_wrong_numbers(photos, repeats, confidence):
     with pytest.raises(MobileNetError, match="Received"):
         bootstrap_interval(sum, photos, repeats, confidence)
+
+
+def test_a_mean_of_what_is_known():
+    assert known_mean([np.nan, 1, 2]) == 1.5 and np.isnan(known_mean([])) and np.isnan(known_mean(np.full((2, 2), np.nan)))

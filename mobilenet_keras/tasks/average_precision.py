@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['COCO', 'RECALLS', 'ClassMatches', 'DetectionScore', 'average_precision']
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #9848082e
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #8e611f77
 from dataclasses import dataclass
 from typing import Any
 import numpy as np
 from ..core import MobileNetError, few, text_table
-from .bootstrap import bootstrap_interval
+from .bootstrap import bootstrap_interval, known_mean
 from .overlap import areas, intersections, iou
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #ff392333
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #7b50b974
 COCO = tuple(float(t) for t in np.linspace(.5, .95, 10)) # IoU thresholds of COCO's AP
 
 def _overlaps(found, truth, crowd): # float64 (d, g)
@@ -35,7 +35,7 @@ def _found(overlaps, crowd, thresholds): # int64 (thresholds, d): the thing that
         out[t, i], taken[t, best[t]] = best[t], True
     return out
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #b80b6664
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #ca523ec5
 RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class ClassMatches:
         tied = np.cumsum((np.diff(self.scores, prepend=np.inf) != 0) | (np.diff(self.photo, prepend=-1) != 0))  # boxes of one photo and score
         return at[np.argsort(tied[at]*(int(drawn.max()) + 1) + copy, kind="stable")]
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #4686c9be
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #56e2feb0
 def _class_matches(predictions, truths, crowds, label, thresholds, most):
     "`ClassMatches` of one class."
     nothing = np.zeros((len(thresholds), 0), bool)
@@ -83,11 +83,7 @@ def _class_matches(predictions, truths, crowds, label, thresholds, most):
     order = np.argsort(-scores, kind="stable")
     return ClassMatches(photo[order], scores[order], hit[:, order], out[:, order], things)
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #e4130d40
-def _mean(values): # NaN where there is nothing
-    values = np.asarray(values, float)
-    return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
-
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #0adf91b5
 @dataclass(frozen=True, eq=False, repr=False)
 class DetectionScore:
     "How good a detector is on labelled photos."
@@ -98,12 +94,12 @@ class DetectionScore:
     recall:np.ndarray     # float64 (T, classes): of all boxes that count; NaN likewise
     def __len__(self): return len(self.matches[0].truths)
     @property
-    def mean(self) -> float: return _mean(self.precision)
+    def mean(self) -> float: return known_mean(self.precision)
     @property
-    def mean_recall(self) -> float: return _mean(self.recall)
+    def mean_recall(self) -> float: return known_mean(self.recall)
     def at(self, threshold:float) -> float:
         "The mean over classes at one of the thresholds."
-        return _mean(self.precision[self._rows(threshold)])
+        return known_mean(self.precision[self._rows(threshold)])
     def _rows(self, threshold): # Which thresholds; None: all
         near = np.ones(len(self.thresholds), bool) if threshold is None else np.isclose(self.thresholds, threshold)
         if not near.any(): raise MobileNetError(f"There is no average precision at an IoU of {threshold}, only at {few(np.round(self.thresholds, 3), 20)}.")
@@ -112,18 +108,18 @@ class DetectionScore:
         "The 95 % interval of the mean, or of that at one threshold, over photos."
         rows = self._rows(threshold)
         found = lambda drawn: [c[0][rows].mean(1) for m in self.matches if (c := m.curve(drawn))]
-        return bootstrap_interval(lambda drawn: _mean(found(drawn) or np.nan), len(self), **how)
+        return bootstrap_interval(lambda drawn: known_mean(found(drawn) or np.nan), len(self), **how)
     def per_class(self) -> list: # Of dicts, for JSON
         "Things, average precision over the thresholds, and recall, of each class; None where no photo has one."
         number = lambda v: None if np.isnan(v) else round(float(v), 4)
-        return [dict(name=name, things=int(m.truths.sum()), boxes=len(m.scores), precision=number(_mean(p)), recall=number(_mean(r)))
+        return [dict(name=name, things=int(m.truths.sum()), boxes=len(m.scores), precision=number(known_mean(p)), recall=number(known_mean(r)))
                 for name, m, p, r in zip(self.classes, self.matches, self.precision.T, self.recall.T)]
     def __str__(self): return f"{self!r}\n" + text_table(("class", "things", "boxes", "average precision", "recall"), [tuple(r.values()) for r in self.per_class()])
     def __repr__(self):
         over = f"IoU {self.thresholds[0]:.2f}" + f" to {self.thresholds[-1]:.2f}"*(len(self.thresholds) > 1)
         return f"average precision {self.mean:.3f} at {over}, {sum(int(m.truths.sum()) for m in self.matches)} things in {len(self)} photos"
 
-# %% ../../nbs/api/tasks/02_average_precision.ipynb #a66fa36f
+# %% ../../nbs/api/tasks/02_average_precision.ipynb #9e6990d7
 def _checked(predictions, truths, classes, crowds):
     "The crowds of each photo; what doesn't belong together is an error."
     if not (len(predictions) == len(truths) > 0): raise MobileNetError(f"Each photo has its `Boxes` in both lists. Received: {len(predictions)} of a detector, {len(truths)} of annotations")

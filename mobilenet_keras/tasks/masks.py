@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['VOID', 'resize_scores', 'average_scores', 'to_mask', 'MaskScore', 'mask_score', 'coarse_bound']
 
-# %% ../../nbs/api/tasks/05_masks.ipynb #deb5e0d6
+# %% ../../nbs/api/tasks/05_masks.ipynb #7fcc4c59
 from dataclasses import dataclass
 import numpy as np
 from ..core import MobileNetError, few, text_table
-from .bootstrap import bootstrap_interval
+from .bootstrap import bootstrap_interval, known_mean
 
-# %% ../../nbs/api/tasks/05_masks.ipynb #dfea2690
+# %% ../../nbs/api/tasks/05_masks.ipynb #448b25a8
 def _bilinear(n, out): # float64 (out, n)
     "What each of `out` pixels takes of `n` cells; where it lies is rounded to float32, as TensorFlow's kernel does."
     at, weights = (np.arange(out, dtype=np.float32) + np.float32(.5))*(np.float32(n)/np.float32(out)) - np.float32(.5), np.zeros((out, n))
@@ -54,15 +54,12 @@ def to_mask(
     if s.ndim == 2 or s.shape[2] == 1: return (s.reshape(s.shape[:2]) > threshold).astype(np.uint8)
     return s.argmax(2).astype(np.uint8 if s.shape[2] <= 256 else np.int64)
 
-# %% ../../nbs/api/tasks/05_masks.ipynb #9957d8e5
+# %% ../../nbs/api/tasks/05_masks.ipynb #3ea105dd
 VOID = 255 # The truth of pixels that count nowhere
 
 def _share(top, bottom): # NaN where there is nothing to divide by
     top, bottom = np.asarray(top, float), np.asarray(bottom, float)
     return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-
-def _mean(values): # NaN where there is nothing
-    return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MaskScore:
@@ -83,7 +80,7 @@ class MaskScore:
     @property
     def mean(self) -> float:
         "Mean IoU over the classes."
-        return _mean(self.ious())
+        return known_mean(self.ious())
     @property
     def accuracy(self) -> float:
         "The share of pixels whose class is right; NaN where all are void."
@@ -93,7 +90,7 @@ class MaskScore:
                  label:int|None=None, # Of this class; None: of the mean over classes
                  **how) -> tuple:     # (low, high); `how`: of `bootstrap_interval`
         "The 95 % interval of the IoU over photos."
-        return bootstrap_interval(lambda drawn: _mean(self.ious(drawn)) if label is None else self.ious(drawn)[label], len(self), **how)
+        return bootstrap_interval(lambda drawn: known_mean(self.ious(drawn)) if label is None else self.ious(drawn)[label], len(self), **how)
     def per_class(self) -> list: # Of dicts, for JSON
         "Pixels, IoU and Dice of each class; None where there are none."
         number = lambda v: None if np.isnan(v) else round(float(v), 4)
@@ -101,7 +98,7 @@ class MaskScore:
     def __repr__(self): return f"mean IoU {self.mean:.3f}, {self.accuracy:.1%} of {int(self._pooled()[2].sum()):,} pixels in {len(self)} photos right"
     def __str__(self): return f"{self!r}\n" + text_table(("class", "pixels", "IoU", "Dice"), [tuple(r.values()) for r in self.per_class()])
 
-# %% ../../nbs/api/tasks/05_masks.ipynb #b47d4ae6
+# %% ../../nbs/api/tasks/05_masks.ipynb #35c756c2
 def _counts(said, true, n): # int64 (3, n) of one photo
     said, true = np.asarray(said), np.asarray(true)
     if said.shape != true.shape or true.ndim != 2: raise MobileNetError(f"A predicted mask has the size of the true one, (height, width). Received: {said.shape} and {true.shape}. Resize the scores, with `to_mask`")
@@ -122,7 +119,7 @@ def mask_score(
         raise MobileNetError(f"Each photo has a mask in both lists, of 1 to {VOID} classes. Received: {len(predictions)} predictions, {len(truths)} truths, {n} classes")
     return MaskScore(list(classes), np.stack([_counts(p, t, n) for p, t in zip(predictions, truths)]))
 
-# %% ../../nbs/api/tasks/05_masks.ipynb #6717bc33
+# %% ../../nbs/api/tasks/05_masks.ipynb #f115fd8a
 def coarse_bound(
     truths,       # Masks: integers (height, width), 255 void
     classes:list, # Names

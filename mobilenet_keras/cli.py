@@ -199,7 +199,7 @@ def suggest(a):
       arg("photos", metavar="PHOTOS", nargs="?", help="folder with a folder of photos per class, or with train/, validation/ and test/; or a .csv table (path,label), or .tfrecord files; with --head, photos with boxes"),
       arg("--head", choices=["classify", "centroid"], default="classify", help="what it answers: the class of a photo, or where things are (Pascal VOC, COCO, YOLO, KITTI or a CSV of boxes) (default: classify)"),
       arg("--stride", type=int, metavar="N", choices=[4, 8, 16, 32], help="with --head centroid: pixels a cell of the map (default: 16)"),
-      arg("--example", choices=["digits", "faces", "flowers"], help="example photos instead, to try things with: those of two Python packages, or flowers, 229 MB, downloaded once"),
+      arg("--example", choices=["digits", "faces", "flowers", "scenes"], help="example photos instead, to try things with: those of two Python packages; flowers, 229 MB, downloaded once; scenes with digits to find, with --head"),
       arg("--resume", metavar="RUN", help="go on with this run, which was cut short; all other choices but --devices are the run's"),
       arg("--net", choices=["v1", "v2"], default="v1", help="network: MobileNetV1 or V2 (default: v1)"),
       arg("--alpha", type=float, default=.25, help="width multiplier (default: 0.25)"),
@@ -257,9 +257,11 @@ def train(a):
 # %% ../nbs/api/08_cli.ipynb #b5f7fed8
 def _finds(a):
     "True if a network is trained to find things; what doesn't go with that is an error."
+    from mobilenet_keras.examples import WITH_BOXES
     finds = a.head != "classify"
     if a.stride and not finds: raise MobileNetError("--stride is of a map: give --head centroid, or leave it out. (--output-stride is of the network.)")
-    if finds and (a.example or a.labels_in_names): raise MobileNetError(f"--head {a.head} wants photos with boxes; {'--example has' if a.example else '--labels-in-names is for'} photos in classes.")
+    if finds and a.labels_in_names: raise MobileNetError(f"--head {a.head} wants photos with boxes; --labels-in-names is for photos in classes.")
+    if a.example and (a.example in WITH_BOXES) != finds: raise MobileNetError(f"--example {a.example} has photos {'with boxes: give --head centroid, too' if a.example in WITH_BOXES else f'in classes; --head {a.head} wants photos with boxes, such as --example scenes'}.")
     given = [flag for flag, value in (("--label-smoothing", a.label_smoothing), ("--balanced", a.balanced), ("--frozen-epochs", a.frozen_epochs)) if value]
     if finds and given: raise MobileNetError(f"{given[0]} is for classes of whole photos. Leave it out with --head {a.head}.")
     return finds

@@ -246,10 +246,15 @@ def _subject(what, model=None):
     return _of_compiled(path) if path.suffix.lower() == ".mbn" else _of_model(Model.open(path))
 
 # %% ../nbs/api/13_report.ipynb #13000010
+def _fitting(photos, subject):
+    "The photos, or an error: a classifier wants them in classes, and what finds things with boxes."
+    if (photos.kind == "classes") == (subject.task is None): return photos
+    raise MobileNetError(f"{subject.name} {'says what a photo is' if subject.task is None else 'finds things in photos'}, and these are photos {'in classes' if photos.kind == 'classes' else f'with {photos.kind}'}.")
+
 def _photos_of(subject, given):
     "`Photos` of a run, or None and why not."
     source = subject.facts.get("photos")
-    if isinstance(given, Photos): return given
+    if isinstance(given, Photos): return _fitting(given, subject)
     if given is not None and source is None: source = dict(image_size=list(subject.rule.shape[:2]), resize=subject.rule.resize, channels=subject.rule.channels, **({} if subject.task is None else dict(annotations=True)))
     if source is None: subject.missing.append("Its photos were given as arrays, so they aren't at hand: in Python run.report(photos=photos) has them."); return None
     folder = Path(given if given is not None else str(source.get("folder", "")))
@@ -257,7 +262,7 @@ def _photos_of(subject, given):
         note(f"The run's photos are no longer in {folder}; say where with --photos FOLDER.")
         subject.missing.append(f"Its photos, {_file_name(folder)}, are no longer where they were, so nothing could be judged. mobilenet report RUN --photos FOLDER takes them from elsewhere.")
         return None
-    try: return Photos.read(**dict(source, folder=folder))
+    try: return _fitting(Photos.read(**dict(source, folder=folder)), subject)
     except (MobileNetError, TypeError) as e:
         if given is not None: raise e if isinstance(e, MobileNetError) else MobileNetError(f"{subject.name}'s run.json doesn't say how its photos are read: {e}") from None
         note(f"The run's photos can't be read: {e}")

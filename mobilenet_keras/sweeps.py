@@ -270,6 +270,7 @@ def _source(photos):
     "The arguments of `Photos.read` for a folder, or of `Photos`."
     source = getattr(photos, "source", photos)
     if source is None: raise MobileNetError("A sweep reads photos again at each size, and these don't say where they are. Give it the folder, or photos of Photos.from_folder or from_csv, whole.")
+    if isinstance(source, dict) and source.get("annotations"): raise MobileNetError("A sweep trains classifiers, and these photos have boxes. What finds things is trained by fine_tune, or mobilenet train PHOTOS --head centroid.")
     return {k: v for k, v in source.items() if k not in ("image_size", "channels")} if isinstance(source, dict) else dict(folder=str(Path(source).resolve()))
 
 def _classes(source):

@@ -123,6 +123,7 @@ ONE_MEANING = {  # flag: what its metavar and the begin of its help say on every
     "--example": "example photos", "--optimizer": "what takes the steps", "--schedule": "course of the", "--trainable": "N only the last",
     "--devices": "NAMES divide each batch",
     "--no-early-stop": "train to the end", "--ray": "ADDRESS train on a Ray cluster", "--cpus": "N of a Ray worker", "--gpus": "N of a Ray worker",
+    "--head": "what it answers", "--stride": "N with --head centroid",
     "--smallest": "take the smallest arena", "--fastest": "take the fewest instructions", "--scale": "how a file that doesn't say it",
     "--labels": "FILE the classes' names in the model's order", "--alphabetical": "of a model that names no classes"}
 

@@ -8,9 +8,11 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from small_finding import written
 
 from mobilenet_keras.core import MobileNetError
-from mobilenet_keras.photos import Photos
+from mobilenet_keras.photos import Photos, annotated_part
+from mobilenet_keras.preprocessing import Preprocessing
 
 
 @pytest.fixture
@@ -313,3 +315,14 @@ def test_a_contact_sheet_shows_the_balance():
     blue = [int((sheet[row * 76:row * 76 + 72, :110] == (70, 130, 180)).all(-1).any(0).sum()) for row in range(2)]
     many, few = photos.train.counts().values()
     assert blue[0] == 97 and abs(blue[1] - 97 * few / many) < 2
+
+
+def test_annotated_photos_are_taken_for_the_classes_of_a_model(tmp_path):
+    """One that is not annotated has no things, others are passed over, and photos of those show nothing."""
+    folder = written(tmp_path / "squares", 6)
+    part = annotated_part(folder, Preprocessing(32, 32), ("none", "dark"))
+    assert part.counts() == dict(none=0, dark=(folder / "test/boxes.csv").read_text().count("dark")) and part.classes == ("none", "dark")
+    assert len(part) == 6 and 0 in map(len, part.truth)
+    with pytest.raises(MobileNetError, match=r"none of the model's classes \(none\). It has: bright, dark"):
+        annotated_part(folder, Preprocessing(32, 32), ("none",))
+    assert "labels" not in Photos.from_annotations(folder, 32, augment_scale=1, group=None).duplicate_report()

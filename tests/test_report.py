@@ -321,6 +321,8 @@ def test_of_a_run_without_keras(tmp_path, fruit, monkeypatch):
         (folder / "run.json").write_text(json.dumps(odd | dict(task=task, network="mobilenet_0.25_96_centroid" + "9" * 5000)), encoding="utf-8")
         text = harmless(make_report(folder).html).text
         assert "This file" in text or "A threshold is" in text
+    (folder / "run.json").write_text(json.dumps(facts | dict(task=dict(kind="centroid", threshold=.5))), encoding="utf-8")
+    assert "finds things in photos, and these are photos in classes" in harmless(make_report(folder).html).text
 
 
 @pytest.mark.slow

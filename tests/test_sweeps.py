@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from helpers import at_once, one_line
 from PIL import Image
+from small_finding import written
 from small_training import eagerly, train
 
 from mobilenet_keras import sweeps
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.photos import Photos
 from mobilenet_keras.sweeps import Sweep, Trial, _chosen, _stopper, _with_weights, behind, front, grid, seeds_interval, sweep
 
 
@@ -78,6 +80,12 @@ def test_every_combination_once():
 def test_grids_that_can_not_be(given, says):
     with pytest.raises(MobileNetError, match=says):
         grid(**given)
+
+
+def test_photos_with_boxes_are_not_swept(tmp_path):
+    with pytest.raises(MobileNetError, match="A sweep trains classifiers, and these photos have boxes"):
+        sweep(Photos.from_annotations(written(tmp_path / "squares", 4), 32, augment_scale=1), folder=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_who_is_behind_is_the_median_rule_of_vizier():

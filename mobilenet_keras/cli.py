@@ -111,15 +111,21 @@ def _photo_files(paths):
     if not files: raise MobileNetError(f"No photos in {', '.join(map(str, paths))}.")
     return files
 
+_NO_CLASSES = {"images", "masks", "labels", "annotations", "jpegimages", "segmentationclass", "segmentationobject", "image_2", "label_2"} # Folders of annotated photos
+
 def _in_classes(path, verb, labels_in_names=False):
     "Names of the classes in which photos are; where it is boxes that they have, that is told."
     from mobilenet_keras.annotations import list_annotations
     from mobilenet_keras.records import list_photos
-    try: return list(list_photos(path, labels_in_names).classes)
-    except MobileNetError as e:
-        try: kind = list_annotations(path).kind
-        except MobileNetError: raise e from None
-        raise MobileNetError(f"{path} has photos with {kind}, and mobilenet {verb} wants a folder of photos for each class. What finds things in such photos is trained by: mobilenet train {quoted(path)} --head centroid") from None
+    classes, why = [], None
+    try: classes = list(list_photos(path, labels_in_names).classes)
+    except MobileNetError as e: why = e
+    if why is None and not all(name.lower() in _NO_CLASSES for name in classes): return classes
+    try: kind = list_annotations(path).kind
+    except MobileNetError:
+        if why is not None: raise why from None
+        return classes
+    raise MobileNetError(f"{path} has photos with {kind}, and mobilenet {verb} wants a folder of photos for each class." + (f" What finds things in such photos is trained by: mobilenet train {quoted(path)} --head centroid" if kind == "boxes" else ""))
 
 def _each_readable(files, do):
     "([(file, do(file))], [why not]): a file that is no photo is told and left out; if none is left, that is an error."

@@ -631,3 +631,8 @@ def test_verbs_know_what_finds_things(tmp_path, capsys):
                          for line, verb in (("train", "train without --head"), ("sweep", "sweep"), ("suggest --board pico --photos", "suggest")))):
         code, _, err = at_once(capsys, *line)
         assert code == 2 and said in one_line(err), (line, err)
+
+
+def test_masks_are_no_class(capsys):
+    code, _, err = at_once(capsys, "train", shared("data/nuclei"))
+    assert code == 2 and re.search(r"has photos with (masks|boxes), and mobilenet train without --head wants", one_line(err))

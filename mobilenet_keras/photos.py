@@ -118,8 +118,7 @@ class AnnotatedPart(Part):
         n = np.bincount(np.concatenate([np.zeros(0, int), *(t.labels for t in self.truth)]), minlength=len(self.classes))
         return dict(zip(self.classes, map(int, n)))
     def __getitem__(self, i:int):
-        n = Counter(self.classes[label] for label in self.truth[i].labels)
-        return Photo(self.paths[i], 0, ", ".join(f"{k} {name}" for name, k in n.items()) or "nothing", self.pixels[i])
+        return Photo(self.paths[i], 0, self.truth[i].counted(self.classes), self.pixels[i])
     def take(self, at): return replace(Part.take(self, at), truth=tuple(self.truth[i] for i in np.arange(len(self))[at]))
 
 def seen_boxes(

@@ -21,7 +21,7 @@ def test_parts_of_annotated_photos(photos):
     assert photos.kind == "boxes" and sum(part.counts().values()) == sum(len(t) for t in part.truth) > 64
     few = part.take(slice(None, None, 8))
     assert len(few) == len(few.truth) == 8 and few.truth[1] is part.truth[8] and few[1].name == part[8].name
-    assert set(few[0].name.split(", ")) <= {"1 bright", "2 bright", "1 dark", "2 dark"}
+    assert set(few[0].name.split(", ")) <= {"1 x bright", "2 x bright", "1 x dark", "2 x dark"}
     assert "photos     64          16    16" in repr(photos) and photos.subsample(8).train.truth == few.truth
 
 

@@ -6,6 +6,7 @@
 __all__ = ['Boxes']
 
 # %% ../../nbs/api/tasks/00_boxes.ipynb #94bc42da
+from collections import Counter
 from dataclasses import dataclass
 import numpy as np
 from ..core import MobileNetError
@@ -27,6 +28,10 @@ class Boxes:
         for k, v in given.items(): object.__setattr__(self, k, v)
     def __len__(self): return len(self.labels)
     def __repr__(self): return f"{len(self)} box{'es'*(len(self) != 1)}" + (f", scores {self.scores.min():.2f} to {self.scores.max():.2f}" if self.scores is not None and len(self) else "")
+    def counted(self, classes) -> str: # Names, in the order of the labels
+        "How many of each class there are, in words."
+        n = Counter(self.labels.tolist())
+        return ", ".join(f"{k} x {classes[label]}" for label, k in sorted(n.items())) or "nothing"
     @property
     def centers(self) -> np.ndarray: # float32 (n, 2): x, y
         "Middles, in shares."

@@ -7,7 +7,6 @@ __all__ = ['SIGMOID', 'last_op', 'ModelOutput', 'int8_output', 'IOSpec', 'Predic
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #00000003
 import base64, functools, html, io, sys
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 import numpy as np
@@ -155,7 +154,7 @@ class Prediction:
     def label(self) -> str|None: # None: the model is no classifier
         "The likeliest class; of a model that finds things, how many of each there are."
         if self.task is None: return next((name for name, _ in self.top(1)), None)
-        return ", ".join(f"{n} {name}" for name, n in Counter(self.task.classes[i] for i in self.found.labels).items()) or "nothing"
+        return self.found.counted(self.task.classes)
     def top(self, k:int=5) -> list: # Of (name, probability), likeliest first; the first of equals, as on a board
         "The likeliest classes."
         p, names = self.probabilities, self.names

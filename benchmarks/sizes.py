@@ -3,6 +3,7 @@
 For each board, layout of weights, minor of the format, place of the kernels and number of cores: bytes of flash (code and the constants
 of start-up, console and engine) and of RAM (stacks, variables, kernels that run there), of images as `build` links them (ziglang). What
 depends on the model is taken off. Linkers align: RAM is that behind an even and an odd number of words, of flash the most is kept.
+Under "finds": bytes of flash that the code takes by which a board says where things are, by layout; it takes no RAM but stack.
 
 Half an hour: python benchmarks/sizes.py [board ...]
 """
@@ -21,9 +22,16 @@ from mobilenet_keras.engine.mbn import MINOR, compile_model  # noqa: E402
 from mobilenet_keras.mcu.firmware import Firmware, data_source, expected_output, link  # noqa: E402
 from mobilenet_keras.mcu.fit import firmware_key, model_bytes  # noqa: E402
 from mobilenet_keras.mcu.target import target, targets  # noqa: E402
+from mobilenet_keras.tasks.centroids import Centroids  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder, example  # noqa: E402
 
 MODELS = [*(Builder((1, 11, w, 1)).conv(4, 3, 2).mean().dense(2).softmax().model("a name") for w in (9, 17)), example((1, 24, 24, 3), 1, 6)]
+FINDERS = [Builder((1, h, h, 3)).conv(8, 3, 2).conv(2).logistic().model("a finder").with_metadata(["dot", "ring"], task=Centroids(("dot", "ring")))
+           for h in (10, 11)]
+
+
+def layouts(board):
+    return dict.fromkeys(("portable", layout_for(target(board).core).name))
 
 
 def variants(board):
@@ -31,7 +39,7 @@ def variants(board):
     for hot in ("flash", "ram"):
         for cores in (1, 2) if target(board).second_stack else (1,):
             t = target(board, hot, cores=cores)
-            yield from ((t, layout, minor) for layout in dict.fromkeys(("portable", layout_for(t.core).name)) for minor in range(MINOR + 1))
+            yield from ((t, layout, minor) for layout in layouts(board) for minor in range(MINOR + 1))
 
 
 def linked(model, t, layout, minor):
@@ -54,13 +62,21 @@ def measured(t, layout, minor):
     return firmware_key(t, layout, minor), [*own[0], *own[1], max(code)]
 
 
+def finding(board, layout):
+    """Bytes of flash by which a model that finds things needs more than one that doesn't, besides itself."""
+    plain = target(board)
+    finds = replace(plain, defines=(*plain.defines, "APP_FINDS"))
+    return max(linked(m, finds, layout, MINOR)[1] - linked(m, plain, layout, MINOR)[1] for m in FINDERS)
+
+
 def main(boards):
     path = microcontroller_folder() / "sizes.json"
     every = json.loads(path.read_text()) if path.exists() else {}
     with ThreadPoolExecutor(2) as pool:
         for board in boards or targets():
             every[board] = dict(pool.map(lambda v: measured(*v), variants(board)))
-            print(board, every[board], flush=True)
+            every.setdefault("finds", {})[board] = {layout: finding(board, layout) for layout in layouts(board)}
+            print(board, every[board], every["finds"][board], flush=True)
             entries = {b: ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(every[b].items())) for b in sorted(every)}
             lines = [f" {json.dumps(b)}: {{\n{text}\n }}" for b, text in entries.items()]
             path.write_text("{\n" + ",\n".join(lines) + "\n}\n")

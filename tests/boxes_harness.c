@@ -2,7 +2,7 @@
  * Numbers are little-endian int32; arrays follow as they are. What comes out: status, candidates, found, and the found ones.
  *
  *   0, maps, classes, skip, overlap, threshold, across, order_room, room, missing; for each map: n, multiplier, shift, zero, has levels, claimed n,
- *   then anchors, growth, levels, deltas, scores. 1, h, w, c, skip, threshold, room, missing, claimed h, then scores. A claimed size of -1 is the
+ *   then anchors, growth, levels, deltas, scores. 1, h, w, c, threshold, room, missing, claimed h, then scores. A claimed size of -1 is the
  *   real one. The bits of missing say which pointers are NULL. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +71,7 @@ static void peaks(void) {
   mbn_heat_map map = {0};
   mbn_peak_list list = {0};
   const size_t h = (size_t)number(), w = (size_t)number(), c = (size_t)number();
-  map.h = (uint16_t)h, map.w = (uint16_t)w, map.c = (uint16_t)c, map.skip = (uint16_t)number(), map.threshold = (int8_t)number();
+  map.h = (uint16_t)h, map.w = (uint16_t)w, map.c = (uint16_t)c, map.threshold = (int16_t)number();
   list.room = (uint16_t)number();
   const int32_t missing = number(), claimed = number();
   map.scores = taken_in(h * w * c), list.peaks = room_for(sizeof(mbn_peak) * list.room);

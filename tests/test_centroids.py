@@ -45,6 +45,17 @@ def test_int8_and_real_values_answer_in_the_same_cells():
     assert find_centroids(q, 0)[0].tolist() == find_centroids(real, .5)[0].tolist()
 
 
+def test_even_the_lowest_value_answers_at_the_rim():
+    for values in (np.full((2, 3, 1), -128, np.int8), np.full((2, 3, 1), np.finfo(np.float32).min, np.float32)):
+        assert find_centroids(values, values.min())[0].tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("threshold", [1e-9, 1/256, .1, .35, .5, np.nextafter(.5, 0), np.nextafter(.5, 1), .95, 255/256, 255.5/256, .999, 1 - 1e-12])
+def test_a_board_compares_integers_as_a_computer_compares_reals(threshold):
+    q = np.arange(-128, 128)
+    assert ((q + 128 >= Centroids(("a",), float(threshold)).least) == ((q.astype(float) + 128)*(1/256) >= threshold)).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 2), (7, 1, 3)])
 def test_narrow_maps(shape):
     values = np.zeros(shape)

@@ -13,6 +13,7 @@ from conftest import emulated, shared
 from console_app import BOARDS, ENGINE, SANITIZED, Running, app_data, build
 from helpers import sample
 from PIL import Image
+from small_firmware import spotter
 
 from mobilenet_keras import cli
 from mobilenet_keras.core import MissingExtra, MobileNetError
@@ -84,6 +85,17 @@ def test_several_outputs_and_labels(tmp_path):
             assert all((a == b).all() and a.shape == b.shape for a, b in zip(found.outputs, wanted, strict=True))
             assert found.label == classes[wanted[0].argmax()]
         client.leave()
+    assert board.close() == (0, "")
+
+
+def test_what_a_device_finds(tmp_path):
+    engine, some = Engine(spotter()), photos((26, 20, 3), 3)
+    board = Running(build(tmp_path, app_data(spotter(), some[0], engine.run(some[0])), *SANITIZED))
+    with Device(board.port) as end:
+        for image in some:
+            mine, found = engine.predict(input=image).found, end.predict(input=image).found
+            assert len(found) > 0 and all((getattr(found, k) == getattr(mine, k)).all() for k in ("xyxy", "labels", "scores"))
+        end.leave()
     assert board.close() == (0, "")
 
 

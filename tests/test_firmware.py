@@ -13,12 +13,13 @@ import pytest
 import unicorn
 from engine_models import network
 from helpers import sample
-from small_firmware import built, small, small_data
+from small_firmware import NAMES, built, small, small_data, spotter
 from unicorn import arm_const as arm
 
 from mobilenet_keras import cli
 from mobilenet_keras.boards import BOARDS
 from mobilenet_keras.core import MobileNetError
+from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.layouts import layout_for
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import firmware, fit
@@ -192,24 +193,38 @@ int main() { app_main(nullptr); }
 """
 
 
-def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
-    """Compiled here against stand-ins of what it takes from the SDK, which is 2.5 GB and on no package index."""
-    assert cli.main(["export", str(file_of_example(tmp_path)), "--board", "coral-micro", "-o", str(tmp_path / "app")]) == 0
-    folder, sdk = tmp_path / "app", tmp_path / "sdk"
+def coral_app(folder, sdk):
+    """Its program, compiled here against stand-ins of what it takes from the SDK, which is 2.5 GB and on no package index."""
     for name, text in {"libs/base/filesystem.h": SDK, "libs/base/timer.h": "", "third_party/freertos_kernel/include/FreeRTOS.h": "",
                        "third_party/freertos_kernel/include/task.h": 'extern "C" void vTaskSuspend(void *);', "main.cc": FAKES}.items():
         (sdk / name).parent.mkdir(parents=True, exist_ok=True)
         (sdk / name).write_text(text)
-    cmake = (folder / "CMakeLists.txt").read_text()
-    arena = re.search(r"ARENA_BYTES=(\d+)", cmake)[1]
-    assert int(arena) == compile_model(small(), layout="dsp").arena, "it has a Cortex-M7"
-    assert all(part in cmake for part in ("add_executable_m7(mobilenet-app boards/app.cc engine/", "data/model.mbn", "libs_base-m7_freertos"))
-    flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-DMBN_EVERY_LAYOUT", f"-DARENA_BYTES={arena}", "-DSDRAM=", "-I", sdk, "-I", "engine", "-c"]
+    defines = re.search(r"target_compile_definitions\(mobilenet-app PRIVATE (.*)\)", (folder / "CMakeLists.txt").read_text())[1].split()
+    flags = ["-Wall", "-Wextra", "-Werror", "-O1", "-DMBN_EVERY_LAYOUT", *(f"-D{d}" for d in defines), "-DSDRAM=", "-I", sdk, "-I", "engine", "-c"]
     compiler = shutil.which("g++") or pytest.skip("needs g++")
     subprocess.run(["gcc", *flags, "-std=gnu99", *folder.glob("engine/**/*.c")], cwd=folder, check=True)
     subprocess.run([compiler, *flags, "-std=c++17", "-fno-exceptions", "-fno-rtti", "boards/app.cc", sdk / "main.cc"], cwd=folder, check=True)
     subprocess.run([compiler, *folder.glob("*.o"), "-o", "run"], cwd=folder, check=True)
-    said = subprocess.run(["./run"], cwd=folder, capture_output=True, text=True).stdout
+    return subprocess.run(["./run"], cwd=folder, capture_output=True, text=True).stdout
+
+
+def test_a_finders_project_for_the_coral_micros_sdk(tmp_path):
+    folder = firmware.write_sources(spotter(), "coral-micro", tmp_path / "app")
+    said = coral_app(folder, tmp_path / "sdk")
+    found = Engine(spotter()).predict(input=np.frombuffer((folder / "data/photo.bin").read_bytes(), np.int8).reshape(26, 20, 3)).found
+    rows = [f"{n}: {NAMES[i]} {int(100 * s + .5)} % at x {round(1000 * x)}, y {round(1000 * y)} of 1000".replace("\x1b", "?")
+            for n, (i, s, (x, y)) in enumerate(zip(found.labels, found.scores, found.centers), 1)]
+    assert said.split("photo as expected")[1].splitlines()[1:] == [f"found {len(rows)}", *rows[:10]] and len(rows) > 3
+
+
+def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
+    assert cli.main(["export", str(file_of_example(tmp_path)), "--board", "coral-micro", "-o", str(tmp_path / "app")]) == 0
+    folder = tmp_path / "app"
+    said = coral_app(folder, tmp_path / "sdk")
+    cmake = (folder / "CMakeLists.txt").read_text()
+    arena = re.search(r"ARENA_BYTES=(\d+)", cmake)[1]
+    assert int(arena) == compile_model(small(), layout="dsp").arena, "it has a Cortex-M7"
+    assert all(part in cmake for part in ("add_executable_m7(mobilenet-app boards/app.cc engine/", "data/model.mbn", "libs_base-m7_freertos"))
     assert "status Done." in said and "microseconds 1500" in said and "photo as expected" in said
     (folder / "data/model.mbn").write_bytes((folder / "data/model.mbn").read_bytes()[:-1] + b"?")
     assert "status The checksum is wrong" in subprocess.run(["./run"], cwd=folder, capture_output=True, text=True).stdout
@@ -221,9 +236,12 @@ def test_a_project_for_the_coral_micros_sdk(tmp_path, capsys):
         assert "mobilenet export MODEL.tflite --board coral-micro" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("board", sample(["pico", "mps2-an386"], kept=["pico"]))
-def test_sources_compile_without_a_warning(board, tmp_path):
-    folder = firmware.write_sources(small(), board, tmp_path / "app")
+SOURCES = [("pico", small), ("pico", spotter), ("mps2-an386", small)]
+
+
+@pytest.mark.parametrize("board, model", sample(SOURCES, kept=SOURCES[:2]))
+def test_sources_compile_without_a_warning(board, model, tmp_path):
+    folder = firmware.write_sources(model(), board, tmp_path / "app")
     command = next(line for line in (folder / "README.md").read_text().splitlines() if line.strip().startswith(GCC)).split()
     flags = [f for f in command[1:] if f != "-lgcc" and not f.startswith(("-nostdlib", "-mcpu", "-mfloat"))] + ["-Werror"]
     zig = [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", f"-mcpu={targets()[board].core}"]
@@ -231,11 +249,12 @@ def test_sources_compile_without_a_warning(board, tmp_path):
         done = subprocess.run([*compiler, *flags, *(["-lgcc"] if compiler[0] == GCC else [])], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
         made = Elf((folder / "firmware.elf").read_bytes())
-        assert made.read("app_model") == compile_model(small(), layout=layout_for(targets()[board].core).name).data
+        assert made.read("app_model") == compile_model(model(), layout=layout_for(targets()[board].core).name).data
+        assert ("app_threshold" in made.symbols) == (model is spotter), "a classifier's image has nothing of it"
         if board == "pico":
             assert crc_by_zlib(made.flat()[1][:252]) == int.from_bytes(made.flat()[1][252:256], "little"), "sealed there, too"
     with pytest.raises(MobileNetError, match="not an empty folder"):
-        firmware.write_sources(small(), board, folder)
+        firmware.write_sources(model(), board, folder)
 
 
 def test_a_model_that_is_too_large_is_refused_before_a_compiler_runs(monkeypatch):

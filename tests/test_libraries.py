@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from engine_models import Judge
 from helpers import mobilenet
+from small_firmware import NAMES, spotter
 
 from mobilenet_keras import cli
 from mobilenet_keras.boards import board as board_of
 from mobilenet_keras.core import MobileNetError, microcontroller_folder
+from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.mcu import libraries
 from mobilenet_keras.mcu.firmware import linker_script
@@ -106,6 +108,20 @@ def test_cmake(tmp_path):
                                 "  mobilenet_example_arena, MOBILENET_EXAMPLE_ARENA_BYTES, 0) || MOBILENET_EXAMPLE_OUTPUTS != 5; }\n")
     run(["cmake", "-B", "build"], own), run(["cmake", "--build", "build"], own), run(["build/own"], own)
     assert not list(own.rglob("classify"))
+
+
+@pytest.mark.parametrize("to, example, language", [("cmake", "example/classify.c", "c"), ("platformio", "examples/classify/src/main.cpp", "c++")])
+def test_a_library_that_finds_things(tmp_path, to, example, language):
+    """Its example, as C and as C++, says what the host finds."""
+    folder = write_library(spotter(), to, tmp_path / "library")
+    run([tool("g++"), *by_hand(folder, "src", example, language, tmp_path), "-o", "app"], tmp_path)
+    said = run([tmp_path / "app"], tmp_path).splitlines()
+    compiled = compile_model(spotter())
+    expected = Engine(spotter()).predict(input=compiled.io.input.prepare(None).one)
+    things = zip(expected.found.labels, expected.found.scores, expected.found.centers)
+    rows = [f"{n}: {NAMES[i]} {int(100 * s + .5)} % at x {round(1000 * x)}, y {round(1000 * y)} of 1000".replace("\x1b", "?")
+            for n, (i, s, (x, y)) in enumerate(things, 1)]
+    assert said == [f"found {len(rows)}", *rows[:10], "as expected"] and len(rows) > 3
 
 
 def test_arduino_on_an_emulated_board(tmp_path):

@@ -18,14 +18,16 @@ from adafruit_uf2 import uf2conv
 from conftest import ROOT
 from micropython_board import COPY, SMALL_DISK, names, needs_unix_port, run_script
 from PIL import Image
+from small_firmware import NAMES, spotter
 
 from mobilenet_keras import __version__, cli
 from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.mcu import mpy
 from mobilenet_keras.mcu.elf import uf2
-from mobilenet_keras.mcu.micropython import bundle, example_source, export_micropython, flash_micropython, is_ours
+from mobilenet_keras.mcu.micropython import bundle, example_source, export_micropython, flash_micropython, is_ours, peaks_source
 from mobilenet_keras.mcu.romfs import romfs
 from mobilenet_keras.preprocessing import Preprocessing
+from mobilenet_keras.tasks.centroids import find_centroids
 from mobilenet_keras.tflite.builder import example
 from mobilenet_keras.tflite.model import Model
 
@@ -92,6 +94,27 @@ def test_other_inputs(plug_in, x64, tmp_path, shape, rule, file):
     (net if rule is None else net.with_metadata(None, rule)).save(tmp_path / "net.tflite")
     done = flash_micropython(tmp_path / "net.tflite", plug_in().port, module=x64, wait=5)
     assert done.verified and file in done.copied
+
+
+def test_a_model_that_finds_things(plug_in, x64, tmp_path):
+    """The board prints what the host finds in the same bytes, the function on its own too, on plateaus, of integers and of floats."""
+    spotter().save(tmp_path / "finder.tflite")
+    done = flash_micropython(tmp_path / "finder.tflite", plug_in().port, module=x64, wait=5)
+    made, io = bundle(spotter()), Engine(spotter()).io
+    found = io.prediction(None, [made.expected.reshape(1, *io.outputs[0].shape)], "engine").found
+    rows = re.findall(r"^(.*) (\d+) % at x (\d+), y (\d+) of 1000\r?$", done.said, re.M)
+    wanted = [(NAMES[i], int(100 * s + .5), round(1000 * x), round(1000 * y)) for i, s, (x, y) in zip(found.labels, found.scores, found.centers)]
+    assert f"found {len(found)}" in done.said and [(r[0], *map(int, r[1:])) for r in rows] == wanted[:10] and len(found) > 3
+    rng, cases = np.random.default_rng(0), []
+    for i in range(30):
+        shape, levels = [int(n) for n in rng.integers(1, 9, 3)], int(rng.choice([1, 3, 256]))
+        q = (rng.integers(0, levels, shape) * (256 // levels) - 128).astype(np.int8)
+        values, least = (q, int(rng.integers(-128, 129))) if i % 2 else ((q.astype(float) + 128) / 256, float(rng.integers(0, 257)) / 256)
+        at, scores = find_centroids(values, least, q.size)
+        cases.append((values.ravel().tolist(), shape, least, [(s, *a) for s, a in zip(scores.tolist(), at.tolist())]))
+    script = peaks_source() + f"for scores, shape, least, wanted in {cases!r}:\n    assert peaks(scores, shape, least) == wanted\nprint('same')\n"
+    (tmp_path / "same.py").write_text(script)
+    assert run_script(tmp_path, file="same.py").strip() == "same"
 
 
 def test_romfs(plug_in, flash, model):
@@ -291,6 +314,8 @@ def test_examples_run(model, x64, tmp_path):
     numbers = f"ADDRESS, BYTES, CRC = 0x10060000, {len(made.mbn)}, {zlib.crc32(made.mbn)}"
     patched = re.sub("ADDRESS, BYTES, CRC = .*", numbers, examples["xip.py"])
     flash = COPY + "_w = bytearray(open('model.mbn', 'rb').read())\nfake('uctypes', bytearray_at=lambda a, n: memoryview(_w)[:n])\n"
+    (tmp_path / "finds.py").write_text(examples["finds.py"].replace("model.output_shape", "(1, 1, 5)"))
+    assert re.fullmatch(r"found 1\s+[a-e] \d+ % at x 500, y 500 of 1000\s*|found nothing\s*", run_script(tmp_path, file="finds.py"))
     for name, text, says in (("ok.py", patched, "arena"), ("none.py", examples["xip.py"], "ValueError"),
                              ("bad.py", patched.replace(numbers, numbers + "1"), "ValueError: No model at 0x10060000")):
         (tmp_path / name).write_text(flash + text)

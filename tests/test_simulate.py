@@ -1,6 +1,7 @@
 """Emulated boards: the bytes of TensorFlow Lite Micro, exact instruction counts, and boards that hang, crash or are damaged."""
 import functools
 import json
+import re
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ from engine_models import photos, some_images
 from helpers import mobilenet, one_line
 from PIL import Image
 from small_finding import finder, written
-from small_firmware import QEMU, SHAPE, built, on, patched, small
+from small_firmware import NAMES, QEMU, SHAPE, built, on, patched, small, spotter
 
 from mobilenet_keras import cli
 from mobilenet_keras.core import MobileNetError
@@ -18,10 +19,11 @@ from mobilenet_keras.engine.engine import Engine
 from mobilenet_keras.engine.mbn import compile_model
 from mobilenet_keras.evaluation import evaluate
 from mobilenet_keras.mcu.firmware import build
-from mobilenet_keras.mcu.fit import missed_words
+from mobilenet_keras.mcu.fit import fits, missed_words
 from mobilenet_keras.mcu.simulate import run_firmware, simulate, simulate_folder
 from mobilenet_keras.mcu.target import targets
-from mobilenet_keras.tflite.builder import example
+from mobilenet_keras.tasks.centroids import Centroids
+from mobilenet_keras.tflite.builder import Builder, example
 from mobilenet_keras.tflite.inputs import ModelInput
 from mobilenet_keras.tflite.interpreters import installed_runtimes, load
 from mobilenet_keras.tflite.model import Model
@@ -39,6 +41,41 @@ def test_every_board_says_what_the_engine_says(board, emulator):
     for image in some_images(SHAPE, 4, seed=1):
         seen = simulate(found, input=image, emulator=emulator, counted=False)
         assert (seen.scores == engine.run(image)).all() and seen.as_built is None and seen.instructions is None
+
+
+def things(said):
+    """What a board printed of what it found: how many things, and (name, percent, x, y) of the surest, in thousandths."""
+    after = said.split("found ")[1].split("\n")
+    rows = [re.fullmatch(r"(\d+): (.*) (\d+) % at x (\d+), y (\d+) of 1000", line) for line in after[1:]]
+    assert [int(r[1]) for r in rows if r] == list(range(1, len(rows) + 1)) or not any(rows)
+    return 0 if after[0] == "nothing" else int(after[0]), [(r[2], *map(int, r.groups()[2:])) for r in rows if r]
+
+
+@pytest.mark.parametrize("board, emulator", [("pico", "unicorn"), ("microbit", "unicorn"), ("mps3-an547", "qemu")])
+def test_a_board_prints_what_the_host_finds(board, emulator):
+    on(board, emulator)
+    firmware, counts, plain = build(spotter(), board), [], Engine(spotter())
+    assert fits(spotter(), board).ram == firmware.ram_used and 0 <= fits(spotter(), board).flash - firmware.flash_used <= 64
+    for image in some_images((26, 20, 3), 8, seed=2):
+        seen = simulate(firmware, input=image, emulator=emulator, counted=False)
+        n, printed = things(seen.said)
+        found = seen.found
+        names = [NAMES[i].replace("\x1b", "?") for i in found.labels]
+        wanted = [(name, int(100 * s + .5), round(1000 * x), round(1000 * y)) for name, s, (x, y) in zip(names, found.scores, found.centers)]
+        assert n == len(found) and printed == wanted[:10] and len(plain.predict(input=image).found) == n
+        counts.append(n)
+    assert max(counts) > 10 and any(0 < n < 10 for n in counts), counts
+    never = patched(firmware, "app_threshold", (128).to_bytes(2, "little"))
+    assert things(simulate(never, input=image, emulator=emulator, counted=False).said) == (0, [])
+
+
+def test_a_map_that_no_board_reads():
+    """A task in a file of anybody: of three classes, where the map has two channels; of a softmax, which has no cells."""
+    with pytest.raises(MobileNetError, match="wanted|Received"):
+        build(small().with_metadata(["a", "b", "c", "d", "e"], task=Centroids(tuple("abcde"))), "pico")
+    made = Builder((1, 8, 8, 3)).conv(2).logistic().model().with_metadata("abc", task=Centroids(tuple("abc")))
+    with pytest.raises(MobileNetError, match="3 classes.*Received"):
+        build(made, "pico")
 
 
 @pytest.mark.parametrize("board", ["microbit", "mps3-an547", "pico"])

@@ -8,8 +8,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import ROOT, shared
 from helpers import mobilenet, one_line, sample
+from small_firmware import NAMES, spotter
 from tflm_apps import DECLARATIONS, STAND_IN, array, check_app, files, gcc, registered, run, stand_in
 
 from mobilenet_keras.boards import BOARDS
@@ -22,6 +23,7 @@ from mobilenet_keras.tflite.builder import Builder
 from mobilenet_keras.tflite.inputs import noise_photos
 from mobilenet_keras.tflite.interpreters import installed_runtimes
 from mobilenet_keras.tflite.model import Model, one_op_model
+from mobilenet_keras.tflite.prediction import IOSpec
 
 needs_tflm = pytest.mark.skipif(installed_runtimes()["tflm"] is not True, reason="needs tflite-micro (Linux x86-64)")
 needs_gcc = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
@@ -215,6 +217,26 @@ def test_c_strings_come_back(tmp_path):
     (tmp_path / "s.cc").write_text(f"#include <cstdio>\nint main() {{\n{lines}}}\n")
     gcc(tmp_path, "-trigraphs", "s.cc", "-o", "s")
     assert subprocess.run([tmp_path / "s"], capture_output=True).stdout == "".join(t + "\n" for t in texts).encode()
+
+
+@needs_tflm
+@needs_gcc
+@pytest.mark.parametrize("to", LAYOUTS)
+def test_an_app_that_finds_things(tmp_path, to):
+    """Each layout compiles; the one that runs here prints what the host finds in the same bytes."""
+    app = export_tflm(spotter(), tmp_path / "app", to=to)
+    main = next(p for p in app.rglob("main.c*") if p.suffix in (".cc", ".cpp"))
+    assert (main.parent / "mbn_peaks.h").read_bytes() == (ROOT / "microcontroller/engine/mbn_peaks.h").read_bytes()
+    gcc(main.parent, f"-std={'gnu++14' if to == 'arduino' else 'c++17'}", f"-I{DECLARATIONS / 'sdk'}", "-fsyntax-only", main)
+    if to != "cmake":
+        return
+    code, said = run(app)
+    io = IOSpec.of(spotter())
+    expected = np.array(array(app, "kExpected"), np.int8).reshape(1, *io.outputs[0].shape)
+    found = io.prediction(None, [expected], "tflm").found
+    rows = re.findall(r"^\d+: (.*) (\d+) % at x (\d+), y (\d+) of 1000$", said, re.M)
+    wanted = [(NAMES[i], int(100 * s + .5), round(1000 * x), round(1000 * y)) for i, s, (x, y) in zip(found.labels, found.scores, found.centers)]
+    assert code == 0 and f"\nfound {len(found)}\n" in said and [(r[0], *map(int, r[1:])) for r in rows] == wanted[:10] and len(found) > 3
 
 
 @needs_tflm

@@ -1,7 +1,10 @@
-/* The console app: says what it is, classifies the photo that was built in, compares, and serves the console if there is one. */
+/* The console app: says what it is, says what is in the photo that was built in, compares, and serves the console if there is one. */
 #include "../engine/mbn.h"
 #include "board.h"
 #include "start.h"
+#ifdef APP_FINDS
+#include "../engine/mbn_peaks.h"
+#endif
 
 __attribute__((weak)) void console_run(mbn *m); /* console.c, if it is linked: answers for ever */
 
@@ -31,6 +34,33 @@ static void say_cores(void) {
 }
 #endif
 
+#ifdef APP_FINDS
+enum { SHOWN = 10 };
+
+static void label(uint32_t i) {
+  const char *s = mbn_label(app_model, i);
+  if (!s) number(i);
+  for (; s && *s; s++) board_put((uint8_t)*s < 32 || *s == 127 ? '?' : (uint8_t)*s); /* a terminal takes control characters for orders */
+}
+
+/* The middle of a cell in thousandths of the photo's width or height. */
+static void middle(const char *name, uint32_t cell, uint32_t cells) { text(name), number(((2 * cell + 1) * 1000 + cells) / (2 * cells)); }
+
+/* How many things there are, and the surest of them; probabilities are 256ths, from -128 on. */
+static void say_found(const int8_t *out) {
+  const mbn_output *o = mbn_outputs(app_model);
+  const mbn_heat_map map = {out, o->h, o->w, o->c, app_threshold};
+  mbn_peak peaks[SHOWN];
+  mbn_peak_list list = {peaks, SHOWN, 0, 0};
+  if (mbn_find_peaks(&map, &list) || !list.candidates) { line("found", "nothing"); return; }
+  fact("found", list.candidates);
+  for (uint32_t i = 0; i < list.found; i++) {
+    number(i + 1), text(": "), label(peaks[i].label), board_put(' '), number(((uint32_t)(peaks[i].score + 128) * 100 + 128) >> 8);
+    middle(" % at x ", peaks[i].x, o->w), middle(", y ", peaks[i].y, o->h), text(" of 1000\n");
+  }
+}
+#endif
+
 static int classify(mbn *m) {
   const int8_t *out = 0;
   const uint32_t start = board_ticks();
@@ -46,6 +76,9 @@ static int classify(mbn *m) {
   text("output");
   for (uint32_t i = 0; i < app_expected_bytes; i++) board_put(' '), score(out[i]), same &= out[i] == app_expected[i];
   line("\nphoto", same ? "as expected" : "different");
+#ifdef APP_FINDS
+  say_found(out);
+#endif
   return !same;
 }
 

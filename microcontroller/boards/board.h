@@ -27,6 +27,7 @@ extern const int8_t app_expected[];  /* what the model makes of it */
 extern const uint32_t app_expected_bytes;
 extern uint32_t app_message[];       /* the console's buffer: 8 bytes, and a row of the input */
 extern const uint32_t app_message_bytes;
+extern const int16_t app_threshold;  /* with -DAPP_FINDS: the least score of a cell in which something is */
 extern uint32_t app_second_scratch[]; /* with -DMBN_CORES=2 */
 extern const uint32_t app_second_scratch_bytes;
 extern const char app_board[], app_model_name[], app_version[];

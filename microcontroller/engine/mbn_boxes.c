@@ -1,4 +1,4 @@
-/* Boxes and middles from a detector's int8. A linker leaves this out of a firmware that calls none of it. */
+/* Boxes from a detector's int8. A linker leaves this out of a firmware that calls none of it. */
 #include "mbn_boxes.h"
 #include "kernels/fixedpoint.h"
 #include <stddef.h>
@@ -128,46 +128,5 @@ mbn_boxes_status mbn_find_boxes(const mbn_box_map *maps, uint32_t n, const mbn_b
     while (other < list->found && !same_thing(&box, &list->boxes[other], rule)) other++;
     if (other == list->found && area_of(&box)) list->boxes[list->found++] = box;
   }
-  return MBN_BOXES_OK;
-}
-
-/* ---- middles ---- */
-
-/* No neighbour is larger, and none before it is as large. */
-static int is_peak(const mbn_heat_map *m, const int8_t *cell, int32_t y, int32_t x) {
-  for (int32_t dy = -1; dy <= 1; dy++)
-    for (int32_t dx = -1; dx <= 1; dx++) {
-      if (y + dy < 0 || y + dy >= m->h || x + dx < 0 || x + dx >= m->w) continue;
-      const int8_t other = cell[((ptrdiff_t)dy * m->w + dx) * m->c];
-      if (other > *cell || (other == *cell && (dy < 0 || (dy == 0 && dx < 0)))) return 0;
-    }
-  return 1;
-}
-
-/* Counts the peaks, or, with a list, writes them into it. */
-static void scan_peaks(const mbn_heat_map *m, counter *k, mbn_peak_list *list) {
-  const int8_t *cell = m->scores;
-  for (int32_t y = 0; y < m->h; y++)
-    for (int32_t x = 0; x < m->w; x++)
-      for (int32_t c = 0; c < m->c; c++, cell++) {
-        if (c < m->skip || *cell < m->threshold || !is_peak(m, cell, y, x)) continue;
-        if (!list) { count(k, *cell); continue; }
-        const uint16_t at = place(k, *cell, list->room);
-        if (at == list->room) continue;
-        list->peaks[at].y = (uint16_t)y, list->peaks[at].x = (uint16_t)x;
-        list->peaks[at].label = (uint16_t)(c - m->skip), list->peaks[at].score = *cell;
-      }
-}
-
-mbn_boxes_status mbn_find_peaks(const mbn_heat_map *map, mbn_peak_list *list) {
-  counter k;
-  list->found = 0, list->candidates = 0;
-  const uint64_t cells = (uint64_t)map->h * map->w * map->c;
-  if (cells > MBN_BOX_SCORES || (cells && !map->scores) || (list->room && !list->peaks)) return MBN_BOXES_BROKEN;
-  reset(&k);
-  scan_peaks(map, &k, NULL);
-  to_places(&k);
-  list->candidates = k.all, list->found = taken(&k, list->room);
-  if (list->found) scan_peaks(map, &k, list);
   return MBN_BOXES_OK;
 }

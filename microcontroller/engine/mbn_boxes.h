@@ -1,5 +1,5 @@
-/* What the int8 of a detector mean: boxes (mbn_find_boxes), or the middles of things (mbn_find_peaks). Integers only, no heap, and bounded
- * time: each score is read twice, each box that is looked at is compared with those that were found.
+/* What the int8 of a detector mean: boxes (mbn_find_boxes), or the middles of things (mbn_find_peaks, in mbn_peaks.h). Integers only, no heap,
+ * and bounded time: each score is read twice, each box that is looked at is compared with those that were found.
  * nbs/api/tasks/04_fixed_boxes.ipynb says how it is computed, and computes the same in Python, bit for bit.
  *
  *   deltas, scores -->  the surest `order_room` scores  -->  decoded  -->  not overlapped by a surer one: found, at most `room`
@@ -14,18 +14,13 @@
  */
 #ifndef MBN_BOXES_H
 #define MBN_BOXES_H
+#include "mbn_peaks.h"
 #include <stdint.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #define MBN_BOX_ONE 8192           /* the photo's width, and its height: boxes and anchors are in 8192ths of them */
-#define MBN_BOX_SCORES (1u << 30)  /* a list is made of at most so many scores */
-
-typedef enum {
-  MBN_BOXES_OK,     /* that there is nothing to find, or no room, too: then `found` is 0 */
-  MBN_BOXES_BROKEN  /* a pointer is NULL, a shift outside its range, or there are more than MBN_BOX_SCORES scores; nothing was found */
-} mbn_boxes_status;
 
 /* ---- boxes ---- */
 
@@ -67,28 +62,6 @@ typedef struct {
 } mbn_box_list;
 
 mbn_boxes_status mbn_find_boxes(const mbn_box_map *maps, uint32_t n, const mbn_box_rule *rule, mbn_box_list *list); /* maps: (n,) */
-
-/* ---- middles: the largest of their 3x3 neighbours of the same class, the first of several ---- */
-
-typedef struct {
-  const int8_t *scores;       /* (h, w, c) */
-  uint16_t h, w, c;
-  uint16_t skip;              /* the first channels are no classes; labels count from behind them */
-  int8_t threshold;           /* lower scores are none */
-} mbn_heat_map;
-
-typedef struct {
-  uint16_t y, x, label;       /* the cell's row and column */
-  int8_t score;
-} mbn_peak;
-
-typedef struct {
-  mbn_peak *peaks;            /* (room,): here they come, the surest first; of equals by row, column and class */
-  uint16_t room, found;
-  uint32_t candidates;        /* so many there were: all are found if this is no more than `room` */
-} mbn_peak_list;
-
-mbn_boxes_status mbn_find_peaks(const mbn_heat_map *map, mbn_peak_list *list);
 
 #ifdef __cplusplus
 }

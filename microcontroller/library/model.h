@@ -8,7 +8,7 @@
 #define @MACRO@_WIDTH @WIDTH@
 #define @MACRO@_CHANNELS @CHANNELS@
 #define @MACRO@_OUTPUTS @OUTPUTS@       /* int8 values of the first output */
-#define @MACRO@_ARENA_BYTES @ARENA@
+@THRESHOLD@#define @MACRO@_ARENA_BYTES @ARENA@
 
 #ifdef __cplusplus
 extern "C" {

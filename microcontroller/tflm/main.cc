@@ -12,7 +12,7 @@
 @BOARD_INCLUDES@
 #include <cstdint>
 
-#include "model_data.h"
+#include "model_data.h"@PEAKS_INCLUDE@
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/micro/system_setup.h"
@@ -188,8 +188,22 @@ bool SelfTest(tflite::MicroInterpreter& interpreter) {
   return true;
 }
 
+#ifdef MBN_PEAKS_H
+// Prints what is where, at most ten things, the surest first; their middles in thousandths of the photo's width and height.
+void PrintAnswer(const int8_t* output) {
+  mbn_peak peaks[10];
+  mbn_peak_list list = {peaks, 10, 0, 0};
+  const mbn_heat_map map = {output, kMap.height, kMap.width, kMap.classes, kMap.threshold};
+  if (mbn_find_peaks(&map, &list) != MBN_BOXES_OK || !list.found) return Line("found nothing");
+  Line("found ", static_cast<long>(list.candidates));
+  for (long i = 0; i < list.found; ++i) {
+    Line(i + 1, ": ", kLabels[peaks[i].label], " ", ((peaks[i].score + 128L) * 100 + 128) / 256, " % at x ", ((2L * peaks[i].x + 1) * 1000 + map.w) / (2L * map.w),
+         ", y ", ((2L * peaks[i].y + 1) * 1000 + map.h) / (2L * map.h), " of 1000");
+  }
+}
+#else
 // Prints the likeliest classes, at most five, in thousandths.
-void PrintScores(const int8_t* output) {
+void PrintAnswer(const int8_t* output) {
   static bool printed[kClasses];
   for (int i = 0; i < kClasses; ++i) printed[i] = false;
   for (int n = 0; kClassifier && n < kClasses && n < 5; ++n) {
@@ -202,6 +216,7 @@ void PrintScores(const int8_t* output) {
     Line(static_cast<long>(best), ": ", kLabels[best], " ", static_cast<long>(score + (score < 0 ? -0.5f : 0.5f)), "/1000");
   }
 }
+#endif
 
 }  // namespace
 
@@ -212,7 +227,7 @@ int Run() {
   tflite::MicroInterpreter* interpreter = Start();
   if (interpreter == nullptr || !Classify(*interpreter, kTestPixels)) return 1;
   const bool passed = SelfTest(*interpreter);
-  PrintScores(interpreter->output(0)->data.int8);
+  PrintAnswer(interpreter->output(0)->data.int8);
 #ifdef MOBILENET_PROFILE
   profiler.Print();
 #endif

@@ -5,6 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
+struct HeatMap {
+  uint16_t height, width, classes;
+  int16_t threshold;  // the least value of a cell in which something is
+};
+
 struct OutputInfo {
   size_t bytes;    // of int8
   float scale;     // value = (byte - zero_point) * scale
@@ -19,6 +24,7 @@ constexpr int kOutputs = @OUTPUTS@;
 constexpr size_t kOutputBytes = @OUTPUT_BYTES@;  // of all outputs
 constexpr bool kClassifier = @CLASSIFIER@;  // whether the first output is one value for each label
 constexpr int kClasses = @CLASSES@;
+constexpr HeatMap kMap = @MAP@;  // of a model that finds things: its first output
 
 extern const char kModelName[];
 extern const char* const kLabels[kClasses];          // UTF-8

@@ -201,7 +201,7 @@ def run(self:Unicorn,
     if late.is_set() and not self.stopped: raise _late(self.target, seconds, self.sent, self._lost())
     if not self.stopped: raise MobileNetError(f"The emulated {self.target.id} stopped before it was ready. It had said: {_tail(self.sent)}{self._lost()}")
     if self.sent.endswith(b"\nready\n") and not self._handles(): raise MobileNetError(f"The emulated {self.target.id} was ready with VTOR = {self.systems[0]['VTOR']:#x}, where no vectors of its firmware lie: a fault would not be told.")
-    return self.sent.decode("ascii", "replace")
+    return self.sent.decode("utf-8", "replace")
 
 @patch
 def _lost(self:Unicorn): return f" What had no effect: {lost}." if (lost := self.chip.losses()) else ""
@@ -320,7 +320,7 @@ def run_qemu(
             error = process.communicate()[1]
     if late.is_set(): raise _late(t, seconds, said)
     if not said.endswith((b"ready\n", b"fault\n")): raise MobileNetError(f"QEMU stopped: {error.decode(errors='replace').strip()[:300] or 'it gave no reason'}. The board had said: {_tail(said)}")
-    return said.decode("ascii", "replace")
+    return said.decode("utf-8", "replace")
 
 # %% ../../nbs/api/mcu/06_emulators.ipynb #0000000c
 def _rp2040js():
@@ -369,7 +369,7 @@ def run_labwired(
 # %% ../../nbs/api/mcu/06_emulators.ipynb #0000000d
 def console_facts(firmware, said):
     "What the board said, as {name: value}."
-    found = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
+    found = dict(line.split(" ", 1) for line in said.split("\n") if " " in line)
     if said.endswith("fault\n"): raise MobileNetError(f"The firmware crashed on the emulated {firmware.target.id}. It had said: {_tail(said.encode())}")
     if "output" not in found: raise MobileNetError(f"The firmware on the emulated {firmware.target.id} says: {found.get('status', _tail(said.encode()))}")
     return found

@@ -44,6 +44,7 @@ def data_source(
     cores=1,           # That make an inference
 ) -> str:
     "The C file of everything that depends on the model."
+    least = compiled.io.least
     message, scratch = message_bytes(compiled.steps[0].shape), max(4, second_scratch(compiled)) if cores > 1 else 0
     return "\n".join([
         f'/* {re.sub(r"[^ -~]|[*]/", "?", compiled.name)} for {board}, written by mobilenet-keras {__version__}. */', '#include "board.h"', "",
@@ -51,7 +52,7 @@ def data_source(
         f"const uint32_t app_model_bytes = {len(compiled.data)}, app_arena_bytes = {compiled.arena}, app_expected_bytes = {expected.size};",
         f"uint32_t app_arena[{compiled.arena//4}] __attribute__((aligned(8)));",
         f"uint32_t app_message[{-(-message//4)}];", f"const uint32_t app_message_bytes = {message};",
-        *[f"uint32_t app_second_scratch[{-(-scratch//4)}];\nconst uint32_t app_second_scratch_bytes = {scratch};"]*(cores > 1), "",
+        *[f"uint32_t app_second_scratch[{-(-scratch//4)}];\nconst uint32_t app_second_scratch_bytes = {scratch};"]*(cores > 1), *[f"const int16_t app_threshold = {least};"]*(least is not None), "",
         c_array("uint8_t", "app_model", np.frombuffer(compiled.data, np.uint8)), c_array("int8_t", "app_photo", photo), c_array("int8_t", "app_expected", expected)])
 
 # %% ../../nbs/api/mcu/05_firmware.ipynb #00000007
@@ -189,6 +190,7 @@ def _parts(model, board, photo, hot, cores=None, sdk=False, keep_dead=False):
         compiled = compiled_for(model, t, partial(compile_model, keep_dead=keep_dead))
     check_fits(compiled, t)
     compiled.io.tell()
+    if compiled.io.task: t = replace(t, defines=(*t.defines, f"APP_THRESHOLD={compiled.io.least}" if t.sdk else "APP_FINDS"))
     image = compiled.io.input.prepare(photo).one
     return model, t, compiled, image, expected_output(compiled, image)
 

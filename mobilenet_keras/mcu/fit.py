@@ -58,6 +58,7 @@ def required(
     ram, flash = model_bytes(compiled, t)
     if t.sdk: return ram, flash
     *own, code = _sizes()[t.id][firmware_key(t, compiled.layout, compiled.minor)]
+    if compiled.io.task: flash += _sizes()["finds"][t.id][compiled.layout]
     return ram + own[ram % 8 > 0], flash + code  # a variable of 8 bytes stands behind the model's
 
 def available(

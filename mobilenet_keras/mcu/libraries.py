@@ -81,7 +81,8 @@ def _values(compiled, image, expected, board):
     id, (h, w, c), layout = c_identifier(compiled.name), compiled.steps[0].shape, next(l for l in LAYOUTS.values() if l.name == compiled.layout)
     costs = f"{h} x {w} x {c} pixels in, {expected.size} scores out; {len(compiled.data):,} bytes of flash for the model, {compiled.arena:,} of RAM for its arena, about 1 KB of stack."
     cores = "" if layout.name == "portable" else f"\nIts weights are laid out for {', '.join(layout.cores)}: the engine refuses them elsewhere. Without `--board` they are for every core.\n"
-    return dict(ID=id, MACRO=id.upper(), NAME=_plain(compiled.name), VERSION=__version__, HEIGHT=h, WIDTH=w, CHANNELS=c, OUTPUTS=expected.size, ARENA=compiled.arena, MODEL=len(compiled.data), COSTS=costs, CORES=cores,
+    least, what = compiled.io.least, "the least value of a cell in which something is: see mbn_peaks.h"
+    return dict(ID=id, MACRO=id.upper(), THRESHOLD="" if least is None else f"#define {id.upper()}_THRESHOLD ({least})      /* {what} */\n", NAME=_plain(compiled.name), VERSION=__version__, HEIGHT=h, WIDTH=w, CHANNELS=c, OUTPUTS=expected.size, ARENA=compiled.arena, MODEL=len(compiled.data), COSTS=costs, CORES=cores,
                 DESCRIPTION_JSON=json.dumps(f"{_plain(compiled.name)}: an int8 MobileNet and the engine that runs it"), **_commands(board, layout.name == "portable"))
 
 def _data(compiled, image, expected, values): # A C file
@@ -123,7 +124,6 @@ def write_library(
     if not isinstance(model, (Model, Compiled)): model = Model.open(model)
     compiled = _compiled(model, board, keep_dead)
     compiled.io.tell()
-    compiled.io.tell_largest("Its example")
     image = compiled.io.input.prepare(photo).one
     expected = expected_output(compiled, image)
     place, templates = LIBRARIES[to]

@@ -13,7 +13,9 @@ from .. import __version__
 from ..core import MobileNetError, microcontroller_folder, atomic_write
 from ..provenance import notice
 from ..tflite.model import Model
+from .micropython import peaks_source
 from .tflm import app_input, exact_verdict, tflm_ops
+from ..tflite.prediction import IOSpec
 
 # %% ../../nbs/api/mcu/15_openmv.ipynb #00000005
 def own_table(
@@ -31,6 +33,22 @@ def window(height:int, width:int) -> tuple: # (width, height), in pixels of QVGA
 
 # %% ../../nbs/api/mcu/15_openmv.ipynb #0000000b
 MARK = "Written by mobilenet-keras"
+
+_BEST = """    best = scores.index(max(scores))
+    print(model.labels[best] if model.labels else best, f"{scores[best]:.2f}", f"{clock.fps():.1f} fps")
+"""
+_FOUND = """    found = peaks(scores, MAP, LEAST)
+    print("found", len(found) or "nothing", f"{clock.fps():.1f} fps")
+    for score, y, x, label in found[:10]:  # the middle in shares of the picture
+        print(f"{model.labels[label]} {score:.2f} at x {(x + .5) / MAP[1]:.3f}, y {(y + .5) / MAP[0]:.3f}")
+"""
+
+def _finding(script, model):
+    "A script that says what is where, for a model that finds things."
+    if IOSpec.of(model).least is None: return script
+    h, w, c = model.outputs[0].shape[1:]
+    facts = f"MAP = {h}, {w}, {c}  # rows and columns of the first output, and its classes\nLEAST = {model.task.least} / 256  # the least probability of a cell in which something is\n\n\n"
+    return script.replace("\n\nmodel = ml.Model(", "\n\n" + facts + peaks_source() + "\n\nmodel = ml.Model(").replace(_BEST, _FOUND)
 
 def _folder(folder):
     "A folder that is new, empty, or of an earlier export."
@@ -65,7 +83,7 @@ def export_openmv(
         text = (microcontroller_folder()/"openmv"/name).read_text(encoding="utf-8")
         for key, value in values.items(): text = text.replace(f"@{key}@", value)
         for key, value in lines.items(): text = re.sub(rf"^{key} = [^#\n]*?(?=  #|$)", f"{key} = {value!r}".replace("\\", r"\\"), text, count=1, flags=re.M)
-        files[name] = text.encode()
+        files[name] = (_finding(text, model) if name == "main.py" else text).encode()
     files["NOTICE"] = notice(model.name, model.provenance).encode()
     for name, data in files.items():
         with atomic_write(folder/name) as part: part.write_bytes(data)

@@ -26,6 +26,7 @@ from ..tflite.interpreters import check_runnable, installed_runtimes
 from ..tflite.intervals import operands
 from ..provenance import notice
 from ..tflite.model import Model, Op, to_int8
+from ..tflite.prediction import IOSpec
 from ..tflite.profile import Arena, Profile, code_bytes, lifetimes, greedy_offsets, profile
 from ..tflite.verify import allocations, run_isolated, verdict_of
 
@@ -233,14 +234,20 @@ def _filled(layout, values):
     fill = lambda text: re.sub(r"@([A-Z_0-9]+)@", lambda m: str(values[m[1]]), text)
     commands = fill(read(f"{layout}/README.md"))
     values = values | dict(LAYOUT=layout, BOARD_INCLUDES=includes, **_STATIC_MEMORY[static_memory], BOARD=read(f"{layout}/board.cc").rstrip("\n"), COMMANDS=commands)
-    return {fill(name): fill(read(template)) for name, template in (files | {"README.md": "README.md"}).items()}
+    peaks = {name.replace("model_data.h", "mbn_peaks.h"): "../engine/mbn_peaks.h" for name in files if name.endswith("model_data.h")} if values["PEAKS_INCLUDE"] else {}
+    return {fill(name): fill(read(template)) for name, template in (files | peaks | {"README.md": "README.md"}).items()}
 
 # %% ../../nbs/api/mcu/01_tflm.ipynb #00000017
 def _labels(model, n):
     "Names of the first output's `n` values, or None if it is no classifier."
-    if len(model.outputs[0].shape) != 2: return None
     classes = model.classes or []
+    if model.task: return list(model.task.classes)
+    if len(model.outputs[0].shape) != 2: return None
     return classes[1:] if (n, len(classes)) == (1, 2) else classes if len(classes) == n else [str(i) for i in range(n)]
+
+def _map(model): # `HeatMap` of model_data.h
+    least = IOSpec.of(model).least
+    return "{}" if least is None else f"{{{', '.join(map(str, (*model.outputs[0].shape[1:], least)))}}}"
 
 def _output_values(model, outputs):
     "What stands in the holes that speak of outputs."
@@ -248,7 +255,7 @@ def _output_values(model, outputs):
     info = [f"  {{{y.size}, {o.scale[0]:.9e}f, {int(o.zero_point[0])}}}," for o, y in infos]
     return dict(OUTPUTS=len(outputs), OUTPUT_BYTES=sum(y.size for y in outputs), OUTPUT_INFO="\n".join(info),
                 OUTPUT_SHAPES="; ".join(" x ".join(map(str, o.shape)) + " of int8" for o in model.outputs),
-                CLASSIFIER="false" if labels is None else "true", CLASSES=1 if labels is None else len(labels),
+                CLASSIFIER="false" if labels is None or model.task else "true", MAP=_map(model), CLASSES=1 if labels is None else len(labels),
                 LABELS="\n".join(f"  {c_string(c)}," for c in labels or [""]), EXPECTED=_c_bytes(np.concatenate([y.reshape(-1) for y in outputs])))
 
 def app_input(model:Model) -> ModelInput:
@@ -375,6 +382,7 @@ def export_tflm(
     if not LAYOUTS[to].static_memory: sizes = dataclasses.replace(sizes, small=sizes.wide)
     if board: _check_board(board, model, len(flash.data) + photo_bytes(model), sizes)
     values = _values(model, flash, verdict, given.pixels[0], sizes) | dict(
+        PEAKS_INCLUDE='\n#include "mbn_peaks.h"' if model.task else "", PEAKS_README="| `mbn_peaks.h` | finds the middles of things in the map |\n" if model.task else "",
         STRIPPED=", stripped" if strip else "", PICO_BOARD="pico2" if board and board.id == "pico2" else "pico",
         ARENA_README=sizes.on(board) if board else sizes.small, BOARD_NOTE="" if board is None else f", of the {board.usable_ram:,} that are usable on {board.name}")
     told = notice(model.name, model.provenance, "TensorFlow Lite Micro is under the Apache License 2.0, as is the code here.")

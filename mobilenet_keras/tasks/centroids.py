@@ -7,6 +7,7 @@ __all__ = ['SPREAD', 'THRESHOLDS', 'heat_map', 'find_centroids', 'centroid_boxes
            'score_centroids', 'choose_threshold', 'Centroids']
 
 # %% ../../nbs/api/tasks/07_centroids.ipynb #f8c5cdfa
+import math
 from dataclasses import dataclass, replace
 import numpy as np
 from ..core import MobileNetError
@@ -37,8 +38,7 @@ def find_centroids(
     "Peaks of a map: cells of at least `threshold` that no neighbour exceeds; of equals the first in reading order."
     if np.ndim(values) != 3: raise MobileNetError(f"Wanted a map (height, width, classes). Received: {np.shape(values)}")
     best, label = values.max(2), values.argmax(2)
-    low = np.finfo(best.dtype).min if best.dtype.kind == "f" else np.iinfo(best.dtype).min
-    rim = np.pad(best, 1, constant_values=low)
+    rim = np.pad(best.astype(float), 1, constant_values=-np.inf)
     height, width = best.shape
     beside = lambda dy, dx: rim[1 + dy:1 + dy + height, 1 + dx:1 + dx + width]
     peak = best >= threshold
@@ -161,3 +161,5 @@ class Centroids:
         "What was found: class, score and middle, in shares of the photo's width and height."
         return [dict(name=self.classes[i], score=round(float(s), 6), x=round(float(x), 4), y=round(float(y), 4)) for i, s, (x, y) in zip(found.labels, found.scores, found.centers)]
     def to_dict(self) -> dict: return dict(kind=self.kind, threshold=self.threshold)
+    @property
+    def least(self) -> int: return math.ceil(256*self.threshold) # 1 to 256, the least probability that answers, in 256ths: boards compare integers

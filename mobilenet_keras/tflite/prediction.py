@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from fastcore.basics import patch
-from ..core import html_table, text_table
+from ..core import MobileNetError, html_table, text_table
 from ..progress import note
 from .flatbuffer import printable
 from ..tasks.drawing import draw_boxes
@@ -91,6 +91,14 @@ class IOSpec:
         return cls(ModelInput.of(model, preprocessing), outputs, tuple(map(str, classes)) if classes else None, model.task)
 
     @property
+    def least(self) -> int|None: # 128, or 256 of uint8: nothing is; None: the model says what a photo is
+        "The 8-bit value from which on a cell of its map says that something is there, exactly where `Prediction.found` says so."
+        if self.task is None: return None
+        o, zero = self.outputs[0], {"int8": -128, "uint8": 0}.get(self.outputs[0].dtype)
+        if len(o.shape) == 3 and o.shape[2] == len(self.task.classes) and (o.scale, o.zero) == (1/256, zero): return self.task.least + zero
+        raise MobileNetError(f"{self.input.name} finds things, and a board looks for them in a map (height, width, {len(self.task.classes)} classes) of 8-bit probabilities, 256ths, as LOGISTIC gives. "
+                             f"Received: {o.dtype} {o.shape} with scale {o.scale} and zero point {o.zero}")
+    @property
     def several(self) -> str: # "" of a model with one output
         "Which of several outputs is shown as text, and where the others are."
         n, first = len(self.outputs), self.outputs[0]
@@ -100,11 +108,6 @@ class IOSpec:
     def tell(self):
         "Say it, for whoever will see only the first."
         if self.several: note(self.several)
-    def tell_largest(self,
-                     who, # The example for a board
-    ):
-        "Say that an example prints values of a map, and not what was found."
-        if self.task is not None: note(f"{self.input.name} finds things. {who} prints the largest values of its map, each by its number; what was found, this library says of them (Prediction.found).")
 
 # %% ../../nbs/api/tflite/04_prediction.ipynb #0000000a
 SIGMOID = ("negative", "positive")  # the two classes of one probability, where nobody named them

@@ -46,7 +46,7 @@ static void find_boxes(void) {
 }
 
 static void find_peaks(void) {
-  const mbn_heat_map map = {scores[0], (uint16_t)any(7), (uint16_t)any(9), CLASSES, (uint16_t)any(2), (int8_t)any(100)};
+  const mbn_heat_map map = {scores[0], (uint16_t)any(7), (uint16_t)any(9), CLASSES, (int16_t)any(100)};
   mbn_peak_list list = {0};
   list.peaks = peaks, list.room = (uint16_t)any(MOST + 1);
   mix((int32_t)mbn_find_peaks(&map, &list)), mix((int32_t)list.candidates), mix(list.found);

@@ -10,6 +10,9 @@
 #include "third_party/freertos_kernel/include/task.h"
 
 #include "mbn.h"
+#ifdef APP_THRESHOLD
+#include "mbn_peaks.h"
+#endif
 
 #ifndef SDRAM
 #define SDRAM __attribute__((section(".sdram_bss,\"aw\",%nobits @")))
@@ -31,6 +34,25 @@ mbn_status Classify(const std::vector<uint8_t> &model, const std::vector<uint8_t
   return status == MBN_OK ? mbn_run(m, reinterpret_cast<const int8_t *>(photo.data()), scores) : status;
 }
 
+#ifdef APP_THRESHOLD
+// What is where, at most ten things, the surest first; their middles in thousandths of the photo's width and height.
+void SayFound(const std::vector<uint8_t> &model, const int8_t *scores) {
+  const mbn_output *output = mbn_outputs(model.data());
+  const mbn_heat_map map = {scores, output->h, output->w, output->c, APP_THRESHOLD};
+  mbn_peak peaks[10];
+  mbn_peak_list list = {peaks, 10, 0, 0};
+  if (mbn_find_peaks(&map, &list) != MBN_BOXES_OK || !list.found) { std::printf("found nothing\r\n"); return; }
+  std::printf("found %u\r\n", static_cast<unsigned>(list.candidates));
+  for (int i = 0; i < list.found; i++) {
+    const mbn_peak &p = peaks[i];
+    std::printf("%d: ", i + 1);
+    for (const char *c = mbn_label(model.data(), p.label); c && *c; c++) std::putchar(static_cast<unsigned char>(*c) < 32 || *c == 127 ? '?' : *c);
+    std::printf(" %d %% at x %d, y %d of 1000\r\n", ((p.score + 128) * 100 + 128) / 256,
+                ((2 * p.x + 1) * 1000 + map.w) / (2 * map.w), ((2 * p.y + 1) * 1000 + map.h) / (2 * map.h));
+  }
+}
+#endif
+
 void Run() {
   std::vector<uint8_t> model, photo, expected;
   if (!Read("/data/model.mbn", &model) || !Read("/data/photo.bin", &photo) || !Read("/data/expected.bin", &expected)) return;
@@ -47,6 +69,9 @@ void Run() {
     same = same && scores[i] == static_cast<int8_t>(expected[i]);
   }
   std::printf("\r\nphoto %s\r\n", same ? "as expected" : "different");
+#ifdef APP_THRESHOLD
+  SayFound(model, scores);
+#endif
 }
 }  // namespace
 

@@ -60,7 +60,7 @@ def task_in(
 ):         # The task, or None
     "What a model's answer means, if it says so, without running it."
     path = Path(model) if isinstance(model, (str, Path)) else None
-    if path is not None and not path.exists(): return None
+    if path is not None and not path.exists() or path is None and not any(hasattr(model, name) for name in ("net", "layers", "ops", "data")): return None  # `evaluate` says what was wanted
     if hasattr(model, "net") or hasattr(model, "layers"): return getattr(getattr(model, "net", model), "task", None)
     if path is not None and path.is_dir():
         from mobilenet_keras.run import run_facts

@@ -3,7 +3,7 @@
 For each board, layout of weights, minor of the format, place of the kernels and number of cores: bytes of flash (code and the constants
 of start-up, console and engine) and of RAM (stacks, variables, kernels that run there), of images as `build` links them (ziglang). What
 depends on the model is taken off. Linkers align: RAM is that behind an even and an odd number of words, of flash the most is kept.
-Under "finds": bytes of flash that the code takes by which a board says where things are, by layout; it takes no RAM but stack.
+Under "finds": bytes of flash that the code takes by which a board says where things are, by layout and number of cores; it takes no RAM but stack.
 
 Half an hour: python benchmarks/sizes.py [board ...]
 """
@@ -20,7 +20,7 @@ from mobilenet_keras.core import microcontroller_folder  # noqa: E402
 from mobilenet_keras.engine.layouts import layout_for  # noqa: E402
 from mobilenet_keras.engine.mbn import MINOR, compile_model  # noqa: E402
 from mobilenet_keras.mcu.firmware import Firmware, data_source, expected_output, link  # noqa: E402
-from mobilenet_keras.mcu.fit import firmware_key, model_bytes  # noqa: E402
+from mobilenet_keras.mcu.fit import finds_key, firmware_key, model_bytes  # noqa: E402
 from mobilenet_keras.mcu.target import target, targets  # noqa: E402
 from mobilenet_keras.tasks.centroids import Centroids  # noqa: E402
 from mobilenet_keras.tflite.builder import Builder, example  # noqa: E402
@@ -62,11 +62,16 @@ def measured(t, layout, minor):
     return firmware_key(t, layout, minor), [*own[0], *own[1], max(code)]
 
 
-def finding(board, layout):
-    """Bytes of flash by which a model that finds things needs more than one that doesn't, besides itself."""
-    plain = target(board)
-    finds = replace(plain, defines=(*plain.defines, "APP_FINDS"))
-    return max(linked(m, finds, layout, MINOR)[1] - linked(m, plain, layout, MINOR)[1] for m in FINDERS)
+def finding(board):
+    """{its key: bytes of flash by which a model that finds things needs more than one that doesn't, besides itself}; 16 for alignment."""
+    found = {}
+    for cores in (1, 2) if target(board).second_stack else (1,):
+        plain = target(board, cores=cores)
+        finds = replace(plain, defines=(*plain.defines, "APP_FINDS"))
+        for layout in layouts(board):
+            more = (linked(m, finds, layout, MINOR)[1] - linked(m, plain, layout, MINOR)[1] for m in FINDERS)
+            found[finds_key(plain, layout)] = max(more) + 16
+    return found
 
 
 def main(boards):
@@ -75,7 +80,7 @@ def main(boards):
     with ThreadPoolExecutor(2) as pool:
         for board in boards or targets():
             every[board] = dict(pool.map(lambda v: measured(*v), variants(board)))
-            every.setdefault("finds", {})[board] = {layout: finding(board, layout) for layout in layouts(board)}
+            every.setdefault("finds", {})[board] = finding(board)
             print(board, every[board], every["finds"][board], flush=True)
             entries = {b: ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(every[b].items())) for b in sorted(every)}
             lines = [f" {json.dumps(b)}: {{\n{text}\n }}" for b, text in entries.items()]

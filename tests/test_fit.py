@@ -103,13 +103,13 @@ def test_sizes_are_what_the_linker_says(board):
     """One variant for each core, linked anew; benchmarks/sizes.py links them all."""
     key, found = sizes.measured(*list(sizes.variants(board))[-1])
     assert module._sizes()[board][key] == found
-    assert module._sizes()["finds"][board] == {layout: sizes.finding(board, layout) for layout in sizes.layouts(board)}
+    assert module._sizes()["finds"][board] == sizes.finding(board)
 
 
 def test_every_board_has_sizes():
     assert {shortcuts: list(widths) for shortcuts, widths in module._TRAINED.items()} == {False: ALPHAS[1], True: ALPHAS[2]}
     rows = dict(module._sizes())
-    assert {b: set(found) for b, found in rows.pop("finds").items()} == {b: set(sizes.layouts(b)) for b in targets()}
+    assert {b: set(found) for b, found in rows.pop("finds").items()} == {b: {module.finds_key(t, layout) for t, layout, _ in sizes.variants(b)} for b in targets()}
     assert {b: set(found) for b, found in rows.items()} == {b: {module.firmware_key(*v) for v in sizes.variants(b)} for b in targets()}
 
 

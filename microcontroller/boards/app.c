@@ -46,8 +46,8 @@ static void label(uint32_t i) {
 /* The middle of a cell in thousandths of the photo's width or height. */
 static void middle(const char *name, uint32_t cell, uint32_t cells) { text(name), number(((2 * cell + 1) * 1000 + cells) / (2 * cells)); }
 
-/* How many things there are, and the surest of them; probabilities are 256ths, from -128 on. */
-static void say_found(const int8_t *out) {
+/* How many things there are, and the surest of them; probabilities are 256ths, from -128 on. Not inlined: the engine would run above its frame. */
+__attribute__((noinline)) static void say_found(const int8_t *out) {
   const mbn_output *o = mbn_outputs(app_model);
   const mbn_heat_map map = {out, o->h, o->w, o->c, app_threshold};
   mbn_peak peaks[SHOWN];

@@ -108,9 +108,10 @@ def test_sizes_are_what_the_linker_says(board):
 
 def test_every_board_has_sizes():
     assert {shortcuts: list(widths) for shortcuts, widths in module._TRAINED.items()} == {False: ALPHAS[1], True: ALPHAS[2]}
-    rows = dict(module._sizes())
-    assert {b: set(found) for b, found in rows.pop("finds").items()} == {b: {module.finds_key(t, layout) for t, layout, _ in sizes.variants(b)} for b in targets()}
-    assert {b: set(found) for b, found in rows.items()} == {b: {module.firmware_key(*v) for v in sizes.variants(b)} for b in targets()}
+    rows, variants = dict(module._sizes()), {b: list(sizes.variants(b)) for b in targets()}
+    finds = {b: {module.finds_key(t, layout) for t, layout, _ in some} for b, some in variants.items()}
+    assert {b: set(found) for b, found in rows.pop("finds").items()} == finds
+    assert {b: set(found) for b, found in rows.items()} == {b: {module.firmware_key(*v) for v in some} for b, some in variants.items()}
 
 
 def test_the_engine_comes_first():

@@ -453,7 +453,7 @@ def _in_int4(a):
     facts = dict(model=str(path), bytes_before=len(model.data), bytes=len(found.data), ops=[dict(index=op.index, op=op.name, weights=op.weights, int4=op.int4, noise=op.noise, remark=op.remark) for op in ops])
     return facts, (f"{path}: {len(found.data):,} bytes, {saved:,} fewer. {len(some)} of {len(ops)} layers, with {sum(op.weights for op in some):,} of {sum(op.weights for op in ops):,} weights, have 4 bits"
                    + (f"; depthwise layers and the first one are few bytes and lose most, and stay int8 ({len(stay)} layers)" if stay else "") + ". Which layers do is a choice in Python: Model.to_int4(layers=...).\n"
-                   f"Its answers are others than those of {a.file}. How good they are, only photos say: mobilenet evaluate {quoted(path)} PHOTOS. Whether runtimes agree on them: mobilenet verify {quoted(path)}")
+                   f"Its answers are others than those of {a.file}{', and the score from which it says that a thing is there was chosen for those' if model.task else ''}. How good they are, only photos say: mobilenet evaluate {quoted(path)} PHOTOS. Whether runtimes agree on them: mobilenet verify {quoted(path)}")
 
 def _stripped(a):
     "A .tflite with only what an interpreter reads."

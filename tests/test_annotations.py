@@ -421,6 +421,7 @@ def test_unknown_folders_are_told_what_was_looked_for(tmp_path):
         list_annotations(tmp_path, classes=["ace", "ace"])
 
 
+@pytest.mark.slow
 def test_many_boxes_take_seconds(tmp_path):
     """A tenth of 100,000: 10,000 boxes on 1,000 photos."""
     data = dict(images=[], annotations=[], categories=[dict(id=1, name="ace"), dict(id=2, name="king")])

@@ -87,6 +87,7 @@ def folder(tensorflow, tmp_path_factory):
     """A folder as a reader's: photos, mine.h5, mine.keras, classifier.keras, a run for each command that trains, and model.tflite."""
     from helpers import write_keras_2
 
+    from mobilenet_keras.examples import example_photos
     from mobilenet_keras.networks.models import MobileNetV1
     home = tmp_path_factory.mktemp("reader")
     for i in range(10):
@@ -94,6 +95,7 @@ def folder(tensorflow, tmp_path_factory):
             photo(home / "my_photos" / name / f"{i}.png", colour)
             photo(home / "trash6" / ("train" if i < 7 else "test") / name / f"{i}.png", colour)
     photo(home / "photo.jpg", (80, 190, 70))
+    example_photos("scenes", home).rename(home / "my_scenes")
     write_keras_2(MobileNetV1(.25, (32, 32, 3), classes=5), home / "mine.h5")
     MobileNetV1(.25, (32, 32, 3), classes=2).save(home / "mine.keras")  # says nothing of its photos
     MobileNetV1(.25, (32, 32, 3), classes=2, include_preprocessing=True).save(home / "classifier.keras")
@@ -102,7 +104,8 @@ def folder(tensorflow, tmp_path_factory):
     with eagerly(), pytest.MonkeyPatch.context() as patch:  # one step is not worth a compilation
         patch.chdir(home)
         for i, train in enumerate(trains, 1):  # as shown, but small, and without a download
-            small = f"--size 32 --epochs 1 --frozen-epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96-{i}"
+            finds = "--head" in train
+            small = f"--size 32 --epochs 1 --batch-size 64 --out runs/mobilenet_0.25_96{'_centroid8-1' if finds else f'-{i} --frozen-epochs 1'}"
             weights = "" if "--weights" in train else "--weights none"
             assert cli.main(shlex.split(f"{train} {small} {weights}")[1:]) == 0
         for quantize in quantizes:

@@ -97,6 +97,7 @@ def test_a_network_learns_where_squares_are(learned, photos):
     assert len(judged.worst()) == (judged.score.errors > 0).sum() and ("<img" in judged._repr_html_() or judged.value == 1)
 
 
+@pytest.mark.slow
 def test_cut_short_it_ends_with_the_same_bits(tensorflow, learned, photos, tmp_path):
     from mobilenet_keras.training.fine_tune import fine_tune
 

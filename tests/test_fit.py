@@ -71,11 +71,12 @@ def test_the_engine_fits_where_build_does_not_refuse(name):
 
 
 def test_recorded_figures_are_true():
-    """Every core, up to ten networks: what `boards` says is what was linked and counted; the slow tests below have them all."""
+    """Every board with ten networks: what `boards` says is what was linked, and on a board of each core counted."""
     with open(ROOT / "benchmarks/fitting.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(fitting.NETWORKS) == 10 and {target(r["board"]).core for r in rows} == {t.core for t in targets().values()}
-    assert len({(r["board"], r["network"]) for r in rows}) == len(rows) >= 60 and sum(bool(r["counted"]) for r in rows) >= 25
+    pairs = [(r["board"], r["network"]) for r in rows]
+    assert len(fitting.NETWORKS) == 10 and sorted(pairs) == sorted((b, n) for b in targets() for n in fitting.NETWORKS)
+    assert sum(bool(r["counted"]) for r in rows) >= 30
     for r in rows:
         assert (r["ram"], r["held"]) == (r["ram_built"], r["held_built"]) and abs(int(r["flash"]) - int(r["flash_built"])) <= 64, r
         assert abs(float(r["error"] or 0)) < .05 and (r["fits"] == "1" or not r["error"]), r

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 import numpy as np
 from ..core import MobileNetError
+from .bootstrap import bootstrap_interval
 from .boxes import Boxes
 
 # %% ../../nbs/api/tasks/07_centroids.ipynb #21da7a2e
@@ -79,10 +80,8 @@ class CentroidScore:
     @property
     def interval(self) -> tuple:
         "Of F1, with 95 % confidence: a bootstrap over photos, with a seed of its own."
-        n = len(self.counts)
         each = self.counts.sum(1)
-        draws = each[np.random.default_rng(0).integers(n, size=(1000, n))].sum(1)
-        return tuple(float(v) for v in np.quantile(_f1(draws.T), (.025, .975)))
+        return bootstrap_interval(lambda times: _f1(times @ each), len(each))
     @property
     def errors(self) -> np.ndarray: return self.counts[..., 1:].sum((1, 2)) # int64 (N,): answers that are wrong and things that were missed
     def more(self) -> dict: return dict(precision=self.precision, recall=self.recall, count_error=round(self.count_error, 4)) # Other figures
